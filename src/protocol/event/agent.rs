@@ -1,0 +1,176 @@
+//! `agent`: one event of a run. A line of the run's journal is exactly this payload.
+//!
+//! `seq` counts from 1 without holes; the last line of a run is the only `lifecycle` line whose phase is `end` or `error`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::protocol::ids::{RunId, SessionKey};
+use crate::protocol::run::Outcome;
+
+/// Payload of the `agent` event. The keys are written in this order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentEvent {
+    /// The run.
+    pub run_id: RunId,
+    /// 1, 2, 3 … within the run.
+    pub seq: u64,
+    /// What kind of event `data` is.
+    pub stream: Stream,
+    /// When it happened, ms since the epoch.
+    pub ts: u64,
+    /// The run's session, canonical.
+    pub session_key: SessionKey,
+    /// `streaming` on events that carry `text`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Streaming>,
+    /// A piece of output; it stands nowhere else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Depends on `stream`: [`Lifecycle`], [`Tool`] or [`ExecOutput`].
+    pub data: Value,
+}
+
+/// The kinds of run events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// Start and end of the run.
+    Lifecycle,
+    /// Start and result of a tool call.
+    Tool,
+    /// Output of a command.
+    Exec,
+    /// Text of a model.
+    Assistant,
+}
+
+/// The constant `streaming`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Streaming {
+    /// More may follow.
+    Streaming,
+}
+
+/// `data` of a `lifecycle` event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "phase", rename_all = "lowercase", rename_all_fields = "camelCase")]
+pub enum Lifecycle {
+    /// First line of every run that began.
+    Start {
+        /// When the work started, ms since the epoch.
+        started_at: u64,
+        /// The process that hosts the run.
+        host: HostProcess,
+    },
+    /// Last line of a run that was served: its own end, or an abort.
+    End(Outcome),
+    /// Last line of a run that could not run, timed out or was lost.
+    Error(Failure),
+}
+
+/// `data` of the `lifecycle` error event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// The same text as `outcome.summary`, where existing clients look for it.
+    pub error: String,
+    /// When it ended, ms since the epoch.
+    pub ended_at: u64,
+    /// The whole outcome.
+    pub outcome: Outcome,
+}
+
+impl Lifecycle {
+    /// The last line of a run that ended so.
+    #[must_use]
+    pub fn terminal(outcome: Outcome) -> Self {
+        if outcome.served() {
+            Self::End(outcome)
+        } else {
+            Self::Error(Failure { error: outcome.summary.clone(), ended_at: outcome.ended_at, outcome })
+        }
+    }
+
+    /// The outcome, if this is a last line.
+    #[must_use]
+    pub fn into_outcome(self) -> Option<Outcome> {
+        match self {
+            Self::Start { .. } => None,
+            Self::End(outcome) => Some(outcome),
+            Self::Error(failure) => Some(failure.outcome),
+        }
+    }
+}
+
+/// Enough to find the process that hosts a run again after a restart, and never a stranger with the same pid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostProcess {
+    /// Version of the journal's form.
+    pub v: u32,
+    /// Process id.
+    pub pid: u32,
+    /// Start time in clock ticks since boot, from `/proc/<pid>/stat`.
+    pub start_ticks: u64,
+    /// The kernel's boot id.
+    pub boot_id: String,
+}
+
+/// `data` of a `tool` event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "phase", rename_all = "lowercase", rename_all_fields = "camelCase")]
+pub enum Tool {
+    /// A call begins.
+    Start {
+        /// Name of the tool, such as `exec`.
+        name: String,
+        /// The call, unique in the run.
+        tool_call_id: String,
+        /// For `exec`: `command` and `cwd`.
+        args: Value,
+    },
+    /// A call is over.
+    Result {
+        /// Name of the tool.
+        name: String,
+        /// The call.
+        tool_call_id: String,
+        /// Exit code of the command.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit_code: Option<i32>,
+        /// Name of the signal that ended it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<String>,
+        /// How long it took in ms.
+        duration_ms: u64,
+        /// Whether it failed.
+        is_error: bool,
+    },
+}
+
+/// `data` of an `exec` event; the chunk itself is the event's `text`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExecOutput {
+    /// Which pipe it came from.
+    pub source: Source,
+    /// The call it belongs to.
+    pub tool_call_id: String,
+    /// Bytes of output that were left out just before this chunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped_bytes: Option<u64>,
+}
+
+/// An output pipe of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}

@@ -1,0 +1,11 @@
+//! What crosses the wire: frames, ids, codes and payload types. Depends on nothing else of ours and does no I/O.
+
+pub mod connect;
+pub mod error;
+pub mod event;
+pub mod frame;
+pub mod ids;
+pub mod run;
+pub mod scope;
+pub mod session;
+pub mod strict;
