@@ -4,5 +4,9 @@
 
 // F0: what crosses the wire; wall time; the only spawn.
 pub mod clock;
+pub mod failpoint;
 pub mod protocol;
 pub mod tasks;
+
+// F2: durable records.
+pub mod store;
