@@ -5,6 +5,8 @@
 //!
 //! It deliberately does not keep output: that is the journal's, one file per run.
 
+#[cfg(test)]
+pub(crate) mod contract;
 pub mod error;
 pub mod fault;
 pub mod lock;
