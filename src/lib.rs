@@ -6,3 +6,9 @@
 pub mod clock;
 pub mod protocol;
 pub mod tasks;
+
+// F3: who a peer is and what it may try.
+pub mod auth;
+
+// F9: sockets.
+pub mod transport;
