@@ -138,7 +138,9 @@ fn split_host(text: &str) -> Option<(String, Option<u16>)> {
     };
     let label = |label: &str| label.len() <= 63 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     // One trailing dot is a legal spelling of a name, though never one of ours; it stays in, so that it matches nothing.
-    let named = !host.is_empty() && host.len() <= 253 && host.strip_suffix('.').unwrap_or(host).split('.').all(|part| !part.is_empty() && label(part));
+    let named = !host.is_empty()
+        && host.len() <= 253
+        && host.strip_suffix('.').unwrap_or(host).split('.').all(|part| !part.is_empty() && label(part));
     // What ends in a number is an address and must be a whole one: `127.1` and `0x7f.1` are addresses in some browsers.
     let last_is_number = host.rsplit('.').next().is_some_and(|last| last.bytes().next().is_some_and(|b| b.is_ascii_digit()));
     if !named || (last_is_number && host.parse::<Ipv4Addr>().is_err()) {

@@ -60,12 +60,12 @@ impl Admission {
         Arc::new(Self { caps, counts: Mutex::default() })
     }
 
-    /// Takes a newcomer's place for a socket from `address`; none for the local socket.
+    /// Takes a newcomer's place for a socket from `address`.
     ///
     /// # Errors
     /// [`Full`] when there is no place.
-    pub fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Result<ConnectionGuard, Full> {
-        let key = address.and_then(counted_key);
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionGuard, Full> {
+        let key = counted_key(address);
         let mut counts = self.lock();
         if counts.live + counts.newcomers >= self.caps.connections {
             return Err(Full::Connections);
@@ -76,6 +76,13 @@ impl Admission {
         counts.enter_address(key, self.caps.newcomers_per_address)?;
         counts.newcomers += 1;
         Ok(ConnectionGuard { admission: Arc::clone(self), key, live: false })
+    }
+
+    /// Takes a place for a process of our own user. It is counted, but never refused: no flood from outside may lock the owner out.
+    #[must_use]
+    pub fn enter_local(self: &Arc<Self>) -> ConnectionGuard {
+        self.lock().live += 1;
+        ConnectionGuard { admission: Arc::clone(self), key: None, live: true }
     }
 
     /// Connections with an accepted credential, and newcomers.
@@ -172,8 +179,8 @@ impl Drop for ConnectionGuard {
 mod tests {
     use super::*;
 
-    fn ip(text: &str) -> Option<IpAddr> {
-        Some(text.parse().unwrap())
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
     }
 
     fn small() -> Arc<Admission> {
@@ -190,10 +197,12 @@ mod tests {
         assert_eq!(admission.counts(), (1, 2));
         held.push(admission.enter(ip("127.0.0.1")).unwrap());
         held[1].authenticated();
-        held.push(admission.enter(None).unwrap());
         held[2].authenticated();
-        assert_eq!(admission.enter(None).unwrap_err(), Full::Connections, "five in all");
-        drop(held);
+        held.push(admission.enter(ip("127.0.0.1")).unwrap());
+        assert_eq!(admission.enter(ip("::1")).unwrap_err(), Full::Connections, "five in all");
+        let local = admission.enter_local();
+        assert_eq!(admission.counts(), (4, 2));
+        drop((held, local));
         assert_eq!(admission.counts(), (0, 0));
         assert!(admission.lock().by_address.is_empty());
     }

@@ -324,3 +324,49 @@ fn parse_length(bytes: &[u8], code: u8) -> Result<Option<(usize, usize)>, Fault>
     }
     Ok(Some((usize::try_from(length).unwrap_or(usize::MAX), end)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(bytes: &[u8]) -> Result<Option<(Kind, usize)>, (u16, &'static str)> {
+        match parse_header(bytes) {
+            Ok(header) => Ok(header.map(|header| (header.kind, header.payload_bytes))),
+            Err(Fault::Violation(Violation { code, reason })) => Err((code, reason)),
+            Err(Fault::End) => panic!("a header cannot be an end"),
+        }
+    }
+
+    #[test]
+    fn a_header_is_judged_at_the_first_byte_that_breaks_a_rule() {
+        let table: &[(&[u8], u16, &str)] = &[
+            (&[0xC1], 1002, "reserved bits set"),
+            (&[0xA1], 1002, "reserved bits set"),
+            (&[0x91], 1002, "reserved bits set"),
+            (&[0x83], 1002, "reserved opcode"),
+            (&[0x8B], 1002, "reserved opcode"),
+            (&[0x82], 1003, "binary messages are not taken"),
+            (&[0x09], 1002, "fragmented control frame"),
+            (&[0x81, 0x05], 1002, "frame is not masked"),
+            (&[0x89, 0xFE], 1002, "control frame too long"),
+            (&[0x88, 0xFF], 1002, "control frame too long"),
+            (&[0x81, 0xFE, 0, 125], 1002, "length not in its shortest form"),
+            (&[0x81, 0xFF, 0, 0, 0, 0, 0, 0, 255, 255], 1002, "length not in its shortest form"),
+            (&[0x81, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0], 1002, "length out of range"),
+        ];
+        for (bytes, code, reason) in table {
+            assert_eq!(verdict(bytes), Err((*code, *reason)), "{bytes:x?}");
+            assert_eq!(verdict(&bytes[..bytes.len() - 1]), Ok(None), "{bytes:x?} less its last byte");
+        }
+    }
+
+    #[test]
+    fn every_length_form_is_read() {
+        let read = |start: &[u8]| verdict(&[start, &[1, 2, 3, 4]].concat()).unwrap().unwrap().1;
+        assert_eq!(read(&[0x81, 0x80]), 0);
+        assert_eq!(read(&[0x81, 0xFD]), 125);
+        assert_eq!(read(&[0x81, 0xFE, 0, 126]), 126);
+        assert_eq!(read(&[0x81, 0xFF, 0, 0, 0, 0, 0, 1, 0, 0]), 65_536);
+        assert_eq!(read(&[0x81, 0xFF, 0x7F, 255, 255, 255, 255, 255, 255, 255]), usize::MAX >> 1);
+    }
+}

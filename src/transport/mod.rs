@@ -2,8 +2,12 @@
 
 pub mod admission;
 pub mod guard;
+pub mod http;
 pub mod intake;
+pub mod listener;
+pub mod local;
 pub mod ndjson;
+pub mod tls;
 pub mod utf8;
 pub mod wire;
 pub mod ws;

@@ -206,3 +206,48 @@ pub trait Serve: Send + Sync + 'static {
     /// Answers the readiness probe.
     fn ready(&self) -> Readiness;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut out = Vec::new();
+        write(&mut out);
+        out
+    }
+
+    #[test]
+    fn a_text_header_uses_the_shortest_length() {
+        let header = |len| written(|out| Framing::WebSocket.text_header(len, out));
+        assert_eq!(header(0), [0x81, 0]);
+        assert_eq!(header(125), [0x81, 125]);
+        assert_eq!(header(126), [0x81, 126, 0, 126]);
+        assert_eq!(header(65_535), [0x81, 126, 255, 255]);
+        assert_eq!(header(65_536), [0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn lines_have_only_a_newline() {
+        let all = written(|out| {
+            Framing::Lines.text_header(2, out);
+            out.extend_from_slice(b"{}");
+            Framing::Lines.text_trailer(out);
+            Framing::Lines.ping(b"x", out);
+            Framing::Lines.pong(b"x", out);
+            Framing::Lines.close(1008, "no", out);
+        });
+        assert_eq!(all, b"{}\n");
+        assert!(written(|out| Framing::WebSocket.text_trailer(out)).is_empty());
+    }
+
+    #[test]
+    fn control_frames_never_exceed_what_they_may_carry() {
+        assert_eq!(written(|out| Framing::WebSocket.ping(b"ab", out)), [0x89, 2, b'a', b'b']);
+        assert_eq!(written(|out| Framing::WebSocket.pong(&[7; 200], out)).len(), 127);
+        assert_eq!(written(|out| Framing::WebSocket.close(1000, "", out)), [0x88, 2, 0x03, 0xe8]);
+        let close = written(|out| Framing::WebSocket.close(1008, &"é".repeat(100), out));
+        assert_eq!(close[..4], [0x88, 124, 0x03, 0xf0], "61 whole characters of two bytes");
+        assert!(std::str::from_utf8(&close[4..]).is_ok());
+    }
+}

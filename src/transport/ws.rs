@@ -179,3 +179,180 @@ impl PingRate {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncWriteExt, DuplexStream};
+
+    const LIMIT: usize = 100_000;
+
+    fn pair() -> (DuplexStream, Reader) {
+        let (ours, theirs) = tokio::io::duplex(1 << 22);
+        let limits = ReadLimits { max_message_bytes: LIMIT, max_fragments: 8, message_timeout: Duration::from_secs(10) };
+        (theirs, Reader::new(Box::new(ours), Vec::new(), &limits))
+    }
+
+    /// A masked frame as a client sends it.
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut out = vec![first];
+        match payload.len() {
+            short @ 0..126 => out.push(0x80 | u8::try_from(short).unwrap()),
+            medium @ 126..65_536 => {
+                out.push(0xFE);
+                out.extend(u16::try_from(medium).unwrap().to_be_bytes());
+            }
+            long => {
+                out.push(0xFF);
+                out.extend(u64::try_from(long).unwrap().to_be_bytes());
+            }
+        }
+        let mask = [0x37, 0xfa, 0x21, 0x3d];
+        out.extend(mask);
+        out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        out
+    }
+
+    async fn read_all(frames: &[Vec<u8>]) -> Vec<Incoming> {
+        let (mut peer, mut reader) = pair();
+        peer.write_all(&frames.concat()).await.unwrap();
+        drop(peer);
+        let mut all = Vec::new();
+        while all.last() != Some(&Incoming::End) {
+            all.push(reader.next().await);
+        }
+        all
+    }
+
+    fn text(text: &str) -> Incoming {
+        Incoming::Text(text.to_owned())
+    }
+
+    #[tokio::test]
+    async fn messages_whole_and_in_fragments_with_control_frames_between() {
+        let all = read_all(&[
+            frame(0x81, b"one"),
+            frame(0x01, b"tw"),
+            frame(0x89, b"p"),
+            frame(0x00, "o\u{e9}".as_bytes()),
+            frame(0x8A, b""),
+            frame(0x80, b""),
+            frame(0x81, b""),
+            frame(0x88, &[0x0F, 0xA0, b'x']),
+            frame(0x81, b"after the close"),
+        ])
+        .await;
+        let expected =
+            [text("one"), Incoming::Ping(b"p".to_vec()), Incoming::Pong, text("two\u{e9}"), text(""), Incoming::Close(Some(4000))];
+        assert_eq!(all[..6], expected);
+        assert_eq!(all[6..], [Incoming::End]);
+    }
+
+    #[tokio::test]
+    async fn any_cut_of_the_bytes_gives_the_same_messages() {
+        let long = "\u{20ac}".repeat(30_000);
+        let bytes = [frame(0x81, b"hi"), frame(0x01, &long.as_bytes()[..40_001]), frame(0x80, &long.as_bytes()[40_001..])].concat();
+        for chunk in [1, 2, 3, 7, 1000, 16_384, 65_537] {
+            let (mut peer, mut reader) = pair();
+            let write = async {
+                for chunk in bytes.chunks(chunk) {
+                    peer.write_all(chunk).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            };
+            let read = async { (reader.next().await, reader.next().await) };
+            let ((), read) = tokio::join!(write, read);
+            assert_eq!(read, (text("hi"), text(&long)), "in chunks of {chunk}");
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_that_came_with_the_handshake_are_the_first_frame() {
+        let (ours, mut peer) = tokio::io::duplex(100);
+        let bytes = frame(0x81, b"early");
+        let limits = ReadLimits { max_message_bytes: 100, max_fragments: 8, message_timeout: Duration::from_secs(10) };
+        let mut reader = Reader::new(Box::new(ours), bytes[..4].to_vec(), &limits);
+        peer.write_all(&bytes[4..]).await.unwrap();
+        assert_eq!(reader.next().await, text("early"));
+    }
+
+    #[tokio::test]
+    async fn a_bad_byte_inside_an_unfinished_frame_is_refused_at_once() {
+        let (mut peer, mut reader) = pair();
+        let bytes = frame(0x81, b"good\xf4\x90 and much more");
+        peer.write_all(&bytes[..bytes.len() - 10]).await.unwrap();
+        assert_eq!(reader.next().await, Incoming::Violation { code: 1007, reason: "invalid utf-8" });
+    }
+
+    #[tokio::test]
+    async fn the_limit_counts_all_fragments_and_can_be_raised() {
+        let (mut peer, mut reader) = pair();
+        peer.write_all(&frame(0x81, &vec![b'x'; LIMIT])).await.unwrap();
+        assert!(matches!(reader.next().await, Incoming::Text(text) if text.len() == LIMIT));
+        reader.set_limits(LIMIT + 1, 8);
+        peer.write_all(&[frame(0x01, &vec![b'x'; LIMIT]), frame(0x80, b"y")].concat()).await.unwrap();
+        assert!(matches!(reader.next().await, Incoming::Text(text) if text.len() == LIMIT + 1));
+        // Only the header comes: nothing is read or reserved for the payload.
+        peer.write_all(&frame(0x81, &vec![b'x'; LIMIT + 2])[..14]).await.unwrap();
+        assert_eq!(reader.next().await, Incoming::Violation { code: 1009, reason: "message too big" });
+        assert_eq!(reader.next().await, Incoming::End);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn m23_pings_beyond_the_rate_end_the_connection() {
+        let (mut peer, mut reader) = pair();
+        for _ in 0..20 {
+            peer.write_all(&frame(0x89, b"")).await.unwrap();
+            assert_eq!(reader.next().await, Incoming::Ping(Vec::new()));
+        }
+        tokio::time::advance(Duration::from_millis(1000)).await;
+        for _ in 0..10 {
+            peer.write_all(&frame(0x89, b"")).await.unwrap();
+            assert_eq!(reader.next().await, Incoming::Ping(Vec::new()));
+        }
+        peer.write_all(&frame(0x89, b"")).await.unwrap();
+        assert_eq!(reader.next().await, Incoming::Violation { code: 1008, reason: "too many pings" });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn m19_a_fragment_that_is_never_finished_ends_at_ten_seconds_and_pings_do_not_prolong_it() {
+        let (mut peer, mut reader) = pair();
+        assert!(tokio::time::timeout(Duration::from_secs(3600), reader.next()).await.is_err(), "silence alone ends nothing");
+        let began = Instant::now();
+        peer.write_all(&frame(0x01, b"begun")).await.unwrap();
+        let ping = async {
+            for _ in 0..3 {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                peer.write_all(&frame(0x89, b"")).await.unwrap();
+            }
+            peer
+        };
+        let read = async { [reader.next().await, reader.next().await, reader.next().await, reader.next().await] };
+        let (_peer, read) = tokio::join!(ping, read);
+        assert_eq!(read[3], Incoming::Violation { code: 1008, reason: "message timed out" });
+        assert_eq!(began.elapsed().as_secs(), 10);
+    }
+
+    #[test]
+    fn close_codes_that_never_travel_are_refused() {
+        for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535] {
+            assert!(close_code(&u16::to_be_bytes(code)).is_err(), "{code}");
+        }
+        for code in [1000, 1001, 1002, 1003, 1007, 1011, 1012, 1013, 1014, 3000, 4999] {
+            assert_eq!(close_code(&u16::to_be_bytes(code)), Ok(Some(code)));
+        }
+        assert_eq!(close_code(&[]), Ok(None));
+        assert!(close_code(&[3]).is_err());
+        assert!(close_code(&[0x03, 0xE8, 0xFF]).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_can_panic_or_hang_the_reader(bytes: Vec<u8>) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            runtime.block_on(async {
+                read_all(&[bytes]).await;
+            });
+        }
+    }
+}
