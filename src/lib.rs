@@ -10,3 +10,9 @@ pub mod tasks;
 
 // F2: durable records.
 pub mod store;
+
+// F3: who a peer is and what it may try.
+pub mod auth;
+
+// F9: sockets.
+pub mod transport;
