@@ -16,3 +16,6 @@ pub mod auth;
 
 // F9: sockets.
 pub mod transport;
+
+// F1: strict configuration.
+pub mod config;
