@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::error::StoreError;
 use super::record::{Accepted, NewRun, RunFilter, RunRecord, SessionFilter};
-use super::{RETENTION_MS, Store};
+use super::{RETENTION_MS, Store, StoreError};
 use crate::protocol::ids::{AgentId, RunId, SessionKey};
 use crate::protocol::run::{Outcome, RunStatus};
 
@@ -212,9 +211,9 @@ async fn notes_are_written_in_order_and_a_status_never_goes_back() {
     let (_dir, path) = place();
     let store = Store::open(&path).unwrap();
     accept(&store, new_run("a")).await;
-    store.note_status("file-a", RunStatus::Running, Some(NOW + 1)).await.unwrap();
-    store.note_status("file-a", RunStatus::Queued, None).await.unwrap();
-    store.note_status("file-a", RunStatus::Ok, None).await.unwrap();
+    store.note_status("file-a", RunStatus::Running, Some(NOW + 1));
+    store.note_status("file-a", RunStatus::Queued, None);
+    store.note_status("file-a", RunStatus::Ok, None);
     store.set_status("file-a", RunStatus::Running, Some(NOW + 2)).await.unwrap();
     let record = store.run_by_file("file-a").await.unwrap().unwrap();
     assert_eq!((record.status, record.started_at), (RunStatus::Running, Some(NOW + 1)));
@@ -278,6 +277,7 @@ async fn sessions_are_made_by_runs_and_listed_by_last_use() {
         async |text: &str| store.sessions(SessionFilter { search: Some(text.to_owned()), ..SessionFilter::default() }).await.unwrap().len();
     assert_eq!((search("WORK").await, search("100%_").await, search("%").await, search("zzz").await), (1, 1, 1, 0));
     assert_eq!(search(&rows[0].session_id).await, 1);
+    assert_eq!(store.count_sessions(SessionFilter { limit: 1, ..SessionFilter::default() }).await.unwrap(), 2);
     let of = SessionFilter { agent_id: Some(AgentId::from("work")), active_since: Some(NOW + 3), ..SessionFilter::default() };
     assert!(store.sessions(of).await.unwrap().is_empty());
 }

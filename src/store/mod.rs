@@ -24,9 +24,10 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::warn;
 use uuid::Uuid;
 
-use self::error::StoreError;
+pub use self::error::StoreError;
 use self::op::{Accept, Applied, Backend, Found, Op, Query};
 use self::record::{Accepted, NewRun, Pruned, RunFilter, RunPage, RunRecord, SessionFilter, SessionRow};
 use self::sqlite::Sqlite;
@@ -107,12 +108,13 @@ impl Store {
         self.apply(Op::SetStatus { file_id: file_id.to_owned(), status, started_at }).await.map(drop)
     }
 
-    /// As [`Self::set_status`], but waits only for a place in the queue. It is written after what was asked before it; a failure goes to the log.
-    ///
-    /// # Errors
-    /// There was no place, or the store is closed.
-    pub async fn note_status(&self, file_id: &str, status: RunStatus, started_at: Option<u64>) -> Result<(), StoreError> {
-        self.send(Message::Op(Op::SetStatus { file_id: file_id.to_owned(), status, started_at }, None)).await
+    /// As [`Self::set_status`], but waits for nothing: it is written after what was asked before it.
+    /// When the queue is full the note is left out and the log says so. That is harmless, because the run's end is never a note, and where a run stands before it is told by the run's own process.
+    pub fn note_status(&self, file_id: &str, status: RunStatus, started_at: Option<u64>) {
+        let op = Op::SetStatus { file_id: file_id.to_owned(), status, started_at };
+        if let Err(error) = self.ops.try_send(Message::Op(op, None)) {
+            warn!(file_id, status = status.name(), %error, "a note about a run was left out");
+        }
     }
 
     /// Notes how a run ended. The first end stays; returns whether this was it.
@@ -175,6 +177,17 @@ impl Store {
         }
     }
 
+    /// How many sessions the filter lets through, whatever its limit.
+    ///
+    /// # Errors
+    /// See [`Self::run`].
+    pub async fn count_sessions(&self, filter: SessionFilter) -> Result<u64, StoreError> {
+        match self.ask(Query::CountSessions(filter)).await? {
+            Found::Count(n) => Ok(n),
+            other => Err(mismatch(&other)),
+        }
+    }
+
     /// Forgets the keys of runs that ended 24 hours ago and names some runs that ended 30 days ago; an unfinished run keeps its key.
     /// Delete the files of those runs, then call [`Self::forget_runs`]: a crash between the two only means that the files are looked for again. Call it again at once while `expired` is not empty.
     ///
@@ -220,6 +233,12 @@ impl Store {
     #[must_use]
     pub fn health(&self) -> Health {
         self.health.borrow().clone()
+    }
+
+    /// Whether nothing more may be promised until a restart.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        matches!(*self.health.borrow(), Health::Poisoned(_))
     }
 
     /// Resolves with the cause when nothing more may be promised; the process must then end with exit code 70. Never resolves after an orderly close.
