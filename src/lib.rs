@@ -6,3 +6,6 @@
 pub mod clock;
 pub mod protocol;
 pub mod tasks;
+
+// F1: strict configuration.
+pub mod config;

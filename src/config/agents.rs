@@ -1,0 +1,255 @@
+//! Section `agents`: the defaults of all agents and the list of agents.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::agent_parts::{Compaction, ContextPruning, GroupChat, Heartbeat, HumanDelay, Identity, Subagents, Switch, Thinking, Verbose};
+use super::model_ref::ModelRef;
+use super::open::Open;
+use super::sandbox::Sandbox;
+use super::section::{section, words};
+use super::tools::AgentTools;
+
+words! {
+    /// What turns a message into work.
+    enum Runner {
+        /// The message is a shell script.
+        Shell,
+        /// The message goes to a model that uses tools.
+        Agent,
+    }
+}
+
+words! {
+    /// How times are written to a model.
+    enum TimeFormat {
+        /// By the machine's locale.
+        Auto,
+        /// 12 hours.
+        #[serde(rename = "12")]
+        Twelve,
+        /// 24 hours.
+        #[serde(rename = "24")]
+        TwentyFour,
+    }
+}
+
+words! {
+    /// Whether elevated commands run.
+    enum Elevated {
+        /// Never.
+        Off,
+        /// Yes.
+        On,
+        /// After asking.
+        Ask,
+        /// Without asking.
+        Full,
+    }
+}
+
+words! {
+    /// When a block of an answer is sent.
+    enum BlockBreak {
+        /// At the end of a text part.
+        #[serde(rename = "text_end")]
+        TextEnd,
+        /// At the end of the message.
+        #[serde(rename = "message_end")]
+        MessageEnd,
+    }
+}
+
+words! {
+    /// When a typing sign is shown.
+    enum TypingMode {
+        /// Never.
+        Never,
+        /// At once.
+        Instant,
+        /// While thinking.
+        Thinking,
+        /// With the first text.
+        Message,
+    }
+}
+
+section! {
+    /// The agents.
+    struct Agents {
+        /// What every agent starts from.
+        defaults: AgentDefaults,
+        /// The agents; when empty there is one, `main`.
+        list: Vec<Agent>,
+    }
+}
+
+section! {
+    /// What every agent starts from.
+    struct AgentDefaults {
+        /// What turns a message into work; default `agent` when a model is configured, else `shell`.
+        runner: Option<Runner>,
+        /// The model of agents that name none.
+        model: Option<ModelRef>,
+        /// The model for images.
+        image_model: Option<ModelRef>,
+        /// Settings per `provider/model`; when not empty, also the list of models that may be chosen.
+        models: BTreeMap<String, ModelSettings>,
+        /// Directory in which the default agent works, made with mode 0700; default `<state>/workspace`.
+        workspace: Option<String>,
+        /// Root of the repository that is shown to a model.
+        repo_root: Option<String>,
+        /// The shell that runs scripts; default the user's `SHELL`, else `/bin/bash`, else `/bin/sh`.
+        shell: Option<String>,
+        /// The environment of processes.
+        env: EnvFence,
+        /// Bounds of what a run prints.
+        output: Output,
+        /// Time limit of a run, seconds.
+        #[schemars(range(min = 1, max = 31_536_000))]
+        timeout_seconds: u64 = 600,
+        /// Time between the polite and the forced end of a run's processes, ms.
+        #[schemars(range(max = 600_000))]
+        grace_ms: u64 = 5000,
+        /// Runs at work at once; others wait.
+        #[schemars(range(min = 1, max = 1024))]
+        max_concurrent: usize = 4,
+        /// Leaves out the bootstrap files.
+        skip_bootstrap: Option<bool>,
+        /// Most characters of bootstrap files.
+        #[schemars(range(min = 1))]
+        bootstrap_max_chars: u64 = 20_000,
+        /// Time zone of the user, as in the IANA list.
+        user_timezone: Option<String>,
+        /// How times are written.
+        time_format: Option<TimeFormat>,
+        /// Time zone of message envelopes: `utc`, `local`, `user` or a name of the IANA list.
+        envelope_timezone: Option<String>,
+        /// Timestamps in message envelopes.
+        envelope_timestamp: Option<Switch>,
+        /// Elapsed times in message envelopes.
+        envelope_elapsed: Option<Switch>,
+        /// Size of the context window, tokens.
+        #[schemars(range(min = 1))]
+        context_tokens: Option<u64>,
+        /// External agent programs by name.
+        #[schemars(extend("x-acts" = false))]
+        cli_backends: Option<Open>,
+        /// Search in memory files.
+        #[schemars(extend("x-acts" = false))]
+        memory_search: Option<Open>,
+        /// How much a model thinks.
+        thinking_default: Option<Thinking>,
+        /// How much of the tools' work is shown.
+        verbose_default: Option<Verbose>,
+        /// Whether elevated commands run.
+        elevated_default: Option<Elevated>,
+        /// Sends answers block by block.
+        block_streaming_default: Option<Switch>,
+        /// When a block is sent.
+        block_streaming_break: Option<BlockBreak>,
+        /// Size of blocks.
+        #[schemars(extend("x-acts" = false))]
+        block_streaming_chunk: Option<Open>,
+        /// Joining of blocks.
+        #[schemars(extend("x-acts" = false))]
+        block_streaming_coalesce: Option<Open>,
+        /// Pauses between blocks.
+        human_delay: Option<HumanDelay>,
+        /// Largest attached medium, MiB.
+        #[schemars(range(min = 0))]
+        media_max_mb: Option<f64>,
+        /// Time between typing signs, seconds.
+        typing_interval_seconds: Option<u64>,
+        /// When a typing sign is shown.
+        typing_mode: Option<TypingMode>,
+        /// Agents started by agents.
+        subagents: Option<Subagents>,
+        /// What is cut from a long context.
+        context_pruning: Option<ContextPruning>,
+        /// How a long context is summarised.
+        compaction: Option<Compaction>,
+        /// Regular wake-ups.
+        #[schemars(extend("x-reload" = "hot", "x-acts" = false))]
+        heartbeat: Option<Heartbeat>,
+        /// Isolation of processes; only mode `off` starts.
+        sandbox: Option<Sandbox>,
+    }
+}
+
+section! {
+    /// Settings of one model.
+    struct ModelSettings {
+        /// A short name for it.
+        alias: Option<String>,
+        /// Sent to the provider as they are.
+        params: Option<Open>,
+        /// Streams answers.
+        streaming: Option<bool>,
+    }
+}
+
+section! {
+    /// The environment of processes.
+    struct EnvFence {
+        /// Names of variables that are passed on besides the fixed list. The gateway's own secrets never are.
+        passthrough: Vec<String>,
+    }
+}
+
+section! {
+    /// Bounds of what a run prints.
+    struct Output {
+        /// Complete output is kept up to this size, bytes; beyond it head and tail stay and the middle is counted.
+        #[schemars(range(min = 65_536, max = 17_179_869_184_u64))]
+        journal_cap_bytes: u64 = 67_108_864,
+        /// How much of the end is kept beyond the cap, bytes.
+        #[schemars(range(min = 0, max = 67_108_864))]
+        tail_bytes: u64 = 1_048_576,
+        /// Slows a run that prints faster than this, bytes per second; no limit when absent.
+        #[schemars(range(min = 1024))]
+        max_bytes_per_second: Option<u64>,
+    }
+}
+
+/// One agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Agent {
+    /// Its id: a letter or digit, then up to 63 letters, digits, `-` or `_`. Compared without regard to case.
+    pub id: String,
+    /// Makes it the default agent; else the first of the list is.
+    pub default: Option<bool>,
+    /// What people call it.
+    pub name: Option<String>,
+    /// Its directory; default `<state>/workspace-<id>`, for the default agent that of `agents.defaults`.
+    pub workspace: Option<String>,
+    /// Directory for its own state; default `<state>/agents/<id>/agent`. No two agents may share one.
+    pub agent_dir: Option<String>,
+    /// What turns a message into its work.
+    pub runner: Option<Runner>,
+    /// Its model.
+    pub model: Option<ModelRef>,
+    /// Names of its skills; all when absent.
+    pub skills: Option<Vec<String>>,
+    /// Search in memory files.
+    #[schemars(extend("x-acts" = false))]
+    pub memory_search: Option<Open>,
+    /// Pauses between blocks.
+    pub human_delay: Option<HumanDelay>,
+    /// Regular wake-ups.
+    #[schemars(extend("x-reload" = "hot", "x-acts" = false))]
+    pub heartbeat: Option<Heartbeat>,
+    /// How it presents itself.
+    pub identity: Option<Identity>,
+    /// How it behaves in groups.
+    pub group_chat: Option<GroupChat>,
+    /// Agents started by it.
+    pub subagents: Option<Subagents>,
+    /// Isolation of its processes; only mode `off` starts.
+    pub sandbox: Option<Sandbox>,
+    /// What its model may use.
+    pub tools: Option<AgentTools>,
+}

@@ -1,0 +1,62 @@
+//! `gateway.limits`: the bounds of connections, frames and calls. The ones clients must respect are announced in the hello's policy.
+//!
+//! Every bound has a floor and a ceiling, so that no config can switch a protection off or ask for more than a small machine has.
+
+use super::section::section;
+
+section! {
+    /// Bounds of connections, frames and calls.
+    struct Limits {
+        /// Largest message after hello, bytes.
+        #[schemars(range(min = 65_536, max = 268_435_456))]
+        max_payload: usize = 26_214_400,
+        /// Largest message before hello, bytes.
+        #[schemars(range(min = 4096, max = 1_048_576))]
+        max_preauth_payload: usize = 65_536,
+        /// Most fragments of one message; more closes the connection with 1009.
+        #[schemars(range(min = 16, max = 1_048_576))]
+        max_fragments: usize = 65_536,
+        /// How long a fragmented message may stay unfinished, ms.
+        #[schemars(range(min = 100, max = 600_000))]
+        message_timeout_ms: u64 = 10_000,
+        /// Bytes waiting for a slow client before it is closed with 1008. Never below the 1.5 MiB that stock front ends count on.
+        #[schemars(range(min = 1_572_864, max = 268_435_456))]
+        max_buffered_bytes: usize = 2_097_152,
+        /// Time between `tick` events, ms.
+        #[schemars(range(min = 1000, max = 600_000))]
+        tick_interval_ms: u64 = 30_000,
+        /// Time from the upgrade to a complete `connect`, ms.
+        #[schemars(range(min = 100, max = 120_000))]
+        handshake_timeout_ms: u64 = 10_000,
+        /// Time between WebSocket pings, ms; below the 60 s after which a reverse proxy gives up by default.
+        #[schemars(range(min = 100, max = 600_000))]
+        ping_interval_ms: u64 = 25_000,
+        /// Time a pong may take before the connection is dropped, ms.
+        #[schemars(range(min = 100, max = 600_000))]
+        pong_timeout_ms: u64 = 25_000,
+        /// Time one write may stall before the connection is dropped, ms.
+        #[schemars(range(min = 100, max = 600_000))]
+        write_timeout_ms: u64 = 10_000,
+        /// Most connections in all.
+        #[schemars(range(min = 1, max = 1_000_000))]
+        max_connections: usize = 20_000,
+        /// Most connections that have not said hello.
+        #[schemars(range(min = 1, max = 100_000))]
+        max_handshakes: usize = 512,
+        /// The same for one address.
+        #[schemars(range(min = 1, max = 100_000))]
+        max_handshakes_per_address: usize = 32,
+        /// Most calls of one connection at work at once.
+        #[schemars(range(min = 1, max = 10_000))]
+        max_calls_per_connection: usize = 32,
+        /// Most calls at work in all.
+        #[schemars(range(min = 1, max = 100_000))]
+        max_calls: usize = 512,
+        /// Calls that change something, per second and connection.
+        #[schemars(range(min = 1, max = 1_000_000))]
+        writes_per_second: u32 = 200,
+        /// How many of them may come at once.
+        #[schemars(range(min = 1, max = 1_000_000))]
+        write_burst: u32 = 400,
+    }
+}

@@ -1,0 +1,285 @@
+//! Sections `tools` and `exec`: what agents may use, and how commands run. `exec.*` and `tools.exec.*` are the same keys.
+
+use std::collections::BTreeMap;
+
+use super::open::Open;
+use super::secret::Secret;
+use super::section::{section, words};
+
+words! {
+    /// A ready-made set of tools.
+    enum Profile {
+        /// The fewest.
+        Minimal,
+        /// For work on files.
+        Coding,
+        /// For talk.
+        Messaging,
+        /// All.
+        Full,
+    }
+}
+
+words! {
+    /// Where commands run.
+    enum ExecHost {
+        /// In a sandbox; refused at start.
+        Sandbox,
+        /// On this machine.
+        Gateway,
+        /// On an attached node; refused at start.
+        Node,
+    }
+}
+
+words! {
+    /// Which commands run.
+    enum ExecSecurity {
+        /// None.
+        Deny,
+        /// Listed ones; refused at start, since this version has no list.
+        Allowlist,
+        /// All.
+        Full,
+    }
+}
+
+words! {
+    /// When a person is asked.
+    enum ExecAsk {
+        /// Never.
+        Off,
+        /// When the command is not listed.
+        OnMiss,
+        /// Always; refused at start, since this version cannot ask.
+        Always,
+    }
+}
+
+section! {
+    /// How commands run. Keys of `exec` and `tools.exec` are the same; given in both places they must be equal.
+    struct Exec {
+        /// Where commands run; default `gateway`.
+        host: Option<ExecHost>,
+        /// Which commands run; default `deny`.
+        security: Option<ExecSecurity>,
+        /// When a person is asked; default `on-miss`.
+        ask: Option<ExecAsk>,
+        /// The node for host `node`.
+        node: Option<String>,
+        /// Directories put before `PATH`.
+        path_prepend: Option<Vec<String>>,
+        /// Programs that only read and print.
+        safe_bins: Option<Vec<String>>,
+        /// After this time a model's command goes on in the background, ms; default 10000.
+        #[schemars(range(min = 1))]
+        background_ms: Option<u64>,
+        /// Time limit of one command of a model, seconds; default 1800.
+        #[schemars(range(min = 1))]
+        timeout_sec: Option<u64>,
+        /// How long ended commands are remembered, ms; default 1800000.
+        #[schemars(range(min = 1))]
+        cleanup_ms: Option<u64>,
+        /// Tells the session when a background command ends; default true.
+        notify_on_exit: Option<bool>,
+        /// The tool that applies patches.
+        apply_patch: Option<ApplyPatch>,
+        /// Time after which a person is told that an approved command still runs, ms.
+        approval_running_notice_ms: Option<u64>,
+    }
+}
+
+section! {
+    /// The tool that applies patches.
+    struct ApplyPatch {
+        /// Offers it; default false.
+        enabled: Option<bool>,
+        /// Models it is offered to.
+        allow_models: Option<Vec<String>>,
+    }
+}
+
+section! {
+    /// What agents may use. Names without regard to case; `*` matches any; `group:fs` and others name groups; deny wins.
+    struct Tools {
+        /// The set to start from.
+        profile: Option<Profile>,
+        /// Only these.
+        allow: Option<Vec<String>>,
+        /// These besides the profile; not together with `allow`.
+        also_allow: Option<Vec<String>>,
+        /// Never these.
+        deny: Option<Vec<String>>,
+        /// Rules per provider or `provider/model`.
+        by_provider: BTreeMap<String, ToolPolicy>,
+        /// How commands run.
+        exec: Option<Exec>,
+        /// Search and fetch.
+        #[schemars(extend("x-acts" = false))]
+        web: Option<Web>,
+        /// Understanding of media.
+        #[schemars(extend("x-acts" = false))]
+        media: Option<Open>,
+        /// Understanding of links.
+        #[schemars(extend("x-acts" = false))]
+        links: Option<Open>,
+        /// Sending of messages.
+        #[schemars(extend("x-acts" = false))]
+        message: Option<Open>,
+        /// Talk between agents.
+        #[schemars(extend("x-acts" = false))]
+        agent_to_agent: Option<AgentToAgent>,
+        /// Commands outside the sandbox.
+        #[schemars(extend("x-acts" = false))]
+        elevated: Option<ElevatedTools>,
+        /// Tools of agents started by agents.
+        #[schemars(extend("x-acts" = false))]
+        subagents: Option<ToolRules>,
+        /// Tools inside the sandbox.
+        #[schemars(extend("x-acts" = false))]
+        sandbox: Option<ToolRules>,
+    }
+}
+
+section! {
+    /// What one agent may use.
+    struct AgentTools {
+        /// The set to start from.
+        profile: Option<Profile>,
+        /// Only these.
+        allow: Option<Vec<String>>,
+        /// These besides the profile; not together with `allow`.
+        also_allow: Option<Vec<String>>,
+        /// Never these.
+        deny: Option<Vec<String>>,
+        /// Rules per provider or `provider/model`.
+        by_provider: BTreeMap<String, ToolPolicy>,
+        /// How its commands run. It can narrow the common rule, never widen it.
+        exec: Option<Exec>,
+        /// Commands outside the sandbox.
+        #[schemars(extend("x-acts" = false))]
+        elevated: Option<ElevatedTools>,
+        /// Tools inside the sandbox.
+        #[schemars(extend("x-acts" = false))]
+        sandbox: Option<ToolRules>,
+    }
+}
+
+section! {
+    /// A rule for tools.
+    struct ToolPolicy {
+        /// The set to start from.
+        profile: Option<Profile>,
+        /// Only these.
+        allow: Option<Vec<String>>,
+        /// These besides the profile; not together with `allow`.
+        also_allow: Option<Vec<String>>,
+        /// Never these.
+        deny: Option<Vec<String>>,
+    }
+}
+
+section! {
+    /// A rule for tools, one level down.
+    struct ToolRules {
+        /// The rule.
+        tools: Option<ToolPolicy>,
+    }
+}
+
+section! {
+    /// Talk between agents.
+    struct AgentToAgent {
+        /// Permits it.
+        enabled: Option<bool>,
+        /// Agents that may.
+        allow: Option<Vec<String>>,
+    }
+}
+
+section! {
+    /// Commands outside the sandbox.
+    struct ElevatedTools {
+        /// Permits them.
+        enabled: Option<bool>,
+        /// Senders that may, per provider.
+        allow_from: Option<Open>,
+    }
+}
+
+section! {
+    /// Search and fetch.
+    struct Web {
+        /// Web search.
+        search: Option<WebSearch>,
+        /// Reading of pages.
+        fetch: Option<WebFetch>,
+    }
+}
+
+words! {
+    /// Who searches.
+    enum SearchProvider {
+        /// Brave.
+        Brave,
+        /// Perplexity.
+        Perplexity,
+    }
+}
+
+section! {
+    /// Web search.
+    struct WebSearch {
+        /// Offers it.
+        enabled: Option<bool>,
+        /// Who searches.
+        provider: Option<SearchProvider>,
+        /// The provider's key.
+        api_key: Option<Secret<String>>,
+        /// Most results.
+        #[schemars(range(min = 1))]
+        max_results: Option<u32>,
+        /// Time limit, seconds.
+        #[schemars(range(min = 1))]
+        timeout_seconds: Option<u32>,
+        /// How long results are kept, minutes.
+        cache_ttl_minutes: Option<u32>,
+        /// Settings of that provider.
+        perplexity: Option<Perplexity>,
+    }
+}
+
+section! {
+    /// Settings of the provider Perplexity.
+    struct Perplexity {
+        /// Its key.
+        api_key: Option<Secret<String>>,
+        /// Its address.
+        base_url: Option<String>,
+        /// Its model.
+        model: Option<String>,
+    }
+}
+
+section! {
+    /// Reading of pages.
+    struct WebFetch {
+        /// Offers it.
+        enabled: Option<bool>,
+        /// Most characters.
+        #[schemars(range(min = 1))]
+        max_chars: Option<u64>,
+        /// What a call may ask for at most.
+        #[schemars(range(min = 1))]
+        max_chars_cap: Option<u64>,
+        /// Time limit, seconds.
+        #[schemars(range(min = 1))]
+        timeout_seconds: Option<u32>,
+        /// How long pages are kept, minutes.
+        cache_ttl_minutes: Option<u32>,
+        /// Most redirects followed.
+        max_redirects: Option<u32>,
+        /// Sent as `User-Agent`.
+        user_agent: Option<String>,
+    }
+}
