@@ -6,3 +6,6 @@
 pub mod clock;
 pub mod protocol;
 pub mod tasks;
+
+// F3: one run's event file; starting and ending processes.
+pub mod journal;
