@@ -39,12 +39,7 @@ pub fn close(path: &Path, run_id: &RunId, session_key: &SessionKey, outcome: Out
 ///
 /// # Errors
 /// As [`close`].
-pub fn close_with(
-    path: &Path,
-    run_id: &RunId,
-    session_key: &SessionKey,
-    outcome: impl FnOnce(&Scan) -> Outcome,
-) -> io::Result<Closed> {
+pub fn close_with(path: &Path, run_id: &RunId, session_key: &SessionKey, outcome: impl FnOnce(&Scan) -> Outcome) -> io::Result<Closed> {
     let mut file = open_journal(path)?;
     if !try_lock(&file)? {
         return Ok(Closed::Busy);

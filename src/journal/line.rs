@@ -185,7 +185,8 @@ mod tests {
 
     #[test]
     fn only_an_end_or_an_error_of_the_lifecycle_is_terminal() {
-        let line = |outcome| template().event(2, Stream::Lifecycle, 1, serde_json::to_value(Lifecycle::terminal(outcome)).unwrap()).unwrap();
+        let line =
+            |outcome| template().event(2, Stream::Lifecycle, 1, serde_json::to_value(Lifecycle::terminal(outcome)).unwrap()).unwrap();
         assert!(is_terminal(&line(Outcome::without_work(RunStatus::Ok, None, "x", 1))));
         assert!(is_terminal(&line(Outcome::without_work(RunStatus::Error, Some(RunErrorCode::Unavailable), "x", 1))));
         let mut chunk = Vec::new();
