@@ -9,3 +9,12 @@ pub mod tasks;
 
 // F1: strict configuration.
 pub mod config;
+// F3: one run's event file; starting and ending processes.
+pub mod exec;
+pub mod journal;
+
+// F4: a run, from the launch of its shim to the work inside it.
+pub mod runs;
+
+// F10: the host process of a run.
+pub mod shim;
