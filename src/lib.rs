@@ -18,3 +18,8 @@ pub mod runs;
 
 // F10: the host process of a run.
 pub mod shim;
+// F3: who a peer is and what it may try.
+pub mod auth;
+
+// F9: sockets.
+pub mod transport;
