@@ -4,6 +4,7 @@
 
 // F0: what crosses the wire; wall time; the only spawn.
 pub mod clock;
+pub mod failpoint;
 pub mod protocol;
 pub mod tasks;
 
@@ -23,3 +24,5 @@ pub mod auth;
 
 // F9: sockets.
 pub mod transport;
+// F2: durable records.
+pub mod store;
