@@ -2,7 +2,7 @@
 # Makes a self-signed certificate for the WebSocket front of SkyKoi Gateway.
 # Why self-signed: a VM often has an address and no name, and its client already
 # knows the machine; the token, not the certificate, says who may come in.
-set -eu
+set -euf
 
 usage() {
     cat <<'TEXT'
