@@ -41,6 +41,7 @@ for tool in systemd-nspawn mmdebstrap nsenter pgrep; do
 done
 # The container is of the machine's own release, so that the binary finds the
 # same C library in it.
+# shellcheck source=/dev/null
 suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 [ -n "$suite" ] || skip "the machine's release has no code name"
 
@@ -59,6 +60,7 @@ clean_up() {
     [ -z "$work" ] || rm -rf --one-file-system "$work"
 }
 trap clean_up EXIT
+trap 'echo "FAILED systemd test: line $LINENO: $BASH_COMMAND" >&2' ERR
 
 # until_true SECONDS COMMAND...: polls, and fails when the time is over.
 until_true() {
@@ -72,13 +74,15 @@ until_true() {
 process_is_gone() { ! kill -0 "$1" 2>/dev/null; }
 
 # --- the container -----------------------------------------------------------
-root=$cache/nspawn-root-$suite
+packages=systemd,systemd-sysv,dbus,iproute2,procps,sudo,ca-certificates
+# The name tells what is in it, so that a root made for an older list is not used.
+root=$cache/nspawn-root-$suite-$(echo "$packages" | cksum | cut -d ' ' -f 1)
 mkdir -p "$cache"
 if [ ! -x "$root/usr/lib/systemd/systemd" ] && [ ! -x "$root/lib/systemd/systemd" ]; then
     echo "making the container's root (once): $root"
     rm -rf --one-file-system "$root" "$root.new"
     timeout 600 mmdebstrap --quiet --variant=minbase \
-        --include=systemd,systemd-sysv,dbus,iproute2,procps,sudo,ca-certificates "$suite" "$root.new" \
+        --include="$packages" "$suite" "$root.new" \
         >"$cache/mmdebstrap.log" 2>&1 || {
         rm -rf --one-file-system "$root.new"
         skip "mmdebstrap failed: $(tail -n 1 "$cache/mmdebstrap.log")"
@@ -219,9 +223,12 @@ pass "with --allow-sudo a run may use sudo"
 # --- removed ---------------------------------------------------------------------
 begin_run removed
 inside /opt/skykoi/deploy/install.sh --uninstall >"$work/install.log" 2>&1 || fail "uninstall: $(cat "$work/install.log")"
-no_process_left() { ! inside pgrep -u ubuntu; }
+# The test's own client may still be looking for the daemon; it is not the unit's.
+no_process_left() { ! inside pgrep -a -u ubuntu | grep -qv 'skg call agent'; }
 until_true 10 no_process_left || fail "left after uninstall: $(inside ps -u ubuntu -o pid,args)"
-[ ! -e "$work/root/usr/bin/skykoi-gateway" ] && [ ! -e "$work/root/etc/systemd/system/$unit" ] || fail "files left after uninstall"
+for file in /usr/bin/skykoi-gateway /usr/bin/skg "/etc/systemd/system/$unit"; do
+    [ ! -e "$work/root$file" ] || fail "$file is left after uninstall"
+done
 [ -e "$work/root$config" ] || fail "uninstall removed the user's config"
 pass "uninstall: no process and no file of ours left, the user's state stays"
 echo "systemd test: all passed"
