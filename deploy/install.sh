@@ -274,7 +274,11 @@ while [ $# -gt 0 ]; do
         --binary) binary=${2:?--binary needs a file}; shift 2 ;;
         --user) user=${2:?--user needs a name}; shift 2 ;;
         --workspace) workspace=${2:?--workspace needs a directory}; shift 2 ;;
-        --name) names="$names ${2:?--name needs a host}"; shift 2 ;;
+        --name)
+            case ${2:-} in '' | *[!A-Za-z0-9.:-]*) fail "--name wants a host name or an IP address, not '${2:-}'" 64 ;; esac
+            names="$names $2"
+            shift 2
+            ;;
         --allow-sudo) sudo=yes; shift ;;
         --no-nginx) nginx=no; shift ;;
         --no-start) start=no; shift ;;

@@ -33,6 +33,7 @@ while [ $# -gt 0 ]; do
         --force) force=yes; shift ;;
         -h | --help) usage; exit 0 ;;
         -*) usage >&2; fail "unknown option $1" 64 ;;
+        *[!A-Za-z0-9.:*-]* | '') fail "'$1' is not a host name or an IP address" 64 ;;
         *) names="$names $1"; shift ;;
     esac
 done
@@ -46,7 +47,6 @@ fi
 san=
 for name in localhost 127.0.0.1 ::1 $names; do
     case $name in
-        *[!A-Za-z0-9.:*-]* | '') fail "'$name' is not a host name or an IP address" 64 ;;
         *:*) entry="IP:$name" ;;
         *[!0-9.]*) entry="DNS:$name" ;;
         *) entry="IP:$name" ;;

@@ -74,7 +74,7 @@ until_true() {
 process_is_gone() { ! kill -0 "$1" 2>/dev/null; }
 
 # --- the container -----------------------------------------------------------
-packages=systemd,systemd-sysv,dbus,iproute2,procps,sudo,ca-certificates
+packages=systemd,systemd-sysv,dbus,iproute2,procps,sudo,ca-certificates,nginx,openssl,curl
 # The name tells what is in it, so that a root made for an older list is not used.
 root=$cache/nspawn-root-$suite-$(echo "$packages" | cksum | cut -d ' ' -f 1)
 mkdir -p "$cache"
@@ -138,9 +138,20 @@ property_is WatchdogUSec 30s || fail "the watchdog is not armed"
 pass "install.sh: active, Type=notify, watchdog armed"
 
 first=$(property MainPID)
-inside /opt/skykoi/deploy/install.sh --no-nginx >"$work/install.log" 2>&1 || fail "install.sh a second time: $(cat "$work/install.log")"
+inside /opt/skykoi/deploy/install.sh --name koi.test >"$work/install.log" 2>&1 || fail "install.sh a second time: $(cat "$work/install.log")"
 is_active_as_another "$first" || fail "not active, or not restarted, after a second install"
-pass "install.sh again: restarted, nothing broken"
+# The shipped site on its own ports, in front of the installed gateway. The
+# certificate that was made is checked too: no -k here.
+through_nginx() {
+    inside curl -sS -i --http1.1 --cacert /etc/skykoi-gateway/tls/cert.pem --resolve koi.test:443:127.0.0.1 "$@"
+}
+through_nginx -f https://koi.test/healthz >"$work/healthz" || fail "healthz through nginx: $(cat "$work/healthz")"
+# curl has no end to wait for after the upgrade, so it always ends by its time limit.
+through_nginx -N -m 3 -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' \
+    -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' -H 'Origin: https://koi.test' https://koi.test/ >"$work/upgrade" 2>/dev/null || true
+grep -q '^HTTP/1.1 101' "$work/upgrade" || fail "the upgrade through nginx: $(cat "$work/upgrade")"
+grep -aq connect.challenge "$work/upgrade" || fail "no challenge through nginx: $(cat "$work/upgrade")"
+pass "install.sh again, with nginx: restarted; https and WebSocket work on 443"
 
 as_user skg agent 'grep NoNewPrivs /proc/self/status; sudo -n true' >"$work/nnp.out" 2>&1 || true
 grep -q 'NoNewPrivs:[[:space:]]*1' "$work/nnp.out" || fail "a run may gain rights: $(cat "$work/nnp.out")"

@@ -2,7 +2,6 @@
 
 pub mod agent;
 
-
 /// How an event is delivered to a connection that cannot keep up (ARCHITECTURE.md, delivery).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
