@@ -14,7 +14,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::nginx::{Nginx, check_site, program, repository, run_or_skip};
+use crate::nginx::{Nginx, check_site, program, repository, run_or_skip, skip};
 
 #[test]
 fn nginx_accepts_the_shipped_site() {
@@ -124,7 +124,7 @@ fn the_unit_is_hardened_as_documented() {
     };
     let said = String::from_utf8_lossy(&score.stderr).into_owned();
     if said.contains("unrecognized option") {
-        eprintln!("SKIPPED: this systemd-analyze has no --offline");
+        skip("this systemd-analyze has no --offline");
         return;
     }
     assert!(score.status.success(), "exposure above 2.5: {}", String::from_utf8_lossy(&score.stdout));
@@ -175,7 +175,7 @@ fn the_certificate_is_for_the_names_given_and_is_not_replaced_unasked() {
         |args: &[&str]| program("deploy/make-cert.sh").arg("--dir").arg(dir.path().join("tls")).args(args).output().expect("a shell");
     let first = make(&["koi.example.com", "192.0.2.7", "2001:db8::7"]);
     if first.status.code() == Some(69) {
-        eprintln!("SKIPPED: openssl is not installed (scripts/test-deps installs it)");
+        skip("openssl is not installed (scripts/test-deps installs it)");
         return;
     }
     assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
@@ -226,7 +226,7 @@ for c in data["runcmd"]:
 fn cloud_init_takes_the_shipped_file() {
     let Some(checked) = run_or_skip(program("python3").args(["-c", CLOUD_INIT_CHECK])) else { return };
     if checked.status.code() == Some(69) {
-        eprintln!("SKIPPED: python3 has no yaml module (package python3-yaml)");
+        skip("python3 has no yaml module (package python3-yaml)");
         return;
     }
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));

@@ -27,12 +27,17 @@ pub fn program(name: &str) -> Command {
     command
 }
 
+/// Says that a check was skipped, and why: nothing is skipped silently.
+pub fn skip(reason: &str) {
+    eprintln!("SKIPPED: {reason}");
+}
+
 /// Runs a command to its end; `None` when the program is not on this machine, which is printed, so that a skipped check is seen.
 pub fn run_or_skip(command: &mut Command) -> Option<Output> {
     match command.output() {
         Ok(output) => Some(output),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            eprintln!("SKIPPED: {} is not installed (scripts/test-deps installs it)", command.get_program().to_string_lossy());
+            skip(&format!("{} is not installed (scripts/test-deps installs it)", command.get_program().to_string_lossy()));
             None
         }
         Err(error) => panic!("{:?}: {error}", command.get_program()),
