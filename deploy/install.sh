@@ -298,7 +298,7 @@ fi
 
 [ "$nginx" = no ] || install_packages
 if [ "$nginx" = yes ] && [ -z "$names" ]; then
-    names=$(own_names | sort -u | grep -v '^fe80' || true)
+    names=$(own_names | sort -u | grep -E '^[A-Za-z0-9.:-]+$' | grep -v '^fe80' || true)
 fi
 install_binary
 install_user
