@@ -158,15 +158,13 @@ write_config() {
   },
 }
 TEXT
-    if ! grep -q 'public\.json5' "$config"; then
-        # shellcheck disable=SC2016
-        if grep -q '\$include' "$config"; then
-            say "NOTE: $config has an \$include of its own; add \"public.json5\" to it"
-        else
-            # shellcheck disable=SC2016
-            sed '0,/^[[:space:]]*{/s//{\n  $include: "public.json5",/' "$config" | put_for_user "$config"
-        fi
+    # The line goes after the brace that opens the file. A file that does not
+    # begin so, or that includes others already, is for its owner to change.
+    # shellcheck disable=SC2016
+    if ! grep -q 'public\.json5' "$config" && ! grep -q '\$include' "$config"; then
+        sed '0,/^[[:space:]]*{/s//{\n  $include: "public.json5",/' "$config" | put_for_user "$config"
     fi
+    grep -q 'public\.json5' "$config" || say "NOTE: add \$include: \"public.json5\" to $config, or nobody gets in through nginx"
     as_user "$bin" config check && return 0
     printf '%s\n' "$old" | put_for_user "$config"
     fail "the config does not pass with the lines above; $config is as it was" 78
