@@ -55,7 +55,7 @@ put() {
 }
 
 as_user() {
-    runuser -u "$user" -- env -i HOME="$home" USER="$user" LOGNAME="$user" PATH=/usr/local/bin:/usr/bin:/bin "$@"
+    runuser -u "$user" -- env -i -C "$home" HOME="$home" USER="$user" LOGNAME="$user" PATH=/usr/local/bin:/usr/bin:/bin "$@"
 }
 
 # The same for a file in the user's home, written with the user's own rights, so
