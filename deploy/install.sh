@@ -55,7 +55,7 @@ put() {
 }
 
 as_user() {
-    runuser -u "$user" -- env -i HOME="$home" USER="$user" LOGNAME="$user" PATH=/usr/local/bin:/usr/bin:/bin "$@"
+    runuser -u "$user" -- env -i -C "$home" HOME="$home" USER="$user" LOGNAME="$user" PATH=/usr/local/bin:/usr/bin:/bin "$@"
 }
 
 # The same for a file in the user's home, written with the user's own rights, so
@@ -158,15 +158,13 @@ write_config() {
   },
 }
 TEXT
-    if ! grep -q 'public\.json5' "$config"; then
-        # shellcheck disable=SC2016
-        if grep -q '\$include' "$config"; then
-            say "NOTE: $config has an \$include of its own; add \"public.json5\" to it"
-        else
-            # shellcheck disable=SC2016
-            sed '0,/^[[:space:]]*{/s//{\n  $include: "public.json5",/' "$config" | put_for_user "$config"
-        fi
+    # The line goes after the brace that opens the file. A file that does not
+    # begin so, or that includes others already, is for its owner to change.
+    # shellcheck disable=SC2016
+    if ! grep -q 'public\.json5' "$config" && ! grep -q '\$include' "$config"; then
+        sed '0,/^[[:space:]]*{/s//{\n  $include: "public.json5",/' "$config" | put_for_user "$config"
     fi
+    grep -q 'public\.json5' "$config" || say "NOTE: add \$include: \"public.json5\" to $config, or nobody gets in through nginx"
     as_user "$bin" config check && return 0
     printf '%s\n' "$old" | put_for_user "$config"
     fail "the config does not pass with the lines above; $config is as it was" 78
@@ -298,7 +296,7 @@ fi
 
 [ "$nginx" = no ] || install_packages
 if [ "$nginx" = yes ] && [ -z "$names" ]; then
-    names=$(own_names | sort -u | grep -v '^fe80' || true)
+    names=$(own_names | sort -u | grep -E '^[A-Za-z0-9.:-]+$' | grep -v '^fe80' || true)
 fi
 install_binary
 install_user
