@@ -126,8 +126,10 @@ impl Gateway {
         if self.is_stopping() {
             failing.push("stopping");
         }
-        if self.store.is_poisoned() {
-            failing.push("store");
+        match self.store.health() {
+            StoreHealth::Ok => {}
+            StoreHealth::DiskFull => failing.push("disk"),
+            StoreHealth::Poisoned(_) => failing.push("store"),
         }
         failing
     }

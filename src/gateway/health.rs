@@ -12,7 +12,7 @@ use tracing::warn;
 use super::Gateway;
 use crate::protocol::event::health::{Empty, HealthSummary, RecentSession, SessionCounts};
 use crate::protocol::frame;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 use crate::store::record::SessionFilter;
 
 /// How often the summary is refreshed and sent.
@@ -27,6 +27,14 @@ const RECENT: usize = 5;
 pub struct Health {
     sessions: Mutex<SessionCounts>,
     took_ms: Mutex<u64>,
+}
+
+impl Health {
+    /// Sessions at the last refresh.
+    #[must_use]
+    pub fn session_count(&self) -> u64 {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).count
+    }
 }
 
 impl Gateway {
@@ -64,15 +72,15 @@ impl Gateway {
     pub async fn refresh_health(&self) -> Result<(), StoreError> {
         let began = Instant::now();
         let filter = SessionFilter { limit: RECENT, ..SessionFilter::default() };
-        let page = self.store.sessions(filter).await?;
+        let rows = self.store.sessions(filter).await?;
+        let count = self.store.count_sessions().await?;
         let now = self.now();
-        let recent = page.sessions.into_iter().map(|row| RecentSession {
+        let recent = rows.into_iter().map(|row| RecentSession {
             key: row.key,
             updated_at: row.updated_at,
             age: now.saturating_sub(row.updated_at),
         });
-        let counts =
-            SessionCounts { path: self.loaded.paths.db.display().to_string(), count: page.total, recent: recent.collect() };
+        let counts = SessionCounts { path: self.loaded.paths.db.display().to_string(), count, recent: recent.collect() };
         *self.health.sessions.lock().unwrap_or_else(PoisonError::into_inner) = counts;
         *self.health.took_ms.lock().unwrap_or_else(PoisonError::into_inner) =
             u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);

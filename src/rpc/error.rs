@@ -2,7 +2,7 @@
 
 use crate::protocol::error::RpcError;
 use crate::protocol::ids::RunId;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
 /// How long a client should wait before it tries a full store again, in ms.
 const RETRY_AFTER_MS: u64 = 1000;

@@ -5,5 +5,4 @@ pub mod dispatch;
 pub mod error;
 pub mod method;
 pub mod methods;
-pub mod schema;
 pub mod validate;

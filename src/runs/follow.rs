@@ -1,5 +1,6 @@
 //! One run from its turn to its outcome: start its shim, hand out its lines as they come, relay an abort, and know its end whatever happens to the shim.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -8,18 +9,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::control::{self, FromShim, RunSpec, ToShim};
+use super::launcher::ShimChild;
 use super::live::{Ended, Live};
 use super::supervisor::{Supervisor, unavailable};
 use crate::clock::now_ms;
 use crate::events::hub::Hub;
-use crate::exec::env;
+use crate::exec::{env, proc};
 use crate::journal;
 use crate::journal::reader::{Line, Reader};
+use crate::journal::scan::Scan;
 use crate::protocol::event::agent::{AgentEvent, Lifecycle};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
 use crate::runs::spec::Work;
@@ -52,13 +54,13 @@ impl Supervisor {
         }
         let started_at = now_ms();
         live.set_status(RunStatus::Running, Some(started_at));
-        self.inner.store.note_status(&live.record.file_id, RunStatus::Running, Some(started_at));
+        // In order with the outcome, but nobody waits for its sync: the journal says what may have run.
+        if let Err(cause) = self.inner.store.note_status(&live.record.file_id, RunStatus::Running, Some(started_at)).await {
+            warn!(run_id = %live.record.run_id, %cause, "the status of a run could not be noted");
+        }
         let spec = self.spec(live, work);
         match self.start_shim(live, &spec).await {
-            Ok((stream, child)) => {
-                let _child = child;
-                self.follow(live, stream).await
-            }
+            Ok((stream, child)) => self.follow(live, stream, Some(child)).await,
             Err(cause) => {
                 error!(run_id = %live.record.run_id, %cause, "a run's host process could not be started");
                 self.close_journal(live, unavailable(format!("the run's host process could not be started: {cause}")))
@@ -66,7 +68,7 @@ impl Supervisor {
         }
     }
 
-    async fn start_shim(&self, live: &Live, spec: &RunSpec) -> io::Result<(UnixStream, tokio::process::Child)> {
+    async fn start_shim(&self, live: &Live, spec: &RunSpec) -> io::Result<(UnixStream, ShimChild)> {
         let journal = super::launcher::create_journal(&live.journal)?;
         let started = self.inner.launcher.start(spec, journal).await.map_err(io::Error::other)?;
         info!(run_id = %live.record.run_id, pid = started.pid, "run started");
@@ -76,20 +78,20 @@ impl Supervisor {
     fn spec(&self, live: &Live, work: Work) -> RunSpec {
         let settings = &self.inner.settings;
         RunSpec {
-            v: journal::VERSION,
+            v: control::VERSION,
             run_id: live.record.run_id.clone(),
             session_key: live.record.session_key.clone(),
             agent_id: live.record.agent_id.clone(),
             file_id: live.record.file_id.clone(),
             runner: live.record.runner.clone(),
-            env: env::of_run(&settings.env_passthrough, &work.shell, &live.record.file_id),
+            env: env::child_env(std::env::vars_os(), &settings.env_passthrough, &BTreeMap::new(), &live.record.file_id),
             message: work.message,
-            shell: work.shell,
+            shell: work.shell.to_string_lossy().into_owned(),
             cwd: work.cwd,
             timeout_ms: Some(work.timeout_ms),
             grace_ms: settings.grace_ms,
-            output: settings.output.clone(),
-            socket_path: self.socket_path(&live.record.file_id),
+            output: settings.output,
+            socket_path: Some(self.socket_path(&live.record.file_id)),
             tool_call_id: "exec-1".to_owned(),
         }
     }
@@ -98,22 +100,28 @@ impl Supervisor {
         self.inner.settings.socket_dir.join(format!("{file_id}.sock"))
     }
 
-    /// Follows a run whose shim is at the other end of `stream`, until its outcome is known.
-    pub(super) async fn follow(&self, live: &Arc<Live>, stream: UnixStream) -> Ended {
-        let (reader, writer) = stream.into_split();
+    /// Follows a run whose shim is at the other end of `stream`, until its outcome is known. `child` is the shim if this daemon started it.
+    pub(super) async fn follow(&self, live: &Arc<Live>, stream: UnixStream, mut child: Option<ShimChild>) -> Ended {
         let mut tail = Tail::new(Arc::clone(live), Arc::clone(&self.inner.hub));
-        if let Some(ended) = self.follow_stream(live, &mut tail, reader, writer).await {
-            return ended;
+        let ended = match self.follow_stream(live, &mut tail, stream, &mut child).await {
+            Some(ended) => ended,
+            // The stream is gone without a terminal line: the shim died, or only its socket did. The lock tells.
+            None => self.await_lock(live, &mut tail).await,
+        };
+        if let Some(mut child) = child {
+            self.inner.tasks.spawn("shim.reap", async move {
+                let _ = child.wait().await;
+            });
         }
-        // The stream is gone without a terminal line: the shim died, or only its socket did. The lock tells.
-        self.await_lock(live, &mut tail).await
+        ended
     }
 
-    async fn follow_stream(&self, live: &Arc<Live>, tail: &mut Tail, mut reader: OwnedReadHalf, mut writer: OwnedWriteHalf) -> Option<Ended> {
+    async fn follow_stream(&self, live: &Arc<Live>, tail: &mut Tail, stream: UnixStream, child: &mut Option<ShimChild>) -> Option<Ended> {
+        let (mut reader, mut writer) = stream.into_split();
         let mut abort = live.abort_asked();
         let mut aborting: Option<Instant> = None;
         loop {
-            let mut message = pin!(control::recv::<FromShim, _>(&mut reader));
+            let mut message = pin!(control::receive::<FromShim>(&mut reader));
             let got = loop {
                 let kill_at = aborting.map(|since| since + Duration::from_millis(self.inner.settings.grace_ms) + ABORT_MARGIN);
                 tokio::select! {
@@ -128,7 +136,7 @@ impl Supervisor {
                     () = tokio::time::sleep_until(kill_at.unwrap_or_else(Instant::now)), if kill_at.is_some() => {
                         warn!(run_id = %live.record.run_id, "a shim does not end; killing it");
                         aborting = Some(Instant::now() + Duration::from_secs(3600));
-                        super::orphans::kill_host(&live.journal, &live.record.run_id);
+                        kill_host(live, child);
                     }
                 }
             };
@@ -155,9 +163,7 @@ impl Supervisor {
             let found = journal::scan::scan_path(&live.journal, &live.record.run_id);
             let outcome = match &found {
                 Ok(found) => {
-                    if let Some(host) = &found.host {
-                        super::orphans::sweep_run(&live.record.file_id, host);
-                    }
+                    sweep(&live.record.file_id, found).await;
                     journal::close::interrupted(found, now_ms())
                 }
                 Err(cause) => {
@@ -169,6 +175,16 @@ impl Supervisor {
             warn!(run_id = %live.record.run_id, "a run lost its host process");
             return self.close_journal(live, outcome);
         }
+    }
+}
+
+/// Kills what a dead shim left behind.
+pub(super) async fn sweep(file_id: &str, found: &Scan) {
+    let Some(host) = found.host.clone() else { return };
+    let file_id = file_id.to_owned();
+    let swept = tokio::task::spawn_blocking(move || super::orphans::sweep_run(&file_id, &host)).await;
+    if let Ok(swept @ 1..) = swept {
+        warn!(swept, "processes of a lost run were killed");
     }
 }
 
@@ -223,6 +239,19 @@ impl Tail {
         self.hub.ring();
         Ok(ended.map_or(Step::Some, |ended| Step::Ended(Box::new(ended))))
     }
+}
+
+/// Kills a shim that does not end its run.
+fn kill_host(live: &Live, child: &mut Option<ShimChild>) {
+    let killed = match child {
+        Some(child) => child.kill().is_ok(),
+        None => {
+            let host = journal::scan::scan_path(&live.journal, &live.record.run_id).ok().and_then(|found| found.host);
+            let process = host.and_then(|host| proc::stat(host.pid).filter(|stat| stat.start_ticks == host.start_ticks));
+            process.is_some_and(|process| proc::kill_exactly(&process).unwrap_or(false))
+        }
+    };
+    debug!(run_id = %live.record.run_id, killed, "the shim was to be killed");
 }
 
 enum Step {

@@ -1,5 +1,6 @@
-<<<<<<< HEAD
 //! Runs: accepted, queued, hosted by a shim each, followed by the daemon, ended exactly once.
+//!
+//! The daemon's side is `supervisor`, `follow` and `recover`; `runner`, `runners`, `sink` and `stop` work inside the shim; `control` is what the two say to each other.
 
 pub mod control;
 pub mod follow;
@@ -11,16 +12,7 @@ pub mod recover;
 pub mod runner;
 pub mod runners;
 pub mod schedule;
-pub mod spec;
-pub mod supervisor;
-=======
-//! One run: what the daemon tells its shim, how the shim is started, and the runners that do the work inside it.
-
-pub mod control;
-pub mod launcher;
-pub mod orphans;
-pub mod runner;
-pub mod runners;
 pub mod sink;
+pub mod spec;
 pub mod stop;
->>>>>>> shim
+pub mod supervisor;

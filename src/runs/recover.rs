@@ -7,21 +7,21 @@
 //! anything else            → its shim died: sweep what it left, end it as interrupted, never run it again
 //! ```
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{info, warn};
 
+use super::control::{self, ToShim};
 use super::follow::Tail;
 use super::live::{Ended, Live};
 use super::supervisor::Supervisor;
-use super::{launcher, orphans};
+use super::launcher;
 use crate::clock::now_ms;
 use crate::journal;
 use crate::journal::scan::Scan;
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
 /// How long between two tries to reach a shim that lives but does not listen yet.
 const CONNECT_POLL: Duration = Duration::from_millis(20);
@@ -56,7 +56,7 @@ impl Supervisor {
         let mut requeue = Vec::new();
         for record in self.inner.store.unfinished().await? {
             let live = self.add(record);
-            match self.fate(&live) {
+            match self.fate(&live).await {
                 Fate::Adopt => {
                     recovered.adopted += 1;
                     self.follow_adopted(&live);
@@ -85,19 +85,17 @@ impl Supervisor {
         Ok(recovered)
     }
 
-    fn fate(&self, live: &Live) -> Fate {
+    async fn fate(&self, live: &Live) -> Fate {
         match launcher::is_locked(&live.journal) {
             Ok(true) => return Fate::Adopt,
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Fate::Requeue,
+            Ok(false) if !live.journal.exists() => return Fate::Requeue,
             Ok(false) | Err(_) => {}
         }
         match journal::scan::scan_path(&live.journal, &live.record.run_id) {
             Ok(Scan { outcome: Some(outcome), head, .. }) => Fate::Ended(Ended { outcome, head }),
             Ok(found) if found.never_started() => Fate::Requeue,
             Ok(found) => {
-                if let Some(host) = &found.host {
-                    orphans::sweep_run(&live.record.file_id, host);
-                }
+                super::follow::sweep(&live.record.file_id, &found).await;
                 Fate::Interrupt(journal::close::interrupted(&found, now_ms()))
             }
             Err(cause) => {
@@ -117,8 +115,10 @@ impl Supervisor {
             tail.catch_up().await;
             let socket = supervisor.socket_path(&live.record.file_id);
             let ended = loop {
-                if let Ok(stream) = launcher::connect(&socket).await {
-                    break Some(supervisor.follow(&live, stream).await);
+                if let Ok(mut stream) = launcher::connect(&socket).await {
+                    // A shim that ends just now does not hear this; following it finds its last line.
+                    let _ = control::send(&mut stream, &ToShim::Hello { v: control::VERSION }).await;
+                    break Some(supervisor.follow(&live, stream, None).await);
                 }
                 // A shim that was just being started listens in a moment; one that died lets go of the lock.
                 if !matches!(launcher::is_locked(&live.journal), Ok(true)) {

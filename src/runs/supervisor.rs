@@ -24,7 +24,8 @@ use crate::protocol::event::health::RunCounts;
 use crate::protocol::ids::{RunId, SessionKey};
 use crate::protocol::run::{Outcome, RunErrorCode, RunRow, RunStatus};
 use crate::store::record::{Accepted, NewRun, RunRecord};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
+use crate::store::error::StoreError;
 use crate::tasks::Tasks;
 
 /// How many starts of runs a connection may lag behind before it looks at the whole list.

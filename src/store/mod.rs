@@ -173,6 +173,17 @@ impl Store {
         }
     }
 
+    /// How many sessions there are.
+    ///
+    /// # Errors
+    /// See [`Self::run`].
+    pub async fn count_sessions(&self) -> Result<u64, StoreError> {
+        match self.ask(Query::CountSessions).await? {
+            Found::Count(count) => Ok(count),
+            other => Err(mismatch(&other)),
+        }
+    }
+
     /// Forgets the keys of runs that ended 24 hours ago and names some runs that ended 30 days ago; an unfinished run keeps its key.
     /// Delete the files of those runs, then call [`Self::forget_runs`]: a crash between the two only means that the files are looked for again. Call it again at once while `expired` is not empty.
     ///

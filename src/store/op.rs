@@ -81,6 +81,8 @@ pub enum Query {
     Runs(RunFilter),
     /// Sessions.
     Sessions(SessionFilter),
+    /// How many sessions there are.
+    CountSessions,
     /// Some runs that ended at or before this time, oldest end first.
     Expired {
         /// Ms since the epoch.
@@ -101,6 +103,8 @@ pub enum Found {
     Page(RunPage),
     /// To `Sessions`.
     Sessions(Vec<SessionRow>),
+    /// To `CountSessions`.
+    Count(u64),
     /// To `Expired`.
     Expired(Vec<ExpiredRun>),
 }

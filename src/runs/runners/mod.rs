@@ -21,6 +21,12 @@ pub fn find(name: &str) -> Option<&'static Entry> {
     RUNNERS.iter().find(|entry| entry.name == name)
 }
 
+/// Whether this version has the runner of this name.
+#[must_use]
+pub fn is_available(name: &str) -> bool {
+    find(name).is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
