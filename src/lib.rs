@@ -9,3 +9,6 @@ pub mod tasks;
 
 // F1: strict configuration.
 pub mod config;
+
+// F10: commands.
+pub mod cli;

@@ -69,7 +69,7 @@ fn secrets(config: &Config, problems: &mut Vec<Problem>) {
             problems.push(Problem::value(path, format!("must have at least {least} characters; make one with `skykoi-gateway token new`")));
         } else if text.chars().any(|c| c.is_whitespace() || c.is_control()) && key == "token" {
             problems.push(Problem::value(path, "must not contain spaces or control characters"));
-        } else if text.chars().all(|c| Some(c) == text.chars().next()) {
+        } else if text.chars().all(|c| text.starts_with(c)) {
             problems.push(Problem::value(path, "must not be one character over and over"));
         }
     }
