@@ -112,14 +112,41 @@ impl<'de> Visitor<'de> for Strict {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let inner = self.deeper()?;
         let mut object = Map::new();
-        while let Some(key) = map.next_key::<String>()? {
-            if object.contains_key(&key) {
-                return Err(A::Error::custom(format_args!("duplicate key `{key}`")));
-            }
+        while let Some(key) = map.next_key_seed(FreshKey(&object))? {
             let value = map.next_value_seed(inner)?;
             object.insert(key, value);
         }
         Ok(Value::Object(object))
+    }
+}
+
+/// Reads a key that the object does not have; it fails inside the key, so that the error's position is the second key and not the object.
+struct FreshKey<'o>(&'o Map<String, Value>);
+
+impl<'de> DeserializeSeed<'de> for FreshKey<'_> {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_string(self)
+    }
+}
+
+impl Visitor<'_> for FreshKey<'_> {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: Error>(self, key: &str) -> Result<String, E> {
+        self.visit_string(key.to_owned())
+    }
+
+    fn visit_string<E: Error>(self, key: String) -> Result<String, E> {
+        if self.0.contains_key(&key) {
+            return Err(E::custom(format_args!("duplicate key `{key}`")));
+        }
+        Ok(key)
     }
 }
 

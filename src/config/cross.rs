@@ -1,0 +1,312 @@
+//! Rules that join several keys. Pure: the same config gives the same problems.
+//!
+//! Two kinds: what makes a config wrong for everybody ([`wrong`]), and what only keeps a gateway from starting ([`start_blockers`]); a client that reads the file for its token is not hindered by the second.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde_json::Value;
+
+use super::Config;
+use super::gateway::{AuthMode, Bind, GatewayMode, TailscaleMode};
+use super::key_path::{KeyPath, Step};
+use super::net::{Network, Origin};
+use super::problem::Problem;
+use super::sandbox::{Sandbox, SandboxMode};
+use super::tools::{Exec, ExecAsk, ExecHost, ExecSecurity};
+
+/// Fewest characters of a token.
+pub const MIN_TOKEN: usize = 16;
+/// Fewest characters of a password.
+pub const MIN_PASSWORD: usize = 12;
+
+/// Texts that stand in examples; whoever kept one has no secret.
+const PLACEHOLDERS: [&str; 12] = [
+    "changeme",
+    "change_me",
+    "change-me",
+    "your-token",
+    "your_token",
+    "yourtoken",
+    "your-secret",
+    "placeholder",
+    "example",
+    "replace_me",
+    "replace-me",
+    "xxxxxxxx",
+];
+
+/// What is wrong whatever the config is used for.
+#[must_use]
+pub fn wrong(config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    secrets(config, &mut problems);
+    addresses(config, &mut problems);
+    agents(config, &mut problems);
+    tool_lists(config, &mut problems);
+    if let (Some(top), Some(nested)) = (&config.exec, &config.tools.exec) {
+        exec_alias(top, nested, &mut problems);
+    }
+    problems
+}
+
+fn at(path: &str) -> KeyPath {
+    KeyPath::parse(path)
+}
+
+fn secrets(config: &Config, problems: &mut Vec<Problem>) {
+    let auth = &config.gateway.auth;
+    for (key, secret, least) in [("token", &auth.token, MIN_TOKEN), ("password", &auth.password, MIN_PASSWORD)] {
+        let Some(secret) = secret else {
+            continue;
+        };
+        let text = secret.expose();
+        let path = at("gateway.auth").key(key);
+        let lower = text.to_lowercase();
+        if PLACEHOLDERS.iter().any(|word| lower.contains(word)) {
+            problems.push(Problem::value(path, "is the placeholder of an example; make one with `skykoi-gateway token new`"));
+        } else if text.chars().count() < least {
+            problems.push(Problem::value(path, format!("must have at least {least} characters; make one with `skykoi-gateway token new`")));
+        } else if text.chars().any(|c| c.is_whitespace() || c.is_control()) && key == "token" {
+            problems.push(Problem::value(path, "must not contain spaces or control characters"));
+        } else if text.chars().all(|c| text.starts_with(c)) {
+            problems.push(Problem::value(path, "must not be one character over and over"));
+        }
+    }
+}
+
+fn addresses(config: &Config, problems: &mut Vec<Problem>) {
+    let gateway = &config.gateway;
+    for (index, text) in gateway.trusted_proxies.iter().enumerate() {
+        if let Err(error) = text.parse::<Network>() {
+            problems.push(Problem::value(at("gateway.trustedProxies").join(Step::Index(index)), error.to_string()));
+        }
+    }
+    for (path, list) in
+        [("gateway.publicUrls", &gateway.public_urls), ("gateway.controlUi.allowedOrigins", &gateway.control_ui.allowed_origins)]
+    {
+        for (index, text) in list.iter().enumerate() {
+            if let Err(error) = text.parse::<Origin>() {
+                problems.push(Problem::value(at(path).join(Step::Index(index)), error.to_string()));
+            }
+        }
+    }
+    match (&gateway.custom_bind_host, gateway.bind) {
+        (Some(host), _) if host.parse::<IpAddr>().is_err() => {
+            problems.push(Problem::value(at("gateway.customBindHost"), "must be an IP address"))
+        }
+        (None, Bind::Custom) => problems.push(Problem::value(at("gateway.bind"), "`custom` needs the address in gateway.customBindHost")),
+        _ => {}
+    }
+    if gateway.tls.cert_path.is_some() != gateway.tls.key_path.is_some() {
+        problems.push(Problem::value(at("gateway.tls"), "certPath and keyPath must be given together"));
+    }
+}
+
+fn agents(config: &Config, problems: &mut Vec<Problem>) {
+    let mut ids = BTreeMap::new();
+    let mut directories = BTreeMap::new();
+    let mut default = None;
+    for (index, agent) in config.agents.list.iter().enumerate() {
+        let path = at("agents.list").join(Step::Index(index));
+        if !is_agent_id(&agent.id) {
+            problems.push(Problem::value(path.key("id"), "must be a letter or digit, then up to 63 letters, digits, `-` or `_`"));
+        } else if let Some(first) = ids.insert(agent.id.to_lowercase(), index) {
+            problems.push(Problem::value(path.key("id"), format!("is the id of agents.list[{first}] too")));
+        }
+        if let Some(directory) = &agent.agent_dir
+            && let Some(first) = directories.insert(directory, index)
+        {
+            problems.push(Problem::value(path.key("agentDir"), format!("is the directory of agents.list[{first}] too")));
+        }
+        if agent.default == Some(true)
+            && let Some(first) = default.replace(index)
+        {
+            problems.push(Problem::value(path.key("default"), format!("agents.list[{first}] is the default already")));
+        }
+    }
+    if let Some(time) = config.agents.defaults.heartbeat.as_ref().and_then(|beat| beat.every.as_deref())
+        && duration_ms(time).is_none()
+    {
+        problems.push(Problem::value(at("agents.defaults.heartbeat.every"), "must be a number and one of ms, s, m, h, for example 30m"));
+    }
+}
+
+/// A letter or digit, then up to 63 letters, digits, `-` or `_`.
+#[must_use]
+pub fn is_agent_id(id: &str) -> bool {
+    let first = id.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    first && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+/// `30m`, `500ms`, `2h`, `10s`, in ms; a bare number counts minutes.
+#[must_use]
+pub fn duration_ms(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    let factor = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "" | "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+fn tool_lists(config: &Config, problems: &mut Vec<Problem>) {
+    let mut both = |path: KeyPath, allow: &Option<Vec<String>>, also: &Option<Vec<String>>| {
+        if allow.is_some() && also.is_some() {
+            problems.push(Problem::key(path.key("alsoAllow"), format!("cannot stand beside {}", path.key("allow"))));
+        }
+    };
+    let tools = &config.tools;
+    both(at("tools"), &tools.allow, &tools.also_allow);
+    for (name, rule) in &tools.by_provider {
+        both(at("tools.byProvider").key(name), &rule.allow, &rule.also_allow);
+    }
+    for (index, agent) in config.agents.list.iter().enumerate() {
+        let Some(tools) = &agent.tools else {
+            continue;
+        };
+        let path = at("agents.list").join(Step::Index(index)).key("tools");
+        both(path.clone(), &tools.allow, &tools.also_allow);
+        for (name, rule) in &tools.by_provider {
+            both(path.key("byProvider").key(name), &rule.allow, &rule.also_allow);
+        }
+    }
+}
+
+fn exec_alias(top: &Exec, nested: &Exec, problems: &mut Vec<Problem>) {
+    let (Ok(top), Ok(nested)) = (serde_json::to_value(top), serde_json::to_value(nested)) else {
+        return;
+    };
+    differing(&at("exec"), &at("tools.exec"), &top, &nested, problems);
+}
+
+fn differing(left: &KeyPath, right: &KeyPath, a: &Value, b: &Value, problems: &mut Vec<Problem>) {
+    match (a, b) {
+        (Value::Null, _) | (_, Value::Null) => {}
+        (Value::Object(a), Value::Object(b)) => {
+            for (key, value) in a {
+                differing(&left.key(key), &right.key(key), value, b.get(key).unwrap_or(&Value::Null), problems);
+            }
+        }
+        _ if a == b => {}
+        _ => problems.push(Problem::value(left.clone(), format!("differs from {right}; the two are the same key, keep one"))),
+    }
+}
+
+/// What keeps a gateway from starting with this config.
+#[must_use]
+pub fn start_blockers(config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let gateway = &config.gateway;
+    match gateway.mode {
+        Some(GatewayMode::Local) => {}
+        Some(GatewayMode::Remote) => problems.push(Problem::value(at("gateway.mode"), "must be \"local\" for the gateway to start here")),
+        None => problems
+            .push(Problem::value(at("gateway.mode"), "is missing; set it to \"local\", or write a config with `skykoi-gateway init`")),
+    }
+    auth_blockers(config, &mut problems);
+    bind_blockers(config, &mut problems);
+    for (path, exec) in exec_blocks(config) {
+        exec_blockers(&path, exec, &mut problems);
+    }
+    sandbox_blocker(at("agents.defaults.sandbox"), config.agents.defaults.sandbox.as_ref(), &mut problems);
+    for (index, agent) in config.agents.list.iter().enumerate() {
+        sandbox_blocker(agent_path(index).key("sandbox"), agent.sandbox.as_ref(), &mut problems);
+    }
+    problems
+}
+
+fn agent_path(index: usize) -> KeyPath {
+    at("agents.list").join(Step::Index(index))
+}
+
+fn auth_blockers(config: &Config, problems: &mut Vec<Problem>) {
+    let auth = &config.gateway.auth;
+    match config.auth_mode() {
+        AuthMode::Token if auth.token.is_none() => problems.push(Problem::value(
+            at("gateway.auth.token"),
+            "is missing: auth mode is token; make one with `skykoi-gateway token new`, or give SKYKOI_GATEWAY_TOKEN or --token-file",
+        )),
+        AuthMode::Password if auth.password.is_none() => {
+            problems.push(Problem::value(
+                at("gateway.auth.password"),
+                "is missing: auth mode is password; set it or give SKYKOI_GATEWAY_PASSWORD",
+            ));
+        }
+        AuthMode::Token | AuthMode::Password => {}
+    }
+    for (path, set) in [
+        ("gateway.auth.allowTailscale", auth.allow_tailscale == Some(true)),
+        ("gateway.controlUi.allowInsecureAuth", config.gateway.control_ui.allow_insecure_auth),
+        ("gateway.controlUi.dangerouslyDisableDeviceAuth", config.gateway.control_ui.dangerously_disable_device_auth),
+    ] {
+        if set {
+            problems.push(Problem::value(
+                at(path),
+                "only false starts: this gateway does not let anybody in by other means than its secrets and devices",
+            ));
+        }
+    }
+}
+
+fn bind_blockers(config: &Config, problems: &mut Vec<Problem>) {
+    let gateway = &config.gateway;
+    if gateway.bind == Bind::Tailnet {
+        problems.push(Problem::value(at("gateway.bind"), "`tailnet` does not start; give the address: bind \"custom\" and customBindHost"));
+    }
+    if let Some(mode) = gateway.tailscale.as_ref().and_then(|tailscale| tailscale.mode)
+        && mode != TailscaleMode::Off
+    {
+        problems.push(Problem::value(at("gateway.tailscale.mode"), "only \"off\" starts: this gateway does not drive Tailscale"));
+    }
+    if !config.binds_loopback_only() && !gateway.tls.enabled && !gateway.dangerously_allow_plaintext {
+        problems.push(Problem::value(
+            at("gateway.bind"),
+            "is wider than loopback, so gateway.tls.enabled must be true (or gateway.dangerouslyAllowPlaintext, which sends tokens in clear)",
+        ));
+    }
+}
+
+/// Every block of exec keys in use, with its path.
+fn exec_blocks(config: &Config) -> Vec<(KeyPath, &Exec)> {
+    let top = config.exec.as_ref().map(|exec| (at("exec"), exec));
+    let nested = config.tools.exec.as_ref().map(|exec| (at("tools.exec"), exec));
+    let of_agents = config.agents.list.iter().enumerate().filter_map(|(index, agent)| {
+        let exec = agent.tools.as_ref()?.exec.as_ref()?;
+        Some((agent_path(index).key("tools").key("exec"), exec))
+    });
+    top.into_iter().chain(nested).chain(of_agents).collect()
+}
+
+fn exec_blockers(path: &KeyPath, exec: &Exec, problems: &mut Vec<Problem>) {
+    if exec.security == Some(ExecSecurity::Allowlist) {
+        problems.push(Problem::value(
+            path.key("security"),
+            "`allowlist` does not start: this version has no list of commands; use \"deny\" or \"full\"",
+        ));
+    }
+    if let Some(ExecHost::Sandbox | ExecHost::Node) = exec.host {
+        problems
+            .push(Problem::value(path.key("host"), "only \"gateway\" starts: this version runs commands on this machine and nowhere else"));
+    }
+    if exec.ask == Some(ExecAsk::Always) {
+        problems.push(Problem::value(
+            path.key("ask"),
+            "`always` does not start: this version cannot ask; use security \"deny\", or ask \"off\"",
+        ));
+    }
+}
+
+fn sandbox_blocker(path: KeyPath, sandbox: Option<&Sandbox>, problems: &mut Vec<Problem>) {
+    if let Some(SandboxMode::NonMain | SandboxMode::All) = sandbox.and_then(|sandbox| sandbox.mode) {
+        problems.push(Problem::value(path.key("mode"), "only \"off\" starts: this version has no sandbox and does not pretend to"));
+    }
+}
+
+#[cfg(test)]
+mod tests;

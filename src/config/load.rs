@@ -1,0 +1,188 @@
+//! From files, environment and flags to one checked, immutable config; or all the reasons why there is none.
+//!
+//! The order: read → syntax → includes → `${NAME}` → schema → flags and environment over it → types → rules between keys. Nothing is written, and nothing that is wrong is ever replaced by a default.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ring::digest::{SHA256, digest};
+use serde_json::{Map, Value};
+
+use super::Config;
+use super::check::{against_schema, typed};
+use super::cross;
+use super::include::Document;
+use super::layers::{Override, Sources, lay_over, origin_of, overrides};
+use super::locate::Target;
+use super::paths::Paths;
+use super::problem::{ConfigError, Origin, Problem};
+use super::read_file::read;
+use super::schema::{flag, schema};
+use super::substitute::substitute;
+
+/// A config that was read and found right.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The config.
+    pub config: Arc<Config>,
+    /// Where everything stands.
+    pub paths: Paths,
+    /// The main file, whether it exists or not.
+    pub path: PathBuf,
+    /// Whether it exists.
+    pub exists: bool,
+    /// Every file that was read, the main one first.
+    pub files: Vec<PathBuf>,
+    /// What a person should know, one sentence each.
+    pub warnings: Vec<String>,
+    /// SHA-256 of the main file's text, hexadecimal.
+    pub hash: Option<String>,
+    /// What flags and environment gave, weakest first.
+    pub layers: Vec<Override>,
+    document: Option<Document>,
+}
+
+/// Reads and checks the config.
+///
+/// # Errors
+/// Every problem found, with its place; the file named by a flag is absent; no home directory.
+pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
+    let paths = Paths::find(sources)?;
+    let path = paths.config_path.clone();
+    let mut hash = None;
+    let mut problems = Vec::new();
+    let mut value = Value::Object(Map::new());
+    let document = match read(&path)? {
+        Some(text) => {
+            hash = Some(hex(text.text.as_bytes()));
+            let document = Document::load(&path, text)?;
+            value = document.merged()?;
+            problems.extend(substitute(&mut value, &sources.env));
+            problems.extend(against_schema(&value));
+            document.place(&mut problems);
+            Some(document)
+        }
+        None if sources.flags.config.is_some() => return Err(ConfigError::Absent(path)),
+        None => None,
+    };
+    let warnings = warnings(&value, document.as_ref());
+    let layers = overrides(sources).unwrap_or_else(|wrong| {
+        problems.extend(wrong);
+        Vec::new()
+    });
+    if !problems.is_empty() {
+        return Err(invalid(problems));
+    }
+    let place = |problems: &mut Vec<Problem>| {
+        for problem in problems.iter_mut() {
+            problem.origin = origin_of(&layers, &problem.path).cloned();
+        }
+        if let Some(document) = &document {
+            document.place(problems);
+        }
+    };
+    lay_over(&mut value, &layers);
+    let mut wrong = against_schema(&value);
+    place(&mut wrong);
+    if !wrong.is_empty() {
+        return Err(invalid(wrong));
+    }
+    let mut config = typed(&value).map_err(|problem| {
+        let mut problems = vec![problem];
+        place(&mut problems);
+        invalid(problems)
+    })?;
+    config.settle(&paths);
+    let mut wrong = cross::wrong(&config);
+    place(&mut wrong);
+    if !wrong.is_empty() {
+        return Err(invalid(wrong));
+    }
+    let files = document.iter().flat_map(|document| &document.files).map(|source| source.path.clone()).collect();
+    Ok(Loaded { config: Arc::new(config), paths, path, exists: document.is_some(), files, warnings, hash, layers, document })
+}
+
+impl Loaded {
+    /// What keeps a gateway from starting with this config, with places.
+    #[must_use]
+    pub fn start_blockers(&self) -> Vec<Problem> {
+        let mut problems = self.config.start_blockers();
+        for problem in &mut problems {
+            problem.origin = match self.origin(&problem.path, problem.target) {
+                Origin::Default if self.exists => Some(Origin::File { file: self.path.clone(), spot: None }),
+                Origin::Default => None,
+                known => Some(known),
+            };
+        }
+        problems
+    }
+
+    /// Who gave the key.
+    #[must_use]
+    pub fn origin(&self, path: &super::key_path::KeyPath, target: Target) -> Origin {
+        let outside = origin_of(&self.layers, path).cloned();
+        outside.or_else(|| self.document.as_ref()?.origin(path, target)).unwrap_or(Origin::Default)
+    }
+}
+
+/// In the order of the text, so that a person can go through the file once.
+fn invalid(mut problems: Vec<Problem>) -> ConfigError {
+    problems.sort_by_key(|problem| match &problem.origin {
+        Some(Origin::File { file, spot }) => (file.clone(), spot.map_or((0, 0), |spot| (spot.line, spot.column))),
+        _ => (PathBuf::new(), (0, 0)),
+    });
+    ConfigError::Invalid(problems)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn warnings(value: &Value, document: Option<&Document>) -> Vec<String> {
+    let open = document.into_iter().flat_map(|document| &document.files).filter(|source| source.readable_by_others);
+    let mut list: Vec<String> =
+        open.map(|source| format!("{} can be read by other users of this machine; run chmod 600 on it", source.path.display())).collect();
+    idle_keys(schema(), value, &mut super::key_path::KeyPath::default(), &mut list);
+    for (pointer, key, effect) in [
+        ("/gateway/dangerouslyAllowPlaintext", "gateway.dangerouslyAllowPlaintext", "tokens may cross the network in clear"),
+        ("/gateway/auth/legacyDevicePayload", "gateway.auth.legacyDevicePayload", "signatures of devices can be replayed"),
+    ] {
+        if value.pointer(pointer) == Some(&Value::Bool(true)) {
+            list.push(format!("`{key}` is on: {effect}"));
+        }
+    }
+    list
+}
+
+/// Keys that are given, known, and without effect in this version.
+fn idle_keys(part: &Value, value: &Value, path: &mut super::key_path::KeyPath, list: &mut Vec<String>) {
+    use super::key_path::Step;
+    if part.get("x-acts") == Some(&Value::Bool(false)) {
+        list.push(format!("`{path}` is accepted, but this version does not act on it"));
+        return;
+    }
+    match value {
+        Value::Object(object) => {
+            for (key, inner) in object {
+                if let Some(below) = part.get("properties").and_then(|properties| properties.get(key)).filter(|_| !flag(part, "x-open")) {
+                    path.0.push(Step::Key(key.clone()));
+                    idle_keys(below, inner, path, list);
+                    path.0.pop();
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (index, inner) in items.iter().enumerate() {
+                if let Some(below) = part.get("items") {
+                    path.0.push(Step::Index(index));
+                    idle_keys(below, inner, path, list);
+                    path.0.pop();
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;
