@@ -2,6 +2,7 @@
 
 pub mod agent;
 
+
 /// How an event is delivered to a connection that cannot keep up (ARCHITECTURE.md, delivery).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
