@@ -22,7 +22,8 @@ use crate::journal::writer::Writer;
 use crate::protocol::event::agent::{Lifecycle, Stream};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
 use crate::runs::control::{self, RunSpec};
-use crate::runs::runner::Job;
+use crate::runs::orphans::become_subreaper;
+use crate::runs::runner::{Job, Work};
 use crate::runs::runners;
 use crate::runs::sink::RunSink;
 use crate::runs::stop::{Cause, Stop};
@@ -34,6 +35,8 @@ mod serve;
 const SWEEP_LIMIT: Duration = Duration::from_millis(1500);
 /// How long followers are given to hear of the last line; the end of the stream tells them too.
 const FAREWELL: Duration = Duration::from_millis(50);
+/// How much longer than the grace a runner that was told to stop may take before it is left behind.
+const RUNNER_LIMIT: Duration = Duration::from_secs(5);
 
 /// Exit code: the run has its terminal line.
 const DONE: u8 = 0;
@@ -68,7 +71,7 @@ fn take_over() -> io::Result<(std::os::unix::net::UnixStream, File)> {
     nix::unistd::dup2_stdout(&null)?;
     // The session's number is the mark by which later daemons find our descendants. It fails only for the leader of a group, which the launcher sees to.
     rustix::process::setsid()?;
-    sweep::become_subreaper()?;
+    become_subreaper()?;
     let task = std::os::unix::net::UnixStream::from(task);
     task.set_nonblocking(true)?;
     Ok((task, File::from(journal)))
@@ -114,21 +117,43 @@ async fn work(tasks: &Tasks, job: Job, out: &RunSink, stop: &Stop) -> Outcome {
         return failed(format!("this version has no runner named {}", job.spec.runner));
     };
     let limit = job.spec.timeout_ms.map(|ms| job.started + Duration::from_millis(ms));
+    let patience = Duration::from_millis(job.spec.grace_ms).saturating_add(RUNNER_LIMIT);
     let ended = CancellationToken::new();
     let guard = ended.clone().drop_guard();
     tasks.spawn("stop", watch(stop.clone(), limit, ended));
-    let (done, result) = oneshot::channel();
-    let running = (entry.build)().run(job, out.clone(), stop.clone());
-    // A task of its own, so that a panic ends the runner and not the shim.
-    tasks.spawn("runner", async move {
-        let _ = done.send(running.await);
-    });
-    let result = result.await;
+    let work = (entry.build)().run(job, out.clone(), stop.clone());
+    let outcome = supervise(tasks, work, stop, patience).await;
     drop(guard);
-    match result {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(error)) => failed(error.to_string()),
-        Err(_) => failed("the runner failed inside; this is a fault of the gateway".to_owned()),
+    outcome
+}
+
+/// Turns whatever a runner does into an outcome: also a panic, and also no end at all within `patience` of the stop.
+async fn supervise(tasks: &Tasks, work: Work, stop: &Stop, patience: Duration) -> Outcome {
+    let (done, result) = oneshot::channel();
+    // A task of its own, so that a panic ends the runner and not the shim.
+    let runner = tasks.spawn("runner", async move {
+        let _ = done.send(work.await);
+    });
+    let too_late = async {
+        stop.token().cancelled().await;
+        tokio::time::sleep(patience).await;
+    };
+    tokio::select! {
+        result = result => match result {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(error)) => failed(error.to_string()),
+            Err(_) => failed("the runner failed inside; this is a fault of the gateway".to_owned()),
+        },
+        () = too_late => {
+            runner.abort();
+            let summary = "ended by force: it did not stop when told to";
+            match stop.cause() {
+                Some(Cause::Abort(reason)) => {
+                    Outcome { stop_reason: Some(reason.clone()), ..Outcome::without_work(RunStatus::Aborted, None, summary, now_ms()) }
+                }
+                _ => Outcome::without_work(RunStatus::Timeout, Some(RunErrorCode::AgentTimeout), summary, now_ms()),
+            }
+        }
     }
 }
 
@@ -181,4 +206,28 @@ fn leave(code: u8, what: &str, failed: &io::Error) -> u8 {
 /// A line in the shims' log. It may be gone, which must not hurt.
 fn note(text: &str) {
     let _ = writeln!(io::stderr(), "shim {}: {text}", std::process::id());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(9);
+
+    #[tokio::test]
+    async fn a_runner_that_panics_becomes_an_error_of_the_run() {
+        let outcome = supervise(&Tasks::new(), Box::pin(async { panic!("a fault") }), &Stop::new(), PATIENCE).await;
+        assert_eq!((outcome.status, outcome.code), (RunStatus::Error, Some(RunErrorCode::Unavailable)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_runner_that_does_not_stop_is_left_behind() {
+        for (cause, status) in [(Cause::Timeout, RunStatus::Timeout), (Cause::Abort("rpc".into()), RunStatus::Aborted)] {
+            let stop = Stop::new();
+            stop.call(cause);
+            let begun = Instant::now();
+            let outcome = supervise(&Tasks::new(), Box::pin(std::future::pending()), &stop, PATIENCE).await;
+            assert_eq!((outcome.status, begun.elapsed() >= PATIENCE), (status, true));
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Reads the two output pipes of a command until both are at their end.
 //!
-//! After a read a pipe is left alone for a few milliseconds and then read until it is empty: the first line is never delayed, a flood costs few wake-ups, and the kernel's buffer holds a command back that writes too fast.
+//! After a read a pipe is left alone for a few milliseconds and then read until it is empty once: the first line is never delayed, a flood costs few wake-ups, and the kernel's buffer holds a command back that writes too fast.
 
 use std::io;
 use std::time::Duration;
@@ -12,8 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::output::{Output, Sink};
 use crate::protocol::event::agent::Source;
 
-/// How long a pipe is left alone after a read.
+/// How long a pipe is left alone after a read, so that small writes come together in one event.
 const QUIET: Duration = Duration::from_millis(5);
+/// The same after a read that filled whole events: waiting longer would join nothing and only slow the command down.
+const QUIET_IN_FLOOD: Duration = Duration::from_millis(2);
 /// Bytes per read.
 const READ_BYTES: usize = 64 * 1024;
 /// Most bytes taken from one pipe in a row.
@@ -60,17 +62,20 @@ impl Drain {
                 () = self.stderr.ready(&self.hurry), if !self.stderr.ended => &mut self.stderr,
             };
             let taken = pipe.read(&mut self.buffer, output);
-            let pause = self.max_bytes_per_second.map_or(QUIET, |rate| pause_for(taken, rate));
-            pipe.quiet_until = Some(Instant::now() + pause);
+            pipe.quiet_until = (taken > 0).then(|| Instant::now() + pause_after(taken, self.max_bytes_per_second));
             // A pipe that is always full must not keep the control connection from being served.
             tokio::task::yield_now().await;
         }
     }
 }
 
-/// The pause after which `taken` bytes are not more than `rate` bytes per second.
-fn pause_for(taken: usize, rate: u64) -> Duration {
-    Duration::from_secs_f64(taken as f64 / rate.max(1) as f64).max(QUIET)
+/// The pause after a read of `taken` bytes; with a limit, long enough that it is not exceeded.
+fn pause_after(taken: usize, max_bytes_per_second: Option<u64>) -> Duration {
+    let quiet = if taken >= READ_BYTES { QUIET_IN_FLOOD } else { QUIET };
+    match max_bytes_per_second {
+        Some(rate) => quiet.max(Duration::from_secs_f64(taken as f64 / rate.max(1) as f64)),
+        None => quiet,
+    }
 }
 
 impl Pipe {
@@ -97,6 +102,10 @@ impl Pipe {
                 Ok(n) => {
                     output.push(self.source, buffer.get(..n).unwrap_or_default());
                     taken += n;
+                    // The pipe was empty at that moment. Reading on would make an event of every byte of a command that writes single bytes.
+                    if n < buffer.len() {
+                        break;
+                    }
                 }
                 Err(busy) if busy.kind() == io::ErrorKind::Interrupted => {}
                 Err(empty) if empty.kind() == io::ErrorKind::WouldBlock => break,
@@ -141,8 +150,9 @@ mod tests {
 
     #[test]
     fn the_pause_follows_the_rate_and_is_never_shorter_than_the_quiet_time() {
-        assert_eq!(pause_for(1000, 1000), Duration::from_secs(1));
-        assert_eq!(pause_for(1, 1_000_000), QUIET);
-        assert_eq!(pause_for(0, 0), QUIET);
+        assert_eq!(pause_after(1000, Some(1000)), Duration::from_secs(1));
+        assert_eq!(pause_after(1, Some(1_000_000)), QUIET);
+        assert_eq!(pause_after(0, Some(0)), QUIET);
+        assert_eq!(pause_after(READ_BYTES, None), QUIET_IN_FLOOD);
     }
 }

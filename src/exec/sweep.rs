@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use rustix::process::{Pid, WaitId, WaitIdOptions, getpid, set_child_subreaper, waitid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use tokio::time::{Instant, sleep};
 
-use super::proc::{children, descendants, kill_exactly, stat};
+use super::proc::{children, descendants, kill_exactly};
 
 /// Pause between two passes while killed processes end.
 const PASS: Duration = Duration::from_millis(2);
@@ -19,14 +19,6 @@ pub struct Swept {
     pub killed: u32,
     /// How many were still there at the deadline (stuck in the kernel).
     pub left: u32,
-}
-
-/// Makes orphaned descendants children of this process.
-///
-/// # Errors
-/// If the kernel refuses.
-pub fn become_subreaper() -> std::io::Result<()> {
-    Ok(set_child_subreaper(Some(getpid()))?)
 }
 
 /// Kills and reaps all descendants of this process, for at most `limit`. Only a shim may call this: it spares nobody.
@@ -66,10 +58,4 @@ pub fn reap_all_but(spared: Option<u32>) {
 #[must_use]
 pub fn group_lives(group: u32) -> bool {
     descendants(std::process::id()).iter().any(|process| process.pgrp == group && !process.is_dead())
-}
-
-/// Whether this process is there and has not ended.
-#[must_use]
-pub fn lives(pid: u32) -> bool {
-    stat(pid).is_some_and(|process| !process.is_dead())
 }

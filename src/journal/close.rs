@@ -23,7 +23,8 @@ pub enum Closed {
     Already(Outcome, u64),
     /// There was none; now there is.
     Appended(Outcome, u64),
-    /// Somebody holds the lock: the shim lives, or another closer is at work.
+    /// Somebody holds the lock: the shim lives, or another closer is at work. For a moment after the shim's death it can also be a command that was just being started and has
+    /// not reached its exec, so whoever knows that the shim is gone tries again shortly.
     Busy,
 }
 

@@ -152,6 +152,8 @@ pub fn create_journal(path: &Path) -> io::Result<File> {
 
 /// Whether somebody holds the journal's lock, which is to say that its shim lives. A missing journal is not locked.
 ///
+/// The look takes a shared lock for a moment, so a closer at the same time may find the journal busy and must try again.
+///
 /// # Errors
 /// If the file cannot be opened.
 pub fn is_locked(path: &Path) -> io::Result<bool> {
@@ -166,6 +168,12 @@ pub fn is_locked(path: &Path) -> io::Result<bool> {
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
         Err(failed) => Err(failed.into()),
     }
+}
+
+/// Where the shim of a run listens for later daemons.
+#[must_use]
+pub fn socket_path(runtime_dir: &Path, file_id: &str) -> PathBuf {
+    runtime_dir.join("runs").join(format!("{file_id}.sock"))
 }
 
 /// Connects to the socket of a running shim. Say `hello` first.
