@@ -17,6 +17,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -36,6 +37,7 @@ const HEAD_BYTES: usize = 16 * 1024;
 const HEADERS: usize = 64;
 /// How long accepting rests when the process is out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+const EXHAUSTED_LOG_EVERY: Duration = Duration::from_secs(10);
 /// How long a request that is being read or answered may go on when we stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often another free port is tried when the kernel's choice for IPv4 is taken on IPv6.
@@ -224,6 +226,7 @@ struct Door {
 }
 
 async fn accept_tcp(listener: TcpListener, door: Door, stop: CancellationToken) {
+    let mut rest = Rest::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -232,20 +235,32 @@ async fn accept_tcp(listener: TcpListener, door: Door, stop: CancellationToken) 
         };
         match accepted {
             Ok((stream, peer)) => door.admit(stream, peer),
-            Err(error) => pause_after(&error, &stop).await,
+            Err(error) => rest.after(&error, &stop).await,
         }
     }
 }
 
-/// Rests after an error that would come again at once, so that a process without free descriptors does not spin.
-pub(crate) async fn pause_after(error: &io::Error, stop: &CancellationToken) {
-    if is_of_one_connection(error) {
-        return;
-    }
-    warn!(%error, "cannot accept connections; trying again");
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = tokio::time::sleep(EXHAUSTED_PAUSE) => {}
+/// The rests of one accept loop after errors that would come again at once, so that a process without free descriptors neither spins nor fills its log.
+#[derive(Debug, Default)]
+pub(crate) struct Rest {
+    logged: Option<Instant>,
+}
+
+impl Rest {
+    /// Waits as long as `error` asks for, or until `stop`.
+    pub(crate) async fn after(&mut self, error: &io::Error, stop: &CancellationToken) {
+        if is_of_one_connection(error) {
+            return;
+        }
+        if self.logged.is_none_or(|at| at.elapsed() >= EXHAUSTED_LOG_EVERY) {
+            self.logged = Some(Instant::now());
+            warn!(%error, "cannot accept connections; trying again ten times a second");
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(EXHAUSTED_PAUSE) => {}
+        }
     }
 }
 
@@ -358,11 +373,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn m90_without_descriptors_accepting_rests_a_tenth_of_a_second_and_stops_at_once() {
         let stop = CancellationToken::new();
-        let began = tokio::time::Instant::now();
-        pause_after(&rustix::io::Errno::MFILE.into(), &stop).await;
+        let began = Instant::now();
+        let mut rest = Rest::default();
+        rest.after(&rustix::io::Errno::MFILE.into(), &stop).await;
         assert_eq!(began.elapsed(), EXHAUSTED_PAUSE);
+        rest.after(&rustix::io::Errno::CONNABORTED.into(), &stop).await;
         stop.cancel();
-        pause_after(&rustix::io::Errno::MFILE.into(), &stop).await;
+        rest.after(&rustix::io::Errno::MFILE.into(), &stop).await;
         assert_eq!(began.elapsed(), EXHAUSTED_PAUSE);
     }
 
