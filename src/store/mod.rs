@@ -5,6 +5,8 @@
 //!
 //! It deliberately does not keep output: that is the journal's, one file per run.
 
+#[cfg(test)]
+pub(crate) mod contract;
 pub mod error;
 pub mod fault;
 pub mod lock;
@@ -22,9 +24,10 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::warn;
 use uuid::Uuid;
 
-use self::error::StoreError;
+pub use self::error::StoreError;
 use self::op::{Accept, Applied, Backend, Found, Op, Query};
 use self::record::{Accepted, NewRun, Pruned, RunFilter, RunPage, RunRecord, SessionFilter, SessionRow};
 use self::sqlite::Sqlite;
@@ -105,12 +108,13 @@ impl Store {
         self.apply(Op::SetStatus { file_id: file_id.to_owned(), status, started_at }).await.map(drop)
     }
 
-    /// As [`Self::set_status`], but waits only for a place in the queue. It is written after what was asked before it; a failure goes to the log.
-    ///
-    /// # Errors
-    /// There was no place, or the store is closed.
-    pub async fn note_status(&self, file_id: &str, status: RunStatus, started_at: Option<u64>) -> Result<(), StoreError> {
-        self.send(Message::Op(Op::SetStatus { file_id: file_id.to_owned(), status, started_at }, None)).await
+    /// As [`Self::set_status`], but waits for nothing: it is written after what was asked before it.
+    /// When the queue is full the note is left out and the log says so. That is harmless, because the run's end is never a note, and where a run stands before it is told by the run's own process.
+    pub fn note_status(&self, file_id: &str, status: RunStatus, started_at: Option<u64>) {
+        let op = Op::SetStatus { file_id: file_id.to_owned(), status, started_at };
+        if let Err(error) = self.ops.try_send(Message::Op(op, None)) {
+            warn!(file_id, status = status.name(), %error, "a note about a run was left out");
+        }
     }
 
     /// Notes how a run ended. The first end stays; returns whether this was it.
@@ -173,6 +177,7 @@ impl Store {
         }
     }
 
+<<<<<<< HEAD
     /// How many sessions there are.
     ///
     /// # Errors
@@ -180,6 +185,15 @@ impl Store {
     pub async fn count_sessions(&self) -> Result<u64, StoreError> {
         match self.ask(Query::CountSessions).await? {
             Found::Count(count) => Ok(count),
+=======
+    /// How many sessions the filter lets through, whatever its limit.
+    ///
+    /// # Errors
+    /// See [`Self::run`].
+    pub async fn count_sessions(&self, filter: SessionFilter) -> Result<u64, StoreError> {
+        match self.ask(Query::CountSessions(filter)).await? {
+            Found::Count(n) => Ok(n),
+>>>>>>> store
             other => Err(mismatch(&other)),
         }
     }
@@ -229,6 +243,12 @@ impl Store {
     #[must_use]
     pub fn health(&self) -> Health {
         self.health.borrow().clone()
+    }
+
+    /// Whether nothing more may be promised until a restart.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        matches!(*self.health.borrow(), Health::Poisoned(_))
     }
 
     /// Resolves with the cause when nothing more may be promised; the process must then end with exit code 70. Never resolves after an orderly close.

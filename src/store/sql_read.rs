@@ -1,7 +1,7 @@
 //! The questions as SQL, and how a row becomes a record.
 
 use rusqlite::types::{Type, Value};
-use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::op::{Found, Query};
 use super::record::{ExpiredRun, LastRun, RunCursor, RunFilter, RunPage, RunRecord, SessionFilter, SessionRow};
@@ -43,9 +43,13 @@ pub fn read(conn: &Connection, query: &Query) -> rusqlite::Result<Found> {
         }
         Query::Runs(filter) => Ok(Found::Page(run_page(conn, filter)?)),
         Query::Sessions(filter) => Ok(Found::Sessions(sessions(conn, filter)?)),
+<<<<<<< HEAD
         Query::CountSessions => {
             Ok(Found::Count(unsigned(conn.query_row("SELECT count(*) FROM sessions", [], |row| row.get(0))?)))
         }
+=======
+        Query::CountSessions(filter) => Ok(Found::Count(count_sessions(conn, filter)?)),
+>>>>>>> store
         Query::Expired { ended_until, limit } => Ok(Found::Expired(expired(conn, *ended_until, *limit)?)),
     }
 }
@@ -80,20 +84,35 @@ fn run_page(conn: &Connection, filter: &RunFilter) -> rusqlite::Result<RunPage> 
     Ok(RunPage { runs: rows.into_iter().map(|(_, run)| run).collect(), next })
 }
 
+/// Conditions of a session filter; ?1 to ?3 are what [`session_values`] gives.
+const SESSION_CONDITIONS: &str = "updated_at >= ?1 AND (?2 IS NULL OR agent_id = ?2)
+    AND (?3 IS NULL OR instr(lower(key), lower(?3)) > 0 OR instr(lower(session_id), lower(?3)) > 0)";
+
+fn session_values(filter: &SessionFilter) -> Vec<Value> {
+    let text = |text: Option<&str>| text.map_or(Value::Null, |text| Value::Text(text.to_owned()));
+    vec![
+        Value::Integer(ms(filter.active_since.unwrap_or(0))),
+        text(filter.agent_id.as_ref().map(AgentId::as_str)),
+        text(filter.search.as_deref()),
+    ]
+}
+
 fn sessions(conn: &Connection, filter: &SessionFilter) -> rusqlite::Result<Vec<SessionRow>> {
-    let sql = "
-        SELECT s.key, s.session_id, s.agent_id, s.created_at, s.updated_at,
-               (SELECT count(*) FROM runs WHERE session_key = s.key) AS run_count, last.run_id, last.status
-        FROM (SELECT * FROM sessions
-              WHERE updated_at >= ?1 AND (?2 IS NULL OR agent_id = ?2)
-                AND (?3 IS NULL OR instr(lower(key), lower(?3)) > 0 OR instr(lower(session_id), lower(?3)) > 0)
-              ORDER BY updated_at DESC, key LIMIT ?4) AS s
-        LEFT JOIN runs AS last ON last.n = (SELECT max(n) FROM runs WHERE session_key = s.key)
-        ORDER BY s.updated_at DESC, s.key";
-    let limit = filter.limit.clamp(1, MAX_SESSIONS);
-    let values =
-        params![ms(filter.active_since.unwrap_or(0)), filter.agent_id.as_ref().map(AgentId::as_str), filter.search, ms(limit as u64)];
-    conn.prepare(sql)?.query_map(values, session_row)?.collect()
+    let sql = format!(
+        "SELECT s.key, s.session_id, s.agent_id, s.created_at, s.updated_at,
+                (SELECT count(*) FROM runs WHERE session_key = s.key) AS run_count, last.run_id, last.status
+         FROM (SELECT * FROM sessions WHERE {SESSION_CONDITIONS} ORDER BY updated_at DESC, key LIMIT ?4) AS s
+         LEFT JOIN runs AS last ON last.n = (SELECT max(n) FROM runs WHERE session_key = s.key)
+         ORDER BY s.updated_at DESC, s.key"
+    );
+    let mut values = session_values(filter);
+    values.push(Value::Integer(ms(filter.limit.clamp(1, MAX_SESSIONS) as u64)));
+    conn.prepare(&sql)?.query_map(params_from_iter(values), session_row)?.collect()
+}
+
+fn count_sessions(conn: &Connection, filter: &SessionFilter) -> rusqlite::Result<u64> {
+    let sql = format!("SELECT count(*) FROM sessions WHERE {SESSION_CONDITIONS}");
+    conn.query_row(&sql, params_from_iter(session_values(filter)), |row| row.get(0)).map(unsigned)
 }
 
 fn session_row(row: &Row<'_>) -> rusqlite::Result<SessionRow> {

@@ -165,3 +165,159 @@ fn private_file(path: &Path) -> io::Result<()> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::ids::RunId;
+    use crate::store::contract::{new_run, place};
+    use crate::store::op::Accept;
+    use crate::store::record::{Accepted, NewRun};
+
+    fn accept(name: &str, spec_bytes: usize) -> Op {
+        let run = NewRun { spec: "x".repeat(spec_bytes), ..new_run(name) };
+        Op::Accept(Box::new(Accept { run, spare_run_id: RunId::fresh(), new_session_id: "s".to_owned() }))
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn the_file_and_its_log_are_for_the_owner_only() {
+        let (dir, path) = place();
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let mut db = Sqlite::open(&path).unwrap();
+        db.apply(&[accept("a", 1)]).unwrap();
+        for entry in fs::read_dir(dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(mode(&path), 0o600, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn commits_are_synced_and_the_log_is_in_use() {
+        let (_dir, path) = place();
+        let db = Sqlite::open(&path).unwrap();
+        let pragma = |name: &str| db.conn.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0)).unwrap();
+        assert_eq!(pragma("journal_mode"), "wal".to_owned().into());
+        assert_eq!(pragma("synchronous"), 2.into());
+        assert_eq!(pragma("foreign_keys"), 1.into());
+    }
+
+    #[test]
+    fn a_reader_sees_what_is_committed_and_cannot_write() {
+        let (_dir, path) = place();
+        let mut writer = Sqlite::open(&path).unwrap();
+        let mut reader = Sqlite::open_reader(&path).unwrap();
+        writer.apply(&[accept("a", 1)]).unwrap();
+        assert!(matches!(reader.read(&Query::Unfinished), Ok(Found::All(runs)) if runs.len() == 1));
+        assert_eq!(reader.apply(&[Op::Ping]), Err(StoreError::ReadOnly));
+    }
+
+    #[test]
+    fn m88_a_real_full_file_is_disk_full_and_heals() {
+        let (_dir, path) = place();
+        let mut db = Sqlite::open(&path).unwrap();
+        let pages: i64 = db.conn.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        db.conn.query_row(&format!("PRAGMA max_page_count = {}", pages + 4), [], |_| Ok(())).unwrap();
+        assert_eq!(db.apply(&[accept("a", 1 << 20)]), Err(StoreError::DiskFull));
+        assert!(matches!(db.read(&Query::Unfinished), Ok(Found::All(runs)) if runs.is_empty()));
+        db.conn.query_row("PRAGMA max_page_count = 100000", [], |_| Ok(())).unwrap();
+        db.apply(&[accept("a", 1 << 20)]).unwrap()[0].as_ref().unwrap();
+    }
+
+    #[test]
+    fn m85_a_torn_log_loses_only_the_commit_that_is_torn() {
+        let (_dir, path) = place();
+        let copy = tempfile::tempdir().unwrap();
+        let (db_copy, wal_copy) = (copy.path().join("gateway.db"), copy.path().join("gateway.db-wal"));
+        let wal = path.with_extension("db-wal");
+        let mut db = Sqlite::open(&path).unwrap();
+        db.apply(&[accept("a", 1)]).unwrap();
+        let whole = fs::metadata(&wal).unwrap().len();
+        db.apply(&[accept("b", 1)]).unwrap();
+        let longer = fs::metadata(&wal).unwrap().len();
+        for cut in [whole, whole + 1, (whole + longer) / 2, longer - 1] {
+            // A copy of both files is what a crash leaves behind.
+            fs::copy(&path, &db_copy).unwrap();
+            let mut log = fs::read(&wal).unwrap();
+            log.truncate(usize::try_from(cut).unwrap());
+            fs::write(&wal_copy, log).unwrap();
+            let mut torn = Sqlite::open(&db_copy).unwrap();
+            assert!(matches!(torn.read(&Query::Unfinished), Ok(Found::All(runs)) if runs.len() == 1), "cut at {cut}");
+            drop(torn);
+        }
+    }
+
+    #[test]
+    fn m86_a_damaged_file_is_refused_with_its_name_and_what_to_do() {
+        let (_dir, path) = place();
+        fs::write(&path, "this is no database at all, but it is long enough to look at. ".repeat(40)).unwrap();
+        let text = Sqlite::open(&path).unwrap_err().to_string();
+        assert!(text.contains(path.to_str().unwrap()) && text.contains("move it"), "{text}");
+    }
+
+    #[test]
+    fn m86_a_damaged_page_is_an_error_and_never_an_empty_answer() {
+        let (_dir, path) = place();
+        let mut db = Sqlite::open(&path).unwrap();
+        db.apply(&(0..200).map(|n| accept(&n.to_string(), 500)).collect::<Vec<_>>()).unwrap();
+        db.checkpoint().unwrap();
+        drop(db);
+        let mut bytes = fs::read(&path).unwrap();
+        // All but the first two pages, so that the schema can be read and the rows cannot.
+        bytes[8192..].fill(0xa5);
+        fs::write(&path, bytes).unwrap();
+        let answer = Sqlite::open(&path).and_then(|mut db| db.read(&Query::Unfinished));
+        assert!(matches!(answer, Err(StoreError::Corrupt { .. })), "{answer:?}");
+    }
+
+    #[test]
+    fn a_file_of_a_newer_version_is_left_as_it_is() {
+        let (_dir, path) = place();
+        let db = Sqlite::open(&path).unwrap();
+        db.conn.pragma_update(None, "user_version", 9).unwrap();
+        drop(db);
+        let before = fs::read(&path).unwrap();
+        let error = Sqlite::open(&path).unwrap_err();
+        assert!(error.to_string().starts_with("the store was written by a newer version"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn a_database_of_another_program_is_left_as_it_is() {
+        let (_dir, path) = place();
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+        let before = fs::read(&path).unwrap();
+        assert_eq!(Sqlite::open(&path).unwrap_err(), StoreError::Foreign(path.clone()));
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn m89_a_path_that_cannot_be_opened_is_named() {
+        let (dir, _) = place();
+        for path in [dir.path().join("absent/gateway.db"), dir.path().to_owned()] {
+            let error = Sqlite::open(&path).unwrap_err();
+            assert!(matches!(error, StoreError::Open { .. }), "{error:?}");
+            assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_schema_version_1_opens_with_its_rows() {
+        let (_dir, path) = place();
+        Connection::open(&path).unwrap().execute_batch(include_str!("../../tests/vectors/store/v1.sql")).unwrap();
+        let mut db = Sqlite::open(&path).unwrap();
+        let Ok(Found::Run(Some(run))) = db.read(&Query::Run(RunId::from("done"))) else { panic!("no run") };
+        assert_eq!(run.outcome.map(|outcome| outcome.summary).as_deref(), Some("exit code 3"));
+        assert!(matches!(db.read(&Query::Unfinished), Ok(Found::All(runs)) if runs.len() == 1));
+        let again = db.apply(&[Op::Accept(Box::new(Accept {
+            run: NewRun { digest: [0; 32], ..new_run("done") },
+            spare_run_id: RunId::fresh(),
+            new_session_id: "s".to_owned(),
+        }))]);
+        assert!(matches!(&again.unwrap()[0], Ok(Applied::Accepted(accepted)) if matches!(**accepted, Accepted::Same(_))));
+    }
+}
