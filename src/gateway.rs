@@ -15,7 +15,7 @@ use crate::clock::now_ms;
 use crate::config::load::Loaded;
 use crate::events::hub::Hub;
 use crate::runs::supervisor::Supervisor;
-use crate::store::Store;
+use crate::store::{Health as StoreHealth, Store};
 use crate::tasks::Tasks;
 
 use access::Access;
@@ -127,8 +127,8 @@ impl Gateway {
             failing.push("stopping");
         }
         match self.store.health() {
-            StoreHealth::Ok => {}
-            StoreHealth::DiskFull => failing.push("disk"),
+            StoreHealth::Writing => {}
+            StoreHealth::Full => failing.push("disk"),
             StoreHealth::Poisoned(_) => failing.push("store"),
         }
         failing

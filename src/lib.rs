@@ -35,5 +35,7 @@ pub mod rpc;
 // F9: sockets.
 pub mod transport;
 
-// F10: the host process of a run.
+// F10: the daemon, the commands, the host process of a run.
+pub mod cli;
+pub mod daemon;
 pub mod shim;

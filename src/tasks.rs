@@ -63,6 +63,12 @@ impl Tasks {
         self.tracker.is_empty()
     }
 
+    /// Waits for the tasks to end by themselves, at most `deadline`. Returns whether all ended in time.
+    pub async fn drain(&self, deadline: Duration) -> bool {
+        self.tracker.close();
+        tokio::time::timeout(deadline, self.tracker.wait()).await.is_ok()
+    }
+
     /// Tells the tasks to end and waits for them, at most `deadline`. Returns whether all ended in time.
     pub async fn stop(&self, deadline: Duration) -> bool {
         self.stop.cancel();

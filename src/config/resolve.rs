@@ -209,6 +209,17 @@ impl Config {
         rows.into_values().collect()
     }
 
+    /// The shell that runs scripts: the configured one, the user's, or the first that exists.
+    #[must_use]
+    pub fn shell(&self) -> PathBuf {
+        let configured = self.agents.defaults.shell.as_ref().map(PathBuf::from);
+        let own = std::env::var_os("SHELL").map(PathBuf::from).filter(|shell| shell.is_absolute() && shell.exists());
+        configured.or(own).unwrap_or_else(|| {
+            let common = ["/bin/bash", "/bin/sh"].map(PathBuf::from);
+            common.into_iter().find(|shell| shell.exists()).unwrap_or_else(|| PathBuf::from("/bin/sh"))
+        })
+    }
+
     /// Which secret is asked for.
     #[must_use]
     pub fn auth_mode(&self) -> AuthMode {

@@ -10,6 +10,15 @@ use crate::protocol::frame::{self, StateVersion};
 /// How many signals a connection may lag behind before it is disconnected.
 const SIGNALS: usize = 64;
 
+/// Something that every connection must get.
+#[derive(Clone, Debug)]
+pub enum Signal {
+    /// An `event` frame up to and including its payload.
+    Event(Bytes),
+    /// The end of the connection: close code and reason.
+    Close(u16, &'static str),
+}
+
 /// The states, the signals, and the bell of the logs.
 #[derive(Debug)]
 pub struct Hub {
@@ -17,7 +26,7 @@ pub struct Hub {
     pub presence: State,
     /// How the gateway is.
     pub health: State,
-    signals: broadcast::Sender<Bytes>,
+    signals: broadcast::Sender<Signal>,
     bell: watch::Sender<u64>,
 }
 
@@ -37,12 +46,17 @@ impl Hub {
     /// Sends a signal to every connection.
     pub fn signal(&self, name: &str, payload: &impl Serialize) {
         // An error only means that nobody is connected.
-        let _ = self.signals.send(Bytes::from(frame::event_start(name, payload)));
+        let _ = self.signals.send(Signal::Event(Bytes::from(frame::event_start(name, payload))));
+    }
+
+    /// Closes every connection, behind what is already on its way.
+    pub fn close_connections(&self, code: u16, reason: &'static str) {
+        let _ = self.signals.send(Signal::Close(code, reason));
     }
 
     /// Signals from now on.
     #[must_use]
-    pub fn signals(&self) -> broadcast::Receiver<Bytes> {
+    pub fn signals(&self) -> broadcast::Receiver<Signal> {
         self.signals.subscribe()
     }
 

@@ -46,7 +46,8 @@ impl Access {
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let auth = &config.gateway.auth;
-        let secret = match auth.mode {
+        let mode = config.auth_mode();
+        let secret = match mode {
             AuthMode::Token => auth.token.as_ref(),
             AuthMode::Password => auth.password.as_ref(),
         };
@@ -57,7 +58,7 @@ impl Access {
             max_entries: ADDRESSES,
         };
         Self {
-            mode: auth.mode,
+            mode,
             secret: secret.map(|secret| TokenDigest::of(secret.expose())),
             limiter: Mutex::new(Limiter::new(rule)),
             connections: Arc::default(),

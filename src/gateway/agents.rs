@@ -28,13 +28,14 @@ pub struct Agent {
     pub model: Option<String>,
     /// Whether requests that name no agent go to it.
     pub is_default: bool,
+    /// Which commands it may run.
+    pub exec: ExecSecurity,
 }
 
 /// The agents and the rules of their runs.
 pub struct Agents {
     agents: Vec<Agent>,
     default_id: AgentId,
-    exec: ExecSecurity,
     shell: PathBuf,
     timeout_ms: u64,
 }
@@ -46,21 +47,25 @@ impl Agents {
     /// The agents of this configuration.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        let agents = config.agent_ids().into_iter().filter_map(|id| config.agent(Some(id.as_str()))).map(|settings| Agent {
-            id: settings.id,
-            name: settings.identity.as_ref().and_then(|identity| identity.name.clone()).or(settings.name),
-            emoji: settings.identity.as_ref().and_then(|identity| identity.emoji.clone()),
-            avatar: settings.identity.as_ref().and_then(|identity| identity.avatar.clone()),
-            workspace: settings.workspace,
-            runner: settings.runner.name().to_owned(),
-            model: settings.model.map(|model| model.primary),
-            is_default: settings.is_default,
-        });
+        let settings = config.agent_ids().into_iter().filter_map(|id| config.agent(Some(id.as_str())));
+        let mut agents: Vec<Agent> = settings
+            .map(|settings| Agent {
+                name: settings.identity.name.clone().or_else(|| (settings.name != settings.id).then(|| settings.name.clone())),
+                id: AgentId(settings.id),
+                emoji: settings.identity.emoji,
+                avatar: settings.identity.avatar,
+                workspace: settings.workspace,
+                runner: settings.runner.name(),
+                model: settings.model.and_then(|model| model.primary),
+                is_default: settings.is_default,
+                exec: settings.exec.security,
+            })
+            .collect();
+        agents.sort_by_key(|agent| !agent.is_default);
         Self {
-            agents: agents.collect(),
-            default_id: config.default_agent_id(),
-            exec: config.exec().security,
-            shell: config.agents.defaults.shell(),
+            agents,
+            default_id: AgentId(config.default_agent_id()),
+            shell: config.shell(),
             timeout_ms: config.agents.defaults.timeout_seconds.saturating_mul(1000).min(MAX_TIMEOUT_MS),
         }
     }
@@ -91,7 +96,7 @@ impl Agents {
             Some(0) => MAX_TIMEOUT_MS,
             Some(seconds) => seconds.saturating_mul(1000).min(MAX_TIMEOUT_MS),
         };
-        Work { message, cwd: agent.workspace.clone(), shell: self.shell.clone(), timeout_ms, refusal: self.refusal(agent) }
+        Work { message, cwd: agent.workspace.clone(), shell: self.shell.clone(), timeout_ms, refusal: Self::refusal(agent) }
     }
 
     /// The agents as health shows them.
@@ -108,8 +113,8 @@ impl Agents {
             .collect()
     }
 
-    fn refusal(&self, agent: &Agent) -> Option<Refusal> {
-        if self.exec == ExecSecurity::Deny {
+    fn refusal(agent: &Agent) -> Option<Refusal> {
+        if agent.exec == ExecSecurity::Deny {
             let summary = "exec.security is \"deny\": no command may run; set it to \"full\" to allow shell work".to_owned();
             return Some(Refusal { code: RunErrorCode::ExecDenied, summary });
         }

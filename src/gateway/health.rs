@@ -73,14 +73,14 @@ impl Gateway {
         let began = Instant::now();
         let filter = SessionFilter { limit: RECENT, ..SessionFilter::default() };
         let rows = self.store.sessions(filter).await?;
-        let count = self.store.count_sessions().await?;
+        let count = self.store.count_sessions(SessionFilter::default()).await?;
         let now = self.now();
         let recent = rows.into_iter().map(|row| RecentSession {
             key: row.key,
             updated_at: row.updated_at,
             age: now.saturating_sub(row.updated_at),
         });
-        let counts = SessionCounts { path: self.loaded.paths.db.display().to_string(), count, recent: recent.collect() };
+        let counts = SessionCounts { path: self.loaded.paths.db().display().to_string(), count, recent: recent.collect() };
         *self.health.sessions.lock().unwrap_or_else(PoisonError::into_inner) = counts;
         *self.health.took_ms.lock().unwrap_or_else(PoisonError::into_inner) =
             u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);

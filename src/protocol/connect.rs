@@ -291,7 +291,7 @@ pub struct SessionDefaults {
     /// The default agent's main session.
     pub main_session_key: SessionKey,
     /// `per-sender` or `global`.
-    pub scope: &'static str,
+    pub scope: String,
 }
 
 /// What a connection may do.

@@ -177,15 +177,6 @@ impl Store {
         }
     }
 
-<<<<<<< HEAD
-    /// How many sessions there are.
-    ///
-    /// # Errors
-    /// See [`Self::run`].
-    pub async fn count_sessions(&self) -> Result<u64, StoreError> {
-        match self.ask(Query::CountSessions).await? {
-            Found::Count(count) => Ok(count),
-=======
     /// How many sessions the filter lets through, whatever its limit.
     ///
     /// # Errors
@@ -193,7 +184,6 @@ impl Store {
     pub async fn count_sessions(&self, filter: SessionFilter) -> Result<u64, StoreError> {
         match self.ask(Query::CountSessions(filter)).await? {
             Found::Count(n) => Ok(n),
->>>>>>> store
             other => Err(mismatch(&other)),
         }
     }

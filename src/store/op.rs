@@ -81,13 +81,8 @@ pub enum Query {
     Runs(RunFilter),
     /// Sessions.
     Sessions(SessionFilter),
-<<<<<<< HEAD
-    /// How many sessions there are.
-    CountSessions,
-=======
     /// How many sessions, whatever the limit.
     CountSessions(SessionFilter),
->>>>>>> store
     /// Some runs that ended at or before this time, oldest end first.
     Expired {
         /// Ms since the epoch.

@@ -43,13 +43,7 @@ pub fn read(conn: &Connection, query: &Query) -> rusqlite::Result<Found> {
         }
         Query::Runs(filter) => Ok(Found::Page(run_page(conn, filter)?)),
         Query::Sessions(filter) => Ok(Found::Sessions(sessions(conn, filter)?)),
-<<<<<<< HEAD
-        Query::CountSessions => {
-            Ok(Found::Count(unsigned(conn.query_row("SELECT count(*) FROM sessions", [], |row| row.get(0))?)))
-        }
-=======
         Query::CountSessions(filter) => Ok(Found::Count(count_sessions(conn, filter)?)),
->>>>>>> store
         Query::Expired { ended_until, limit } => Ok(Found::Expired(expired(conn, *ended_until, *limit)?)),
     }
 }

@@ -53,6 +53,12 @@ impl Front {
     pub fn new(gateway: Arc<Gateway>, tasks: Tasks) -> Result<Self, String> {
         Ok(Self { gateway, router: Router::new()?, tasks })
     }
+
+    /// The tasks of the connections.
+    #[must_use]
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
 }
 
 impl Serve for Front {
@@ -94,7 +100,11 @@ impl Front {
         opening.serve(&mut link, open).await;
         drop(outlet);
         // The writer ends by itself: its queue is empty and without senders, or it has written the close frame.
-        let _ = tokio::time::timeout(patience * 2, link.reader.drain(DRAIN)).await;
+        let stop = self.tasks.stop_token();
+        tokio::select! {
+            () = link.reader.drain(DRAIN) => {}
+            () = stop.cancelled() => {}
+        }
         closed.cancel();
         let _ = writing.await;
     }

@@ -11,7 +11,7 @@ use tokio_stream::wrappers::{BroadcastStream, IntervalStream, WatchStream};
 use tokio_stream::{Stream, StreamExt, StreamMap};
 
 use crate::clock::now_ms;
-use crate::events::hub::Hub;
+use crate::events::hub::{Hub, Signal};
 use crate::protocol::event::tick::Tick;
 use crate::protocol::frame::{self, StateVersion};
 use crate::runs::log::RunLog;
@@ -22,7 +22,7 @@ pub enum Wake {
     /// A state has a newer value.
     State(Bytes),
     /// A signal; none = signals were missed.
-    Signal(Option<Bytes>),
+    Signal(Option<Signal>),
     /// Some run's log has grown.
     Bell,
     /// Time for a sign of life.

@@ -18,6 +18,7 @@ use super::feeds::{Feeds, Wake};
 use super::liveness::Liveness;
 use super::tails::Tails;
 use super::wire::Framing;
+use crate::events::hub::Signal;
 use crate::protocol::frame::{self, StateVersion};
 use crate::rpc::call::{Budgeted, Outgoing};
 use crate::runs::log::RunLog;
@@ -168,7 +169,8 @@ impl Outbox {
     fn on_wake(&mut self, wake: Wake, feeds: &Feeds) -> Option<End> {
         match wake {
             Wake::State(body) => self.event(&body, Some(feeds.versions())),
-            Wake::Signal(Some(body)) => self.event(&body, None),
+            Wake::Signal(Some(Signal::Event(body))) => self.event(&body, None),
+            Wake::Signal(Some(Signal::Close(code, reason))) => self.closing = Some((code, reason.to_owned())),
             Wake::Signal(None) => return Some(End::Slow),
             Wake::Bell => {}
             Wake::Tick(body) => self.event(&body, None),

@@ -24,7 +24,7 @@ pub struct ListReply {
     /// The short key of an agent's main session.
     pub main_key: &'static str,
     /// `per-sender` or `global`.
-    pub scope: &'static str,
+    pub scope: String,
     /// One row each.
     pub agents: Vec<AgentRow>,
 }

@@ -130,7 +130,7 @@ impl Method for List {
         };
         Ok(ListReply {
             ts: now,
-            path: gateway.loaded.paths.db.display().to_string(),
+            path: gateway.loaded.paths.db().display().to_string(),
             count: sessions.len(),
             defaults: Defaults { model_provider, model, context_tokens: None },
             sessions,
