@@ -17,16 +17,16 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use crate::auth::peer::fold;
 use crate::tasks::Tasks;
 use crate::transport::admission::{Admission, Caps};
 use crate::transport::http::{Front, Rules, Visit, router};
 use crate::transport::local::{LocalListener, serve_local};
+use crate::transport::rest::Rest;
 use crate::transport::wire::{ReadLimits, Serve};
 
 /// A request's head must be here in this time, and a kept-alive socket may be silent for as long.
@@ -35,9 +35,6 @@ const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request's head may be this large, and have this many headers.
 const HEAD_BYTES: usize = 16 * 1024;
 const HEADERS: usize = 64;
-/// How long accepting rests when the process is out of descriptors or memory.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
-const EXHAUSTED_LOG_EVERY: Duration = Duration::from_secs(10);
 /// How long a request that is being read or answered may go on when we stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often another free port is tried when the kernel's choice for IPv4 is taken on IPv6.
@@ -240,35 +237,6 @@ async fn accept_tcp(listener: TcpListener, door: Door, stop: CancellationToken) 
     }
 }
 
-/// The rests of one accept loop after errors that would come again at once, so that a process without free descriptors neither spins nor fills its log.
-#[derive(Debug, Default)]
-pub(crate) struct Rest {
-    logged: Option<Instant>,
-}
-
-impl Rest {
-    /// Waits as long as `error` asks for, or until `stop`.
-    pub(crate) async fn after(&mut self, error: &io::Error, stop: &CancellationToken) {
-        if is_of_one_connection(error) {
-            return;
-        }
-        if self.logged.is_none_or(|at| at.elapsed() >= EXHAUSTED_LOG_EVERY) {
-            self.logged = Some(Instant::now());
-            warn!(%error, "cannot accept connections; trying again ten times a second");
-        }
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(EXHAUSTED_PAUSE) => {}
-        }
-    }
-}
-
-/// Whether the error belongs to a connection that died in the queue, and the next may be good.
-fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted)
-}
-
 impl Door {
     fn admit(&self, stream: TcpStream, peer: SocketAddr) {
         let guard = match self.admission.enter(fold(peer.ip())) {
@@ -359,28 +327,6 @@ mod tests {
         let error = bind_loopback(address.port()).await.unwrap_err();
         assert!(error.is_taken());
         assert!(error.to_string().starts_with(&format!("cannot listen on {address}: ")), "{error}");
-    }
-
-    #[test]
-    fn only_an_error_of_the_process_pauses_accepting() {
-        use rustix::io::Errno;
-        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
-            assert!(!is_of_one_connection(&errno.into()), "{errno:?}");
-        }
-        assert!(is_of_one_connection(&Errno::CONNABORTED.into()));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn m90_without_descriptors_accepting_rests_a_tenth_of_a_second_and_stops_at_once() {
-        let stop = CancellationToken::new();
-        let began = Instant::now();
-        let mut rest = Rest::default();
-        rest.after(&rustix::io::Errno::MFILE.into(), &stop).await;
-        assert_eq!(began.elapsed(), EXHAUSTED_PAUSE);
-        rest.after(&rustix::io::Errno::CONNABORTED.into(), &stop).await;
-        stop.cancel();
-        rest.after(&rustix::io::Errno::MFILE.into(), &stop).await;
-        assert_eq!(began.elapsed(), EXHAUSTED_PAUSE);
     }
 
     #[test]

@@ -14,8 +14,8 @@ use tracing::warn;
 
 use crate::tasks::Tasks;
 use crate::transport::admission::Admission;
-use crate::transport::listener::Rest;
 use crate::transport::ndjson;
+use crate::transport::rest::Rest;
 use crate::transport::wire::{Framing, Link, MessageReader, Peer, ReadLimits, Serve};
 
 /// The kernel's field of a socket address, less its end mark.

@@ -1,5 +1,13 @@
 //! The one integration test binary.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on must fail loudly"
+)]
+
 #[path = "../support/echo.rs"]
 mod echo;
 #[path = "../support/sockets.rs"]
@@ -7,6 +15,7 @@ mod sockets;
 
 mod deploy;
 mod http_gate;
+mod listeners;
 mod nginx;
 mod raw_frames;
 mod shim;
