@@ -92,11 +92,6 @@ impl<S: Sink> Output<S> {
         self.counts
     }
 
-    /// The counts so far.
-    pub fn counts(&self) -> Counts {
-        self.counts
-    }
-
     /// The sink.
     pub fn sink(&mut self) -> &mut S {
         &mut self.sink
