@@ -195,7 +195,10 @@ mod tests {
         let presence = Arc::new(presence());
         let stop = CancellationToken::new();
         let mut seen = presence.hub.presence.watch();
-        let publisher = { let (presence, stop) = (Arc::clone(&presence), stop.clone()); async move { presence.publish(stop).await } };
+        let publisher = {
+            let (presence, stop) = (Arc::clone(&presence), stop.clone());
+            async move { presence.publish(stop).await }
+        };
         let joins = async {
             let mut guards = Vec::new();
             for n in 0..1000 {

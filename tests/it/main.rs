@@ -14,8 +14,10 @@ mod echo;
 mod sockets;
 
 mod deploy;
+mod harness;
 mod http_gate;
 mod listeners;
 mod nginx;
 mod raw_frames;
+mod runs;
 mod shim;
