@@ -22,6 +22,17 @@ words! {
     }
 }
 
+impl Runner {
+    /// The word of the config.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Shell => "shell",
+            Self::Agent => "agent",
+        }
+    }
+}
+
 words! {
     /// How times are written to a model.
     enum TimeFormat {
