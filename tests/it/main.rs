@@ -1,1 +1,3 @@
 //! The one integration test binary.
+#[cfg(test)]
+mod config_vectors;
