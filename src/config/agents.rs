@@ -22,17 +22,6 @@ words! {
     }
 }
 
-impl Runner {
-    /// The word of the config.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Shell => "shell",
-            Self::Agent => "agent",
-        }
-    }
-}
-
 words! {
     /// How times are written to a model.
     enum TimeFormat {

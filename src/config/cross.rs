@@ -227,7 +227,7 @@ fn agent_path(index: usize) -> KeyPath {
 
 fn auth_blockers(config: &Config, problems: &mut Vec<Problem>) {
     let auth = &config.gateway.auth;
-    match auth.mode {
+    match config.auth_mode() {
         AuthMode::Token if auth.token.is_none() => problems.push(Problem::value(
             at("gateway.auth.token"),
             "is missing: auth mode is token; make one with `skykoi-gateway token new`, or give SKYKOI_GATEWAY_TOKEN or --token-file",

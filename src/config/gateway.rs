@@ -127,8 +127,8 @@ section! {
 section! {
     /// Who may connect.
     struct Auth {
-        /// Which secret is asked for; when absent, `password` if a password is set and no token, else `token`.
-        mode: AuthMode = AuthMode::Token,
+        /// Which secret is asked for; when absent, `password` if only a password is set, else `token`.
+        mode: Option<AuthMode>,
         /// The shared token, at least 16 characters. Flag `--token-file`, environment `SKYKOI_GATEWAY_TOKEN`.
         token: Option<Secret<String>>,
         /// The shared password, at least 12 characters. Environment `SKYKOI_GATEWAY_PASSWORD`.

@@ -87,13 +87,12 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     if !wrong.is_empty() {
         return Err(invalid(wrong));
     }
-    imply_auth_mode(&mut value);
     let mut config = typed(&value).map_err(|problem| {
         let mut problems = vec![problem];
         place(&mut problems);
         invalid(problems)
     })?;
-    config.settle(&paths, &sources.env);
+    config.settle(&paths);
     let mut wrong = cross::wrong(&config);
     place(&mut wrong);
     if !wrong.is_empty() {
@@ -123,16 +122,6 @@ impl Loaded {
     pub fn origin(&self, path: &super::key_path::KeyPath, target: Target) -> Origin {
         let outside = origin_of(&self.layers, path).cloned();
         outside.or_else(|| self.document.as_ref()?.origin(path, target)).unwrap_or(Origin::Default)
-    }
-}
-
-/// A password without a token and without a mode can only mean the mode `password`.
-fn imply_auth_mode(value: &mut Value) {
-    let Some(auth) = value.pointer_mut("/gateway/auth").and_then(Value::as_object_mut) else {
-        return;
-    };
-    if auth.contains_key("password") && !auth.contains_key("token") && !auth.contains_key("mode") {
-        auth.insert("mode".to_owned(), "password".into());
     }
 }
 

@@ -18,16 +18,6 @@ pub struct Paths {
     pub state_dir: PathBuf,
     /// The config file.
     pub config_path: PathBuf,
-    /// The local socket.
-    pub socket: PathBuf,
-    /// The directory of the runs' journals.
-    pub runs_dir: PathBuf,
-    /// The database.
-    pub db: PathBuf,
-    /// The lock that one gateway per state directory holds.
-    pub lock: PathBuf,
-    /// The directory of the certificate that the gateway makes itself.
-    pub tls_dir: PathBuf,
 }
 
 impl Paths {
@@ -47,36 +37,57 @@ impl Paths {
             None => home.join(state_name(&sources.env)),
         };
         let config = sources.flags.config.clone().or_else(|| env("SKYKOI_CONFIG_PATH").or_else(|| env("SKYKOI_CONFIG")).map(PathBuf::from));
-        let config_path = config.map(|config| absolute(&expand_home(&config, &home)));
-        let usual = Self::in_state_dir(state_dir, home);
-        Ok(Self { config_path: config_path.unwrap_or(usual.config_path), ..usual })
+        let config_path = config.map_or_else(|| state_dir.join("skykoi.json"), |config| absolute(&expand_home(&config, &home)));
+        Ok(Self { home, state_dir, config_path })
     }
 
     /// The usual places under a state directory.
     #[must_use]
     pub fn in_state_dir(state_dir: PathBuf, home: PathBuf) -> Self {
-        Self {
-            config_path: state_dir.join("skykoi.json"),
-            socket: state_dir.join("gateway.sock"),
-            runs_dir: state_dir.join("runs"),
-            db: state_dir.join("state.db"),
-            lock: state_dir.join("gateway.lock"),
-            tls_dir: state_dir.join("gateway").join("tls"),
-            home,
-            state_dir,
-        }
+        let config_path = state_dir.join("skykoi.json");
+        Self { home, state_dir, config_path }
+    }
+
+    /// The local socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.state_dir.join("gateway.sock")
+    }
+
+    /// The directory of the runs' journals.
+    #[must_use]
+    pub fn runs_dir(&self) -> PathBuf {
+        self.state_dir.join("runs")
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn db(&self) -> PathBuf {
+        self.state_dir.join("state.db")
+    }
+
+    /// The lock that one gateway per state directory holds.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.state_dir.join("gateway.lock")
+    }
+
+    /// The directory of the certificate that the gateway makes itself.
+    #[must_use]
+    pub fn tls_dir(&self) -> PathBuf {
+        self.state_dir.join("gateway").join("tls")
     }
 
     /// The certificate file.
     #[must_use]
     pub fn tls_cert(&self) -> PathBuf {
-        self.tls_dir.join("gateway-cert.pem")
+        self.tls_dir().join("gateway-cert.pem")
     }
 
     /// The certificate's key file.
     #[must_use]
     pub fn tls_key(&self) -> PathBuf {
-        self.tls_dir.join("gateway-key.pem")
+        self.tls_dir().join("gateway-key.pem")
     }
 
     /// Makes the state directory and those of runs, mode 0700.
@@ -85,7 +96,7 @@ impl Paths {
     /// What the file system says.
     pub fn prepare(&self) -> io::Result<()> {
         private_dir(&self.state_dir)?;
-        private_dir(&self.runs_dir)
+        private_dir(&self.runs_dir())
     }
 }
 
@@ -162,7 +173,7 @@ mod tests {
         let paths = Paths::in_state_dir(dir.path().join("a/b"), dir.path().to_owned());
         paths.prepare().unwrap();
         paths.prepare().unwrap();
-        for path in [dir.path().join("a"), paths.state_dir.clone(), paths.runs_dir.clone()] {
+        for path in [dir.path().join("a"), paths.state_dir.clone(), paths.runs_dir()] {
             assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700, "{}", path.display());
         }
         std::fs::set_permissions(&paths.state_dir, std::fs::Permissions::from_mode(0o777)).unwrap();

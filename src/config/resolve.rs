@@ -8,15 +8,14 @@ use std::path::{Path, PathBuf};
 
 use super::Config;
 use super::agent_parts::Identity;
-use super::agents::{Agent, AgentDefaults, Runner};
+use super::agents::{Agent, Runner};
 use super::cross::is_agent_id;
-use super::gateway::Bind;
+use super::gateway::{AuthMode, Bind};
 use super::model_ref::ModelRef;
 use super::net::{Network, Origin};
 use super::paths::{Paths, expand_home};
 use super::problem::Problem;
 use super::tools::{Exec, ExecAsk, ExecHost, ExecSecurity};
-use crate::protocol::ids::AgentId;
 
 /// The id of the agent that exists when none is listed.
 pub const MAIN_AGENT: &str = "main";
@@ -25,30 +24,21 @@ pub const MAIN_AGENT: &str = "main";
 #[derive(Clone, Debug, PartialEq)]
 pub struct AgentSettings {
     /// Its id, lower case.
-    pub id: AgentId,
-    /// What people call it.
-    pub name: Option<String>,
+    pub id: String,
+    /// What people call it; else the identity's name, else the id.
+    pub name: String,
     /// How it presents itself.
-    pub identity: Option<Identity>,
+    pub identity: Identity,
     /// Its directory, absolute.
     pub workspace: PathBuf,
     /// What turns a message into its work.
     pub runner: Runner,
-    /// Its model; only one whose primary is named counts.
-    pub model: Option<ModelChoice>,
+    /// Its model.
+    pub model: Option<ModelRef>,
     /// Whether requests that name no agent go to it.
     pub is_default: bool,
     /// How its commands run.
     pub exec: ExecSettings,
-}
-
-/// The models of an agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelChoice {
-    /// The model that is asked first, `provider/model`.
-    pub primary: String,
-    /// Asked in this order when the one before fails.
-    pub fallbacks: Vec<String>,
 }
 
 /// How commands run, with every default filled in.
@@ -89,37 +79,30 @@ pub struct ModelRow {
     pub reasoning: Option<bool>,
 }
 
-impl AgentDefaults {
-    /// The shell that runs scripts.
-    #[must_use]
-    pub fn shell(&self) -> PathBuf {
-        let known = self.shell.as_ref().map(PathBuf::from);
-        known.unwrap_or_else(|| PathBuf::from(if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" }))
-    }
-}
-
 impl Config {
     /// The agent of that id (in any case), or the default one; `None` for an id that is not configured.
     #[must_use]
     pub fn agent(&self, id: Option<&str>) -> Option<AgentSettings> {
-        let default = self.default_agent_id().0;
+        let default = self.default_agent_id();
         let id = id.map_or_else(|| default.clone(), str::to_lowercase);
         let listed = self.agents.list.iter().find(|agent| agent.id.to_lowercase() == id);
         if listed.is_none() && !(self.agents.list.is_empty() && id == default) {
             return None;
         }
-        let model = listed.and_then(|agent| agent.model.as_ref()).or(self.agents.defaults.model.as_ref());
-        let model = model.and_then(|model| Some(ModelChoice { primary: model.primary.clone()?, fallbacks: model.fallbacks.clone() }));
+        let model = listed.and_then(|agent| agent.model.clone()).or_else(|| self.agents.defaults.model.clone());
+        let identity = listed.and_then(|agent| agent.identity.clone()).unwrap_or_default();
+        let name = listed.and_then(|agent| agent.name.clone()).or_else(|| identity.name.clone());
         let runner = listed.and_then(|agent| agent.runner).or(self.agents.defaults.runner);
+        let has_model = model.as_ref().is_some_and(|model| model.primary.is_some());
         Some(AgentSettings {
-            name: listed.and_then(|agent| agent.name.clone()),
-            identity: listed.and_then(|agent| agent.identity.clone()),
+            name: name.unwrap_or_else(|| id.clone()),
+            identity,
             workspace: self.workspace(listed, &id, id == default),
-            runner: runner.unwrap_or(if model.is_some() { Runner::Agent } else { Runner::Shell }),
+            runner: runner.unwrap_or(if has_model { Runner::Agent } else { Runner::Shell }),
             model,
             is_default: id == default,
             exec: self.exec_of(listed),
-            id: AgentId(id),
+            id,
         })
     }
 
@@ -129,11 +112,9 @@ impl Config {
         own.or(common).map_or_else(|| PathBuf::from(workspace_name(id, is_default)), PathBuf::from)
     }
 
-    /// Fills in what depends on the user: the agents' directories, made absolute, and the shell. Done once, right after reading.
-    pub fn settle(&mut self, paths: &Paths, env: &BTreeMap<String, String>) {
-        let shell = env.get("SHELL").filter(|shell| Path::new(shell).is_absolute());
-        self.agents.defaults.shell = self.agents.defaults.shell.take().or_else(|| shell.cloned());
-        let default = self.default_agent_id().0;
+    /// Makes the agents' directories absolute and fills in those that are not given; done once, right after reading.
+    pub fn settle(&mut self, paths: &Paths) {
+        let default = self.default_agent_id();
         let full = |given: Option<&String>, name: String| {
             let path =
                 given.map_or_else(|| paths.state_dir.join(name), |given| paths.state_dir.join(expand_home(Path::new(given), &paths.home)));
@@ -151,18 +132,18 @@ impl Config {
 
     /// The ids of all agents, lower case, in the order of the list.
     #[must_use]
-    pub fn agent_ids(&self) -> Vec<AgentId> {
+    pub fn agent_ids(&self) -> Vec<String> {
         if self.agents.list.is_empty() {
-            return vec![AgentId::from(MAIN_AGENT)];
+            return vec![MAIN_AGENT.to_owned()];
         }
-        self.agents.list.iter().map(|agent| AgentId(agent.id.to_lowercase())).collect()
+        self.agents.list.iter().map(|agent| agent.id.to_lowercase()).collect()
     }
 
     /// The agent for requests that name none.
     #[must_use]
-    pub fn default_agent_id(&self) -> AgentId {
+    pub fn default_agent_id(&self) -> String {
         let marked = self.agents.list.iter().find(|agent| agent.default == Some(true));
-        marked.or(self.agents.list.first()).map_or_else(|| AgentId::from(MAIN_AGENT), |agent| AgentId(agent.id.to_lowercase()))
+        marked.or(self.agents.list.first()).map_or_else(|| MAIN_AGENT.to_owned(), |agent| agent.id.to_lowercase())
     }
 
     /// Whether a text can be the id of an agent at all.
@@ -226,6 +207,14 @@ impl Config {
             });
         }
         rows.into_values().collect()
+    }
+
+    /// Which secret is asked for.
+    #[must_use]
+    pub fn auth_mode(&self) -> AuthMode {
+        let auth = &self.gateway.auth;
+        let implied = if auth.token.is_none() && auth.password.is_some() { AuthMode::Password } else { AuthMode::Token };
+        auth.mode.unwrap_or(implied)
     }
 
     /// The addresses to listen on. The second of two may be missing on a machine without IPv6.
@@ -295,7 +284,7 @@ mod tests {
 
     fn config(value: serde_json::Value) -> Config {
         let mut config: Config = serde_json::from_value(value).unwrap();
-        config.settle(&Paths::in_state_dir(PathBuf::from("/s"), PathBuf::from("/home/u")), &BTreeMap::new());
+        config.settle(&Paths::in_state_dir(PathBuf::from("/s"), PathBuf::from("/home/u")));
         config
     }
 
@@ -305,7 +294,7 @@ mod tests {
         assert_eq!((agent.id.as_str(), agent.runner, agent.is_default), ("main", Runner::Shell, true));
         assert_eq!(agent.workspace, PathBuf::from("/s/workspace"));
         assert_eq!(agent.exec.security, ExecSecurity::Deny);
-        assert_eq!(Config::default().agent_ids(), [AgentId::from("main")]);
+        assert_eq!(Config::default().agent_ids(), ["main"]);
         assert!(Config::default().agent(Some("other")).is_none());
     }
 

@@ -15,17 +15,6 @@ words! {
     }
 }
 
-impl SessionScope {
-    /// The word of the config.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::PerSender => "per-sender",
-            Self::Global => "global",
-        }
-    }
-}
-
 words! {
     /// Which session a direct message goes to.
     enum DmScope {
