@@ -70,7 +70,7 @@ fn sk21_a_config_of_the_skykoi_generator_starts() {
     let config = &loaded.config;
     let agent = config.agent(None).unwrap();
     assert_eq!(agent.workspace, Path::new("/home/ubuntu/koi"));
-    assert_eq!(agent.model.unwrap().primary, "amazon-bedrock/us.anthropic.claude-opus-4-6-v1");
+    assert_eq!(agent.model.unwrap().primary.as_deref(), Some("amazon-bedrock/us.anthropic.claude-opus-4-6-v1"));
     assert_eq!(agent.runner, Runner::Agent);
     assert_eq!((config.exec().security, config.exec().host), (ExecSecurity::Full, ExecHost::Gateway));
     assert_eq!(config.session.reset.as_ref().unwrap().idle_minutes, Some(240));

@@ -1,0 +1,172 @@
+//! Brings a database file to the schema of this program, by numbered steps that are never changed once released.
+//!
+//! The schema's version is SQLite's `user_version`; `application_id` marks the file as ours, so that a foreign database is never written to. Each step commits on its own, so a crash between two leaves a valid older schema.
+//! A step must keep what older rows mean: write beside it which old data it met and add a dump of that version to `tests/vectors/store`.
+
+use rusqlite::Connection;
+
+/// "SKYK", in the header of every file of ours.
+pub const APPLICATION_ID: i32 = 0x534b_594b;
+
+/// The steps; step `i` leads to version `i + 1`.
+pub const STEPS: &[&str] = &[V1];
+
+/// Runs in order of acceptance, the idempotency keys that lead to them, and the sessions they belong to.
+/// A run has ended when `ended_at` is set; its status and outcome are then final.
+const V1: &str = "
+CREATE TABLE sessions (
+  key         TEXT PRIMARY KEY,
+  session_id  TEXT NOT NULL UNIQUE,
+  agent_id    TEXT NOT NULL,
+  created_at  INTEGER NOT NULL,
+  updated_at  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sessions_by_use ON sessions (updated_at DESC, key);
+
+CREATE TABLE runs (
+  n           INTEGER PRIMARY KEY AUTOINCREMENT,
+  file_id     TEXT NOT NULL UNIQUE,
+  run_id      TEXT NOT NULL UNIQUE,
+  principal   TEXT NOT NULL,
+  session_key TEXT NOT NULL REFERENCES sessions (key),
+  agent_id    TEXT NOT NULL,
+  runner      TEXT NOT NULL,
+  status      TEXT NOT NULL CHECK (status IN ('accepted','queued','running','ok','error','aborted','timeout','interrupted')),
+  title       TEXT NOT NULL,
+  spec        TEXT NOT NULL,
+  accepted_at INTEGER NOT NULL,
+  started_at  INTEGER,
+  ended_at    INTEGER,
+  outcome     TEXT,
+  head        INTEGER NOT NULL DEFAULT 0,
+  CHECK ((ended_at IS NULL) = (outcome IS NULL)),
+  CHECK ((ended_at IS NULL) = (status IN ('accepted','queued','running')))
+) STRICT;
+CREATE INDEX runs_of_session ON runs (session_key, n);
+CREATE INDEX runs_by_status ON runs (status, n);
+CREATE INDEX runs_by_end ON runs (ended_at) WHERE ended_at IS NOT NULL;
+
+CREATE TABLE keys (
+  principal   TEXT NOT NULL,
+  method      TEXT NOT NULL,
+  key         TEXT NOT NULL,
+  digest      BLOB NOT NULL CHECK (length(digest) = 32),
+  n           INTEGER NOT NULL REFERENCES runs (n) ON DELETE CASCADE,
+  PRIMARY KEY (principal, method, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX keys_of_run ON keys (n);
+
+CREATE TABLE probe (
+  one         INTEGER PRIMARY KEY CHECK (one = 1),
+  times       INTEGER NOT NULL
+) STRICT;
+INSERT INTO probe VALUES (1, 0);
+";
+
+/// Why a file cannot be brought to this schema.
+#[derive(Debug)]
+pub enum MigrateError {
+    /// A later program wrote it.
+    Newer {
+        /// Schema version of the file.
+        found: u32,
+    },
+    /// It holds tables, and they are not ours.
+    Foreign,
+    /// SQLite said so.
+    Sql(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for MigrateError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+/// Reads whose file this is and of which version, without a change to it. Returns the version; 0 is an empty file.
+///
+/// # Errors
+/// The file is of a newer version, foreign, or not readable.
+pub fn inspect(conn: &Connection, steps: &[&str]) -> Result<u32, MigrateError> {
+    let version: u32 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let owner: i32 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let empty = version == 0 && owner == 0 && tables == 0;
+    if owner != APPLICATION_ID && !empty {
+        return Err(MigrateError::Foreign);
+    }
+    if version as usize > steps.len() {
+        return Err(MigrateError::Newer { found: version });
+    }
+    Ok(version)
+}
+
+/// Takes the steps that the file lacks.
+///
+/// # Errors
+/// As [`inspect`], or a step failed; earlier steps stay taken.
+pub fn migrate(conn: &mut Connection, steps: &[&str]) -> Result<(), MigrateError> {
+    let from = inspect(conn, steps)?;
+    for (step, version) in steps.iter().zip(1_u32..).skip(from as usize) {
+        let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        tx.execute_batch(step)?;
+        tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+        tx.pragma_update(None, "user_version", version)?;
+        tx.commit()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO_STEPS: &[&str] =
+        &["CREATE TABLE a (x INTEGER) STRICT; INSERT INTO a VALUES (7);", "ALTER TABLE a ADD COLUMN y INTEGER NOT NULL DEFAULT 5;"];
+
+    fn version(conn: &Connection) -> u32 {
+        conn.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn a_new_file_takes_all_steps_once() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        migrate(&mut conn, TWO_STEPS).unwrap();
+        migrate(&mut conn, TWO_STEPS).unwrap();
+        assert_eq!(version(&conn), 2);
+        assert_eq!(conn.query_row("SELECT x + y FROM a", [], |row| row.get::<_, i64>(0)).unwrap(), 12);
+    }
+
+    #[test]
+    fn an_older_file_takes_the_missing_steps_and_keeps_its_rows() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        migrate(&mut conn, &TWO_STEPS[..1]).unwrap();
+        conn.execute("INSERT INTO a VALUES (1)", []).unwrap();
+        migrate(&mut conn, TWO_STEPS).unwrap();
+        assert_eq!(conn.query_row("SELECT sum(x), sum(y) FROM a", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap(), (8, 10));
+    }
+
+    #[test]
+    fn a_newer_file_is_refused_unchanged() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        migrate(&mut conn, TWO_STEPS).unwrap();
+        assert!(matches!(migrate(&mut conn, &TWO_STEPS[..1]), Err(MigrateError::Newer { found: 2 })));
+        assert_eq!(version(&conn), 2);
+    }
+
+    #[test]
+    fn a_foreign_file_is_refused_even_without_a_version() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch("CREATE TABLE theirs (x)").unwrap();
+        assert!(matches!(migrate(&mut conn, TWO_STEPS), Err(MigrateError::Foreign)));
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_the_version_before_it() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        let broken: &[&str] = &[TWO_STEPS[0], "CREATE TABLE b (x INTEGER); CREATE TABLE a (x INTEGER);"];
+        assert!(migrate(&mut conn, broken).is_err());
+        assert_eq!(version(&conn), 1);
+        assert_eq!(conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+    }
+}

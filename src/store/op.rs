@@ -1,0 +1,132 @@
+//! What crosses from the async handle to the threads of the store: operations with their results, questions with their answers.
+
+use super::error::StoreError;
+use super::record::{Accepted, ExpiredRun, NewRun, RunFilter, RunPage, RunRecord, SessionFilter, SessionRow};
+use crate::protocol::ids::RunId;
+use crate::protocol::run::{Outcome, RunStatus};
+
+/// A change. Everything that is random or depends on the clock is decided before, so that the same operation always does the same.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// Accept a run, unless its key was used.
+    Accept(Box<Accept>),
+    /// Note that a run moved on.
+    SetStatus {
+        /// The run.
+        file_id: String,
+        /// `queued` or `running`.
+        status: RunStatus,
+        /// When its work started.
+        started_at: Option<u64>,
+    },
+    /// Note how a run ended.
+    Finish {
+        /// The run.
+        file_id: String,
+        /// How it ended.
+        outcome: Box<Outcome>,
+        /// Highest `seq` of its journal.
+        head: u64,
+    },
+    /// Forget the idempotency keys of runs that ended at or before this time.
+    DropKeys {
+        /// Ms since the epoch.
+        ended_until: u64,
+        /// At most so many.
+        limit: usize,
+    },
+    /// Forget these runs.
+    Forget {
+        /// The runs.
+        file_ids: Vec<String>,
+    },
+    /// Pass through the writer; touches the disk only while writes fail, to find out whether they work again.
+    Ping,
+}
+
+/// A run to accept and the ids to use where new ones are needed.
+#[derive(Clone, Debug)]
+pub struct Accept {
+    /// The run.
+    pub run: NewRun,
+    /// Its id on the wire if the wanted one is taken.
+    pub spare_run_id: RunId,
+    /// The id of its session if that is new.
+    pub new_session_id: String,
+}
+
+/// The result of an [`Op`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Applied {
+    /// Of `Accept`.
+    Accepted(Box<Accepted>),
+    /// Of `Finish`: whether this was the first end.
+    First(bool),
+    /// Of `DropKeys` and `Forget`: how many.
+    Count(usize),
+    /// Of the others.
+    Done,
+}
+
+/// A question.
+#[derive(Clone, Debug)]
+pub enum Query {
+    /// The run of this wire id.
+    Run(RunId),
+    /// The run of this file id.
+    RunByFile(String),
+    /// All runs that have not ended, oldest first.
+    Unfinished,
+    /// A page of runs.
+    Runs(RunFilter),
+    /// Sessions.
+    Sessions(SessionFilter),
+    /// How many sessions, whatever the limit.
+    CountSessions(SessionFilter),
+    /// Some runs that ended at or before this time, oldest end first.
+    Expired {
+        /// Ms since the epoch.
+        ended_until: u64,
+        /// At most so many.
+        limit: usize,
+    },
+}
+
+/// The answer to a [`Query`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Found {
+    /// To `Run` and `RunByFile`.
+    Run(Option<Box<RunRecord>>),
+    /// To `Unfinished`.
+    All(Vec<RunRecord>),
+    /// To `Runs`.
+    Page(RunPage),
+    /// To `Sessions`.
+    Sessions(Vec<SessionRow>),
+    /// To `CountSessions`.
+    Count(u64),
+    /// To `Expired`.
+    Expired(Vec<ExpiredRun>),
+}
+
+/// Where records are kept. Synchronous: a backend lives on a thread of the store and never on an async worker.
+pub trait Backend: Send + 'static {
+    /// Applies the operations in order in one transaction that is on stable storage when this returns `Ok`; one result for each.
+    /// An operation that is refused changes nothing and leaves the others alone.
+    ///
+    /// # Errors
+    /// Nothing was applied, or (for an error that [is fatal](StoreError::is_fatal)) it is unknown what was.
+    fn apply(&mut self, batch: &[Op]) -> Result<Vec<Result<Applied, StoreError>>, StoreError>;
+
+    /// Answers a question from what is committed.
+    ///
+    /// # Errors
+    /// The question could not be answered.
+    fn read(&mut self, query: &Query) -> Result<Found, StoreError>;
+
+    /// Moves everything from the write-ahead log into the database file.
+    ///
+    /// # Errors
+    /// The device failed; what was committed is still in the log.
+    fn checkpoint(&mut self) -> Result<(), StoreError>;
+}

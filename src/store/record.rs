@@ -1,0 +1,181 @@
+//! The records that the store keeps and the questions it answers. No SQL here: other floors see only these.
+
+use crate::clock;
+use crate::protocol::ids::{AgentId, RunId, SessionKey};
+use crate::protocol::run::{Outcome, RunStatus};
+
+/// A run that a caller wants accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRun {
+    /// Name of the run on disk, a UUID v7 without dashes; also the name of its journal.
+    pub file_id: String,
+    /// The id that the client should see; replaced by a fresh one if a run has it already.
+    pub run_id: RunId,
+    /// Who asked.
+    pub principal: String,
+    /// The method that was called; keys of different methods do not meet.
+    pub method: &'static str,
+    /// The client's idempotency key.
+    pub key: Option<String>,
+    /// SHA-256 of the parameters.
+    pub digest: [u8; 32],
+    /// Its session, canonical; made if it does not exist.
+    pub session_key: SessionKey,
+    /// Its agent.
+    pub agent_id: AgentId,
+    /// Name of its runner.
+    pub runner: String,
+    /// First line of the message, cut.
+    pub title: String,
+    /// JSON with all that is needed to start it later.
+    pub spec: String,
+    /// Now, ms since the epoch.
+    pub accepted_at: u64,
+}
+
+/// The answer to a [`NewRun`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Accepted {
+    /// It is on disk and nobody has started it.
+    New(RunRecord),
+    /// This principal sent the same key with the same parameters before; here is that run.
+    Same(RunRecord),
+    /// This principal sent the same key with other parameters before.
+    Conflict,
+}
+
+/// A run as the store knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunRecord {
+    /// Name of the run on disk.
+    pub file_id: String,
+    /// Name of the run on the wire.
+    pub run_id: RunId,
+    /// Who asked for it.
+    pub principal: String,
+    /// Its session.
+    pub session_key: SessionKey,
+    /// Its agent.
+    pub agent_id: AgentId,
+    /// Name of its runner.
+    pub runner: String,
+    /// Where it stands.
+    pub status: RunStatus,
+    /// First line of the message, cut.
+    pub title: String,
+    /// JSON with all that is needed to start it; empty in pages of [`RunFilter`], which have no use for it.
+    pub spec: String,
+    /// When it was accepted, ms since the epoch.
+    pub accepted_at: u64,
+    /// When its work started.
+    pub started_at: Option<u64>,
+    /// How it ended; present exactly when `status` is an end.
+    pub outcome: Option<Outcome>,
+    /// Highest `seq` of its journal, known when it has ended (0 before).
+    pub head: u64,
+}
+
+impl RunRecord {
+    /// Folder of its journal, `yyyy-mm`.
+    #[must_use]
+    pub fn journal_month(&self) -> String {
+        clock::month(self.accepted_at)
+    }
+}
+
+/// Which runs to list. The default is the newest 50.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunFilter {
+    /// Only of this session.
+    pub session_key: Option<SessionKey>,
+    /// Only in this status.
+    pub status: Option<RunStatus>,
+    /// At most so many, 1 to 200.
+    pub limit: usize,
+    /// Only older than this place, as an earlier page gave it.
+    pub before: Option<RunCursor>,
+}
+
+impl Default for RunFilter {
+    fn default() -> Self {
+        Self { session_key: None, status: None, limit: 50, before: None }
+    }
+}
+
+/// A place in the order of acceptance; on the wire it is an opaque decimal number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunCursor(pub u64);
+
+/// Some runs, newest first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunPage {
+    /// The runs, without their specs.
+    pub runs: Vec<RunRecord>,
+    /// Where the next page begins, if there may be one.
+    pub next: Option<RunCursor>,
+}
+
+/// Which sessions to list. The default is the most recently used 100.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionFilter {
+    /// At most so many, 1 to 1000.
+    pub limit: usize,
+    /// Only those whose key or id contains this, ignoring ASCII case.
+    pub search: Option<String>,
+    /// Only of this agent.
+    pub agent_id: Option<AgentId>,
+    /// Only those used at or after this time, ms since the epoch.
+    pub active_since: Option<u64>,
+}
+
+impl Default for SessionFilter {
+    fn default() -> Self {
+        Self { limit: 100, search: None, agent_id: None, active_since: None }
+    }
+}
+
+/// A session as the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionRow {
+    /// Its canonical key.
+    pub key: SessionKey,
+    /// Its id, a UUID.
+    pub session_id: String,
+    /// Its agent.
+    pub agent_id: AgentId,
+    /// When its first run was accepted, ms since the epoch.
+    pub created_at: u64,
+    /// When a run of it was last accepted or ended.
+    pub updated_at: u64,
+    /// How many of its runs are kept.
+    pub run_count: u64,
+    /// Its newest run.
+    pub last_run: Option<LastRun>,
+}
+
+/// The newest run of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastRun {
+    /// The run.
+    pub run_id: RunId,
+    /// Where it stands.
+    pub status: RunStatus,
+}
+
+/// What [`prune`](super::Store::prune) did and what is left to the caller.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// How many idempotency keys were forgotten.
+    pub keys: usize,
+    /// Runs past retention, oldest end first: delete their files, then call [`forget_runs`](super::Store::forget_runs).
+    pub expired: Vec<ExpiredRun>,
+}
+
+/// A run that is past retention.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpiredRun {
+    /// Name of the run on disk.
+    pub file_id: String,
+    /// Folder of its journal, `yyyy-mm`.
+    pub journal_month: String,
+}

@@ -1,0 +1,181 @@
+//! The operations as SQL, each inside a savepoint of the batch's transaction.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::error::StoreError;
+use super::op::{Accept, Applied, Op};
+use super::record::{Accepted, NewRun, RunRecord};
+use super::sql_read::{RUN_COLUMNS, ms, run_record};
+use crate::protocol::ids::RunId;
+use crate::protocol::run::{Outcome, RunStatus};
+
+/// How long a key outlives its run, in ms.
+pub const KEY_LIFE_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Why an operation was not applied.
+#[derive(Debug)]
+pub enum Failure {
+    /// Our own rule.
+    Refused(StoreError),
+    /// SQLite.
+    Sql(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+/// Applies one operation.
+///
+/// # Errors
+/// It is refused or a statement failed; the caller rolls back to its savepoint.
+pub fn apply(conn: &Connection, op: &Op) -> Result<Applied, Failure> {
+    match op {
+        Op::Accept(accept) => Ok(Applied::Accepted(Box::new(accept_run(conn, accept)?))),
+        Op::SetStatus { file_id, status, started_at } => set_status(conn, file_id, *status, *started_at),
+        Op::Finish { file_id, outcome, head } => finish(conn, file_id, outcome, *head),
+        Op::DropKeys { ended_until, limit } => drop_keys(conn, *ended_until, *limit),
+        Op::Forget { file_ids } => forget(conn, file_ids),
+        Op::Ping => {
+            conn.execute("UPDATE probe SET times = times + 1", [])?;
+            Ok(Applied::Done)
+        }
+    }
+}
+
+fn accept_run(conn: &Connection, accept: &Accept) -> Result<Accepted, Failure> {
+    let run = &accept.run;
+    if let Some(known) = used_key(conn, run)? {
+        return Ok(known);
+    }
+    conn.execute(
+        "INSERT INTO sessions (key, session_id, agent_id, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?4)
+         ON CONFLICT (key) DO UPDATE SET updated_at = max(updated_at, excluded.updated_at)",
+        params![run.session_key.as_str(), accept.new_session_id, run.agent_id.as_str(), ms(run.accepted_at)],
+    )?;
+    let taken: bool = conn.query_row("SELECT EXISTS (SELECT 1 FROM runs WHERE run_id = ?1)", [run.run_id.as_str()], |row| row.get(0))?;
+    let run_id = if taken { &accept.spare_run_id } else { &run.run_id };
+    insert_run(conn, run, run_id)?;
+    if let Some(key) = &run.key {
+        conn.execute(
+            "INSERT INTO keys (principal, method, key, digest, n) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![run.principal, run.method, key, run.digest, conn.last_insert_rowid()],
+        )?;
+    }
+    Ok(Accepted::New(new_record(run, run_id.clone())))
+}
+
+/// What the run's key leads to, if it was used and still counts. A key that has outlived its time is forgotten on the way.
+fn used_key(conn: &Connection, run: &NewRun) -> Result<Option<Accepted>, Failure> {
+    let Some(key) = &run.key else { return Ok(None) };
+    let sql = format!(
+        "SELECT {RUN_COLUMNS}, keys.digest, runs.ended_at FROM keys JOIN runs ON runs.n = keys.n WHERE keys.principal = ?1 AND keys.method = ?2 AND keys.key = ?3"
+    );
+    let known = conn
+        .query_row(&sql, params![run.principal, run.method, key], |row| {
+            Ok((run_record(row)?, row.get::<_, [u8; 32]>("digest")?, row.get::<_, Option<i64>>("ended_at")?))
+        })
+        .optional()?;
+    let Some((record, digest, ended_at)) = known else { return Ok(None) };
+    let forgotten_from = ended_at.map(|ended_at| ended_at.saturating_add(ms(KEY_LIFE_MS)));
+    if forgotten_from.is_some_and(|from| from <= ms(run.accepted_at)) {
+        conn.execute("DELETE FROM keys WHERE principal = ?1 AND method = ?2 AND key = ?3", params![run.principal, run.method, key])?;
+        return Ok(None);
+    }
+    Ok(Some(if digest == run.digest { Accepted::Same(record) } else { Accepted::Conflict }))
+}
+
+fn insert_run(conn: &Connection, run: &NewRun, run_id: &RunId) -> Result<(), Failure> {
+    conn.execute(
+        "INSERT INTO runs (file_id, run_id, principal, session_key, agent_id, runner, status, title, spec, accepted_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            run.file_id,
+            run_id.as_str(),
+            run.principal,
+            run.session_key.as_str(),
+            run.agent_id.as_str(),
+            run.runner,
+            RunStatus::Accepted.name(),
+            run.title,
+            run.spec,
+            ms(run.accepted_at),
+        ],
+    )?;
+    Ok(())
+}
+
+fn new_record(run: &NewRun, run_id: RunId) -> RunRecord {
+    RunRecord {
+        file_id: run.file_id.clone(),
+        run_id,
+        principal: run.principal.clone(),
+        session_key: run.session_key.clone(),
+        agent_id: run.agent_id.clone(),
+        runner: run.runner.clone(),
+        status: RunStatus::Accepted,
+        title: run.title.clone(),
+        spec: run.spec.clone(),
+        accepted_at: run.accepted_at,
+        started_at: None,
+        outcome: None,
+        head: 0,
+    }
+}
+
+/// Moves a run forward. A run that is there already or further says nothing, because notes may come late.
+fn set_status(conn: &Connection, file_id: &str, status: RunStatus, started_at: Option<u64>) -> Result<Applied, Failure> {
+    let before: &[&str] = match status {
+        RunStatus::Queued => &["accepted", "accepted"],
+        RunStatus::Running => &["accepted", "queued"],
+        _ => return Err(Failure::Refused(StoreError::Refused(format!("a run is not moved to `{}` this way", status.name())))),
+    };
+    let (Some(first), Some(second)) = (before.first(), before.get(1)) else { return Ok(Applied::Done) };
+    conn.execute(
+        "UPDATE runs SET status = ?2, started_at = coalesce(?3, started_at) WHERE file_id = ?1 AND status IN (?4, ?5)",
+        params![file_id, status.name(), started_at.map(ms), first, second],
+    )?;
+    Ok(Applied::Done)
+}
+
+fn finish(conn: &Connection, file_id: &str, outcome: &Outcome, head: u64) -> Result<Applied, Failure> {
+    if !outcome.status.is_terminal() {
+        return Err(Failure::Refused(StoreError::Refused(format!("`{}` is no end of a run", outcome.status.name()))));
+    }
+    let text = serde_json::to_string(outcome).map_err(|error| Failure::Refused(StoreError::Refused(error.to_string())))?;
+    let changed = conn.execute(
+        "UPDATE runs SET status = ?2, outcome = ?3, ended_at = ?4, started_at = coalesce(?5, started_at), head = ?6
+         WHERE file_id = ?1 AND ended_at IS NULL",
+        params![file_id, outcome.status.name(), text, ms(outcome.ended_at), outcome.started_at.map(ms), ms(head)],
+    )?;
+    if changed == 0 {
+        let known: bool = conn.query_row("SELECT EXISTS (SELECT 1 FROM runs WHERE file_id = ?1)", [file_id], |row| row.get(0))?;
+        return if known { Ok(Applied::First(false)) } else { Err(Failure::Refused(StoreError::NotFound)) };
+    }
+    conn.execute(
+        "UPDATE sessions SET updated_at = max(updated_at, ?2) WHERE key = (SELECT session_key FROM runs WHERE file_id = ?1)",
+        params![file_id, ms(outcome.ended_at)],
+    )?;
+    Ok(Applied::First(true))
+}
+
+/// Forgets runs that have ended; one that has not is kept whatever the caller says.
+fn forget(conn: &Connection, file_ids: &[String]) -> Result<Applied, Failure> {
+    let mut statement = conn.prepare("DELETE FROM runs WHERE file_id = ?1 AND ended_at IS NOT NULL")?;
+    let mut n = 0;
+    for file_id in file_ids {
+        n += statement.execute([file_id])?;
+    }
+    Ok(Applied::Count(n))
+}
+
+fn drop_keys(conn: &Connection, ended_until: u64, limit: usize) -> Result<Applied, Failure> {
+    let n = conn.execute(
+        "DELETE FROM keys WHERE (principal, method, key) IN
+           (SELECT keys.principal, keys.method, keys.key FROM keys JOIN runs ON runs.n = keys.n WHERE runs.ended_at <= ?1 LIMIT ?2)",
+        [ms(ended_until), ms(limit as u64)],
+    )?;
+    Ok(Applied::Count(n))
+}

@@ -1,0 +1,238 @@
+//! How many connections there may be, counted at two moments: when a socket is accepted and when it asks to be upgraded.
+//!
+//! A socket counts as a newcomer until its credential was accepted. Newcomers have a small pool of their own, so that a flood of silent sockets cannot crowd out the clients that are at work; and each address but loopback may hold only a part of the pool. Loopback is not limited by address because all clients behind nginx share it; they are told apart when the upgrade request names the client.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::auth::peer::limit_key;
+
+/// The bounds.
+#[derive(Clone, Debug)]
+pub struct Caps {
+    /// All connections, newcomers included.
+    pub connections: usize,
+    /// Newcomers.
+    pub newcomers: usize,
+    /// Newcomers from one address (IPv6: one /64), loopback excepted.
+    pub newcomers_per_address: usize,
+}
+
+impl Default for Caps {
+    fn default() -> Self {
+        Self { connections: 20_000, newcomers: 512, newcomers_per_address: 32 }
+    }
+}
+
+/// Why a connection is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// All places are taken.
+    #[error("too many connections")]
+    Connections,
+    /// All places of newcomers are taken.
+    #[error("too many unauthenticated connections")]
+    Newcomers,
+    /// This address has its share.
+    #[error("too many unauthenticated connections from this address")]
+    Address,
+}
+
+/// The counts of one gateway, shared by its listeners.
+#[derive(Debug)]
+pub struct Admission {
+    caps: Caps,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    live: usize,
+    newcomers: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+impl Admission {
+    /// Starts with no connection.
+    #[must_use]
+    pub fn new(caps: Caps) -> Arc<Self> {
+        Arc::new(Self { caps, counts: Mutex::default() })
+    }
+
+    /// Takes a newcomer's place for a socket from `address`.
+    ///
+    /// # Errors
+    /// [`Full`] when there is no place.
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionGuard, Full> {
+        let key = counted_key(address);
+        let mut counts = self.lock();
+        if counts.live + counts.newcomers >= self.caps.connections {
+            return Err(Full::Connections);
+        }
+        if counts.newcomers >= self.caps.newcomers {
+            return Err(Full::Newcomers);
+        }
+        counts.enter_address(key, self.caps.newcomers_per_address)?;
+        counts.newcomers += 1;
+        Ok(ConnectionGuard { admission: Arc::clone(self), key, live: false })
+    }
+
+    /// Takes a place for a process of our own user. It is counted, but never refused: no flood from outside may lock the owner out.
+    #[must_use]
+    pub fn enter_local(self: &Arc<Self>) -> ConnectionGuard {
+        self.lock().live += 1;
+        ConnectionGuard { admission: Arc::clone(self), key: None, live: true }
+    }
+
+    /// Connections with an accepted credential, and newcomers.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        let counts = self.lock();
+        (counts.live, counts.newcomers)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {
+        // The counts are plain numbers: a panic elsewhere cannot have left them half changed.
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    fn enter_address(&mut self, key: Option<IpAddr>, cap: usize) -> Result<(), Full> {
+        let Some(key) = key else { return Ok(()) };
+        let count = self.by_address.get(&key).copied().unwrap_or(0);
+        if count >= cap {
+            return Err(Full::Address);
+        }
+        self.by_address.insert(key, count + 1);
+        Ok(())
+    }
+
+    fn leave_address(&mut self, key: Option<IpAddr>) {
+        let Some(key) = key else { return };
+        match self.by_address.get_mut(&key) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(self.by_address.remove(&key)),
+        }
+    }
+}
+
+/// The address that a newcomer is counted under; loopback is not counted.
+fn counted_key(address: IpAddr) -> Option<IpAddr> {
+    let key = limit_key(address);
+    (!address.is_loopback() && !key.is_loopback()).then_some(key)
+}
+
+/// One connection's place. Dropping it frees the place.
+#[derive(Debug)]
+pub struct ConnectionGuard {
+    admission: Arc<Admission>,
+    key: Option<IpAddr>,
+    live: bool,
+}
+
+impl ConnectionGuard {
+    /// Counts this newcomer under its client's address instead of the socket's.
+    ///
+    /// # Errors
+    /// [`Full::Address`] when that address has its share; the old place is kept then.
+    pub fn rename(&mut self, address: IpAddr) -> Result<(), Full> {
+        let key = counted_key(address);
+        if self.live || key == self.key {
+            return Ok(());
+        }
+        let mut counts = self.admission.lock();
+        counts.enter_address(key, self.admission.caps.newcomers_per_address)?;
+        counts.leave_address(self.key);
+        drop(counts);
+        self.key = key;
+        Ok(())
+    }
+
+    /// Moves this connection from the newcomers to those at work. Again is harmless.
+    pub fn authenticated(&mut self) {
+        if self.live {
+            return;
+        }
+        self.live = true;
+        let mut counts = self.admission.lock();
+        counts.newcomers = counts.newcomers.saturating_sub(1);
+        counts.live += 1;
+        counts.leave_address(self.key);
+    }
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        let mut counts = self.admission.lock();
+        if self.live {
+            counts.live = counts.live.saturating_sub(1);
+        } else {
+            counts.newcomers = counts.newcomers.saturating_sub(1);
+            counts.leave_address(self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn small() -> Arc<Admission> {
+        Admission::new(Caps { connections: 5, newcomers: 3, newcomers_per_address: 2 })
+    }
+
+    #[test]
+    fn newcomers_have_a_pool_of_their_own_and_leave_it_when_authenticated() {
+        let admission = small();
+        let mut held: Vec<_> = (0..3).map(|_| admission.enter(ip("127.0.0.1")).unwrap()).collect();
+        assert_eq!(admission.enter(ip("127.0.0.1")).unwrap_err(), Full::Newcomers);
+        held[0].authenticated();
+        held[0].authenticated();
+        assert_eq!(admission.counts(), (1, 2));
+        held.push(admission.enter(ip("127.0.0.1")).unwrap());
+        held[1].authenticated();
+        held[2].authenticated();
+        held.push(admission.enter(ip("127.0.0.1")).unwrap());
+        assert_eq!(admission.enter(ip("::1")).unwrap_err(), Full::Connections, "five in all");
+        let local = admission.enter_local();
+        assert_eq!(admission.counts(), (4, 2));
+        drop((held, local));
+        assert_eq!(admission.counts(), (0, 0));
+        assert!(admission.lock().by_address.is_empty());
+    }
+
+    #[test]
+    fn one_address_gets_only_its_share_in_whatever_form_it_is_written() {
+        let admission = small();
+        let first = admission.enter(ip("192.0.2.1")).unwrap();
+        let _second = admission.enter(ip("::ffff:192.0.2.1")).unwrap();
+        assert_eq!(admission.enter(ip("192.0.2.1")).unwrap_err(), Full::Address);
+        drop(first);
+        let _third = admission.enter(ip("192.0.2.1")).unwrap();
+        let _fourth = admission.enter(ip("2001:db8::1")).unwrap();
+        assert_eq!(admission.counts(), (0, 3));
+    }
+
+    #[test]
+    fn a_client_behind_the_proxy_is_counted_under_its_own_address() {
+        let admission = small();
+        let mut one = admission.enter(ip("127.0.0.1")).unwrap();
+        let mut two = admission.enter(ip("127.0.0.1")).unwrap();
+        let mut three = admission.enter(ip("127.0.0.1")).unwrap();
+        let client = "2001:db8::5".parse().unwrap();
+        let neighbour = "2001:db8::6".parse().unwrap();
+        one.rename(client).unwrap();
+        two.rename(neighbour).unwrap();
+        assert_eq!(three.rename(client).unwrap_err(), Full::Address, "one /64 is one client");
+        one.authenticated();
+        three.rename(client).unwrap();
+        drop((one, two, three));
+        assert!(admission.lock().by_address.is_empty());
+    }
+}
