@@ -123,7 +123,7 @@ async fn serve(loaded: Arc<Loaded>, talk: &mut dyn Write) -> Result<(), StartErr
         StartError::new(code, format!("the state directory {} cannot be used: {cause}", paths.state_dir.display()))
     })?;
     let lock = StateLock::take(&paths.state_dir, now_ms()).map_err(|error| {
-        let code = if matches!(error, LockError::Taken { .. }) { exit::TRY_LATER } else { exit::CANNOT_CREATE };
+        let code = if matches!(error, LockError::Held { .. }) { exit::TRY_LATER } else { exit::CANNOT_CREATE };
         StartError::new(code, error)
     })?;
     // Before the first event can happen, so that none is missed.

@@ -7,5 +7,12 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|arg| arg == "shim") {
         return ExitCode::from(skykoi_gateway::shim::main());
     }
-    ExitCode::SUCCESS
+    let sources = skykoi_gateway::config::layers::Sources::of_process(Default::default());
+    match skykoi_gateway::daemon::run(&sources, &mut std::io::stdout()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", error.text);
+            ExitCode::from(error.code)
+        }
+    }
 }

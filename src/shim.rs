@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::now_ms;
 use crate::exec::proc::this_process;
 use crate::exec::{sweep, usage};
-use crate::journal::line::Template;
 use crate::journal::writer::Writer;
+use crate::journal::{self, line::Template};
 use crate::protocol::event::agent::{Lifecycle, Stream};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
 use crate::runs::control::{self, RunSpec};
@@ -96,7 +96,7 @@ async fn host(task: std::os::unix::net::UnixStream, journal: File) -> u8 {
 
     let started_at = now_ms();
     let started = Instant::now();
-    if let Err(failed) = out.emit(Stream::Lifecycle, &Lifecycle::Start { started_at, host: this_process() }) {
+    if let Err(failed) = out.emit(Stream::Lifecycle, &Lifecycle::Start { started_at, host: this_process(journal::VERSION) }) {
         return leave(NO_TASK, "write the first line of the journal", &failed);
     }
     let outcome = work(&tasks, Job { spec, started_at, started }, &out, &stop).await;

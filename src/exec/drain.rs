@@ -16,8 +16,8 @@ use crate::protocol::event::agent::Source;
 const QUIET: Duration = Duration::from_millis(5);
 /// The same after a read that filled whole events: waiting longer would join nothing and only slow the command down.
 const QUIET_IN_FLOOD: Duration = Duration::from_millis(2);
-/// Bytes per read.
-const READ_BYTES: usize = 64 * 1024;
+/// Bytes per read: with room for what escaping adds to ordinary text, one read is one event of at most 64 KiB.
+const READ_BYTES: usize = 56 * 1024;
 /// Most bytes taken from one pipe in a row.
 const BURST_BYTES: usize = 1024 * 1024;
 

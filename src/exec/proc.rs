@@ -97,12 +97,12 @@ pub fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
-/// This process, as the first line of a journal names it.
+/// This process, as the first line of a journal of version `v` names it.
 #[must_use]
-pub fn this_process() -> HostProcess {
+pub fn this_process(v: u32) -> HostProcess {
     let pid = std::process::id();
     let start_ticks = stat(pid).map_or(0, |stat| stat.start_ticks);
-    HostProcess { v: crate::journal::VERSION, pid, start_ticks, boot_id: boot_id() }
+    HostProcess { v, pid, start_ticks, boot_id: boot_id() }
 }
 
 /// Kills exactly the process that was seen, never another one that got its pid since. Returns whether the signal was sent.
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn this_process_is_found_and_has_a_start_time() {
-        let me = this_process();
+        let me = this_process(1);
         assert_eq!(stat(me.pid).unwrap().start_ticks, me.start_ticks);
         assert!(me.start_ticks > 0 && !me.boot_id.is_empty());
         assert!(all().contains(&me.pid));

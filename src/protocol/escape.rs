@@ -4,35 +4,47 @@
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// How many bytes this byte of UTF-8 text takes inside a JSON string.
+/// Bytes that are looked at in a row; the compiler turns a whole block into few vector instructions.
+const BLOCK: usize = 512;
+
+/// How many bytes this byte of UTF-8 text takes inside a JSON string. Without branches, because it runs over every byte of a flood.
 const fn width(byte: u8) -> usize {
-    match byte {
-        b'"' | b'\\' | 0x08 | 0x09 | 0x0a | 0x0c | 0x0d => 2,
-        0x00..=0x1f => 6,
-        _ => 1,
-    }
+    let quoted = (byte == b'"') | (byte == b'\\');
+    let short = (byte == 0x08) | (byte == 0x09) | (byte == 0x0a) | (byte == 0x0c) | (byte == 0x0d);
+    1 + quoted as usize + 5 * (byte < 0x20) as usize - 4 * short as usize
+}
+
+fn block_len(block: &[u8]) -> usize {
+    // Six times a block fits into 16 bits, which lets twice as many bytes go through at once.
+    usize::from(block.iter().map(|byte| width(*byte) as u16).sum::<u16>())
 }
 
 /// Length of `text` inside a JSON string, in bytes, without the quotes.
 #[must_use]
 pub fn escaped_len(text: &str) -> usize {
-    text.bytes().map(width).sum()
+    text.as_bytes().chunks(BLOCK).map(block_len).sum()
 }
 
 /// Length in bytes of the longest start of `text` that ends between two characters and takes at most `max` bytes escaped.
 #[must_use]
 pub fn fitting_prefix(text: &str, max: usize) -> usize {
-    if text.len().saturating_mul(6) <= max {
-        return text.len();
-    }
     let mut used = 0;
-    let mut cut = text.len();
-    for (at, byte) in text.bytes().enumerate() {
-        used += width(byte);
-        if used > max {
-            cut = at;
-            break;
+    let mut cut = 0;
+    for block in text.as_bytes().chunks(BLOCK) {
+        let whole = block_len(block);
+        if used + whole <= max {
+            used += whole;
+            cut += block.len();
+            continue;
         }
+        for byte in block {
+            used += width(*byte);
+            if used > max {
+                break;
+            }
+            cut += 1;
+        }
+        break;
     }
     while !text.is_char_boundary(cut) {
         cut -= 1;
@@ -44,7 +56,7 @@ pub fn fitting_prefix(text: &str, max: usize) -> usize {
 pub fn escape_into(text: &str, out: &mut Vec<u8>) {
     out.reserve(text.len());
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|&byte| width(byte) > 1) {
+    while let Some(at) = rest.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
         let (plain, tail) = rest.split_at(at);
         out.extend_from_slice(plain);
         let Some((&byte, tail)) = tail.split_first() else { break };
@@ -95,9 +107,9 @@ mod tests {
 
     #[test]
     fn a_prefix_never_cuts_a_character_and_never_exceeds_the_limit() {
-        let text = "ä\0\n𝄞\"z";
-        for max in 0..40 {
-            let cut = fitting_prefix(text, max);
+        let text = "ä\0\n𝄞\"z".repeat(60);
+        for max in (0..40).chain(1000..1040) {
+            let cut = fitting_prefix(&text, max);
             assert!(escaped_len(&text[..cut]) <= max);
             let next = text[cut..].chars().next();
             assert!(next.is_none_or(|c| escaped_len(&text[..cut + c.len_utf8()]) > max), "{max} is not the longest");

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
@@ -55,9 +56,7 @@ impl Supervisor {
         let started_at = now_ms();
         live.set_status(RunStatus::Running, Some(started_at));
         // In order with the outcome, but nobody waits for its sync: the journal says what may have run.
-        if let Err(cause) = self.inner.store.note_status(&live.record.file_id, RunStatus::Running, Some(started_at)).await {
-            warn!(run_id = %live.record.run_id, %cause, "the status of a run could not be noted");
-        }
+        self.inner.store.note_status(&live.record.file_id, RunStatus::Running, Some(started_at));
         let spec = self.spec(live, work);
         match self.start_shim(live, &spec).await {
             Ok((stream, child)) => self.follow(live, stream, Some(child)).await,
@@ -126,8 +125,7 @@ impl Supervisor {
                 let kill_at = aborting.map(|since| since + Duration::from_millis(self.inner.settings.grace_ms) + ABORT_MARGIN);
                 tokio::select! {
                     got = &mut message => break got,
-                    asked = abort.wait_for(Option::is_some), if aborting.is_none() => {
-                        let reason = asked.ok().and_then(|reason| reason.clone()).unwrap_or_else(|| "rpc".to_owned());
+                    reason = asked(&mut abort), if aborting.is_none() => {
                         aborting = Some(Instant::now());
                         if let Err(cause) = control::send(&mut writer, &ToShim::Abort { reason }).await {
                             debug!(%cause, "an abort could not be told; the shim is ending");
@@ -239,6 +237,12 @@ impl Tail {
         self.hub.ring();
         Ok(ended.map_or(Step::Some, |ended| Step::Ended(Box::new(ended))))
     }
+}
+
+/// The reason for which somebody asked for the end of the run.
+async fn asked(abort: &mut watch::Receiver<Option<String>>) -> String {
+    let asked = abort.wait_for(Option::is_some).await;
+    asked.ok().and_then(|reason| reason.clone()).unwrap_or_else(|| "rpc".to_owned())
 }
 
 /// Kills a shim that does not end its run.

@@ -134,13 +134,13 @@ mod tests {
 
     #[test]
     fn after_a_reboot_nothing_is_swept() {
-        let host = HostProcess { boot_id: "another".into(), ..this_process() };
+        let host = HostProcess { boot_id: "another".into(), ..this_process(1) };
         assert_eq!(sweep_run("f", &host), 0);
     }
 
     #[test]
     fn a_session_whose_number_went_to_a_stranger_is_left_alone() {
-        let me = this_process();
+        let me = this_process(1);
         let host = HostProcess { start_ticks: me.start_ticks.saturating_sub(1), ..me };
         assert!(find("no-such-run", &host).is_empty());
     }

@@ -140,7 +140,7 @@ impl Opening<'_> {
             }
             Ok(Incoming::Pong | Incoming::End) => return,
         };
-        let request = handshake::Arrival { gateway, link, nonce: &nonce, closed: self.closed };
+        let request = handshake::Arrival { gateway, peer: &link.peer, nonce: &nonce, closed: self.closed };
         // Subscribed before the snapshot of hello is taken, so that nothing falls between the two.
         let feeds = |reads| {
             let limits = &gateway.loaded.config.gateway.limits;
@@ -148,7 +148,8 @@ impl Opening<'_> {
             let intervals = Intervals { tick: Duration::from_millis(limits.tick_interval_ms), ping };
             Feeds::subscribe(Arc::clone(&gateway.hub), gateway.runs.clone(), reads, intervals)
         };
-        match handshake::connect(&request, &text, feeds) {
+        let judged = handshake::connect(&request, &text, feeds);
+        match judged {
             Err(refusal) => {
                 info!(peer = %link.peer, reason = %refusal.reason, "connection refused");
                 if let Some(answer) = refusal.answer {
@@ -277,10 +278,8 @@ impl Live {
     /// Answers at once if the handler can, else lets it run on its own.
     async fn start(&self, call: Call, answer: Answer) {
         let mut answer = CatchPanic(answer);
-        let mut at_once = Context::from_waker(Waker::noop());
-        if let Poll::Ready(result) = Pin::new(&mut answer).poll(&mut at_once) {
-            call.answer(settle(result)).await;
-            return;
+        if let Some(result) = at_once(&mut answer) {
+            return call.answer(settle(result)).await;
         }
         let ids = Arc::clone(&self.in_flight);
         let id = call.id().to_owned();
@@ -294,6 +293,14 @@ impl Live {
 
     fn lock_ids(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The answer, if the handler has it without waiting.
+fn at_once(answer: &mut CatchPanic<dyn Future<Output = Result<Vec<u8>, RpcError>> + Send>) -> Option<Option<Result<Vec<u8>, RpcError>>> {
+    match Pin::new(answer).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => Some(result),
+        Poll::Pending => None,
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::feeds::Feeds;
-use super::wire::{Link, Peer};
+use super::wire::Peer;
 use crate::clock::now_ms;
 use crate::gateway::access::{Counted, Refused};
 use crate::gateway::{Gateway, VERSION, presence};
@@ -38,8 +38,8 @@ const FOREIGN_SCOPES: [&str; 3] = ["operator.talk.secrets", "operator.questions"
 pub struct Arrival<'a> {
     /// The gateway.
     pub gateway: &'a Arc<Gateway>,
-    /// The connection.
-    pub link: &'a Link,
+    /// Who is at the other end.
+    pub peer: &'a Peer,
     /// The challenge's nonce.
     pub nonce: &'a str,
     /// Cancelled when the connection ends.
@@ -135,7 +135,7 @@ pub fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(bool) -
     let feeds = subscribe(scopes.allows(Scope::Read));
     let counted = arrival.gateway.access.count();
     let presence = (params.client.mode != ClientMode::Cli)
-        .then(|| arrival.gateway.presence.join(&caller.conn_id, entry_of(&params, &caller, &arrival.link.peer)));
+        .then(|| arrival.gateway.presence.join(&caller.conn_id, entry_of(&params, &caller, arrival.peer)));
     let hello = hello(arrival.gateway, &caller);
     let body = serde_json::to_vec(&hello).unwrap_or_default();
     Ok(Welcome { hello: frame::res_ok(&request.id, &body), caller, feeds, presence, counted })
@@ -201,7 +201,7 @@ fn wanted_scopes(params: &ConnectParams) -> Result<ScopeSet, RpcError> {
 
 /// Who the credentials say it is.
 fn authenticate(arrival: &Arrival<'_>, params: &ConnectParams) -> Result<&'static str, RpcError> {
-    let address = match &arrival.link.peer {
+    let address = match arrival.peer {
         // The kernel vouches for the user at the other end of the local socket.
         Peer::Local { .. } => return Ok("local"),
         Peer::Tcp { addr, .. } => *addr,

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod connection;
+pub mod control;
 pub mod feeds;
 pub mod guard;
 pub mod handshake;
@@ -12,6 +13,7 @@ pub mod liveness;
 pub mod local;
 pub mod ndjson;
 pub mod outbox;
+pub mod rest;
 pub mod tails;
 pub mod tls;
 pub mod utf8;
