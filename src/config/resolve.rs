@@ -112,7 +112,7 @@ impl Config {
         own.or(common).map_or_else(|| PathBuf::from(workspace_name(id, is_default)), PathBuf::from)
     }
 
-    /// Fills in what depends on the user: the agents' directories, made absolute, and the shell. Done once, right after reading.
+    /// Fills in what depends on the user: directories and files, made absolute, and the shell. Done once, right after reading.
     pub fn settle(&mut self, paths: &Paths, env: &BTreeMap<String, String>) {
         let shell = env.get("SHELL").filter(|shell| Path::new(shell).is_absolute() && Path::new(shell).exists());
         self.agents.defaults.shell = self.agents.defaults.shell.take().or_else(|| shell.cloned());
@@ -122,6 +122,9 @@ impl Config {
                 given.map_or_else(|| paths.state_dir.join(name), |given| paths.state_dir.join(expand_home(Path::new(given), &paths.home)));
             Some(path.to_string_lossy().into_owned())
         };
+        for path in [&mut self.gateway.tls.cert_path, &mut self.gateway.tls.key_path].into_iter().flatten() {
+            *path = paths.state_dir.join(expand_home(Path::new(path), &paths.home)).to_string_lossy().into_owned();
+        }
         let common = self.agents.defaults.workspace.take();
         self.agents.defaults.workspace = full(common.as_ref(), workspace_name(&default, true));
         for agent in &mut self.agents.list {
