@@ -13,6 +13,7 @@ mod echo;
 #[path = "../support/sockets.rs"]
 mod sockets;
 
+mod config_vectors;
 mod deploy;
 mod harness;
 mod http_gate;
