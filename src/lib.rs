@@ -2,20 +2,40 @@
 //!
 //! The floors, from the ground up; a module imports only from floors below it (`tests/it/tidy.rs` checks).
 
-// F0: what crosses the wire; wall time; the only spawn.
+// F0: what crosses the wire; wall time; the only spawn; points at which tests end the process.
 pub mod clock;
 pub mod failpoint;
 pub mod protocol;
 pub mod tasks;
 
-// F2: durable records.
+// F1: strict configuration.
+pub mod config;
+
+// F2: durable records; delivery inside the process.
+pub mod events;
 pub mod store;
 
-// F3: who a peer is and what it may try.
+// F3: who a peer is and what it may try; one run's event file; starting and ending processes.
 pub mod auth;
+pub mod exec;
+pub mod journal;
+
+// F4: a run, from its acceptance to its outcome.
+pub mod runs;
+
+// F5: how sessions are named.
+pub mod sessions;
+
+// F7: the composition root.
+pub mod gateway;
+
+// F8: typed calls.
+pub mod rpc;
 
 // F9: sockets.
 pub mod transport;
 
-// F1: strict configuration.
-pub mod config;
+// F10: the daemon, the commands, the host process of a run.
+pub mod cli;
+pub mod daemon;
+pub mod shim;

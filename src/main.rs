@@ -1,3 +1,18 @@
 //! The command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // A run's host process must be small and quick to start, so it goes its own way before anything else is set up.
+    if std::env::args_os().nth(1).is_some_and(|arg| arg == "shim") {
+        return ExitCode::from(skykoi_gateway::shim::main());
+    }
+    let sources = skykoi_gateway::config::layers::Sources::of_process(Default::default());
+    match skykoi_gateway::daemon::run(&sources, &mut std::io::stdout()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", error.text);
+            ExitCode::from(error.code)
+        }
+    }
+}

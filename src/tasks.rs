@@ -1,12 +1,15 @@
 //! The only place that spawns tasks, so that every task has a name, an owner that waits for it, and a report when it panics.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, error, info_span};
+use tracing::error;
 
 /// A group of tasks that end together: a stop token they watch and a tracker that knows when all are gone.
 #[derive(Clone, Debug, Default)]
@@ -39,19 +42,13 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
-        let inner = tokio::spawn(future.instrument(info_span!("task", name)));
-        #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
-        let outer = tokio::spawn(self.tracker.track_future(async move {
-            // Aborting the outer handle must abort the work too, not only the watcher of it.
-            let mut guard = AbortOnDrop(inner);
-            if let Err(failed) = (&mut guard.0).await
-                && failed.is_panic()
-            {
+        let guarded = async move {
+            if CatchPanic(Box::pin(future)).await.is_none() {
                 error!(task = name, "a task panicked");
             }
-        }));
-        outer
+        };
+        #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+        tokio::spawn(self.tracker.track_future(guarded))
     }
 
     /// How many tasks of this group are alive.
@@ -66,6 +63,12 @@ impl Tasks {
         self.tracker.is_empty()
     }
 
+    /// Waits for the tasks to end by themselves, at most `deadline`. Returns whether all ended in time.
+    pub async fn drain(&self, deadline: Duration) -> bool {
+        self.tracker.close();
+        tokio::time::timeout(deadline, self.tracker.wait()).await.is_ok()
+    }
+
     /// Tells the tasks to end and waits for them, at most `deadline`. Returns whether all ended in time.
     pub async fn stop(&self, deadline: Duration) -> bool {
         self.stop.cancel();
@@ -74,10 +77,37 @@ impl Tasks {
     }
 }
 
-struct AbortOnDrop(JoinHandle<()>);
+/// A future that ends with `None` when the one inside panics. The panic hook has logged where by then.
+pub struct CatchPanic<F>(pub Pin<Box<F>>)
+where
+    F: Future + ?Sized;
 
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
+impl<F: Future + ?Sized> Future for CatchPanic<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let inner = self.0.as_mut();
+        // What the panic left half-done is dropped with the future; shared state is behind locks that survive poisoning.
+        match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(output)) => Poll::Ready(Some(output)),
+            Err(_) => Poll::Ready(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_one_task_and_stop_waits_for_the_rest() {
+        let tasks = Tasks::new();
+        let stop = tasks.stop_token();
+        let _ = tasks.spawn("bad", async { panic!("on purpose") }).await;
+        let waiting = tasks.spawn("good", async move { stop.cancelled().await });
+        assert!(!waiting.is_finished());
+        assert!(tasks.stop(Duration::from_secs(5)).await);
+        assert!(tasks.is_empty());
     }
 }

@@ -3,4 +3,5 @@
 pub mod limiter;
 pub mod origin;
 pub mod peer;
+pub mod rate;
 pub mod token;

@@ -28,6 +28,7 @@ pub mod parse;
 pub mod paths;
 pub mod problem;
 pub mod read_file;
+pub mod reference;
 pub mod resolve;
 pub mod sandbox;
 pub mod schedule;

@@ -33,6 +33,14 @@ macro_rules! words {
         pub enum $name {
             $($(#[$inner])* $variant,)*
         }
+
+        impl $name {
+            /// The word as it stands in the file.
+            #[must_use]
+            pub fn name(self) -> String {
+                serde_json::to_value(self).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
+            }
+        }
     };
 }
 

@@ -45,6 +45,9 @@ pub struct RpcError {
     /// How long to wait before trying again, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// The payload of a request that was served but did not succeed, such as the final of a run; stands beside `error` in the frame.
+    #[serde(skip)]
+    pub payload: Option<Box<Value>>,
     /// What really happened; for the log, never sent.
     #[serde(skip)]
     pub cause: Option<String>,
@@ -54,7 +57,7 @@ impl RpcError {
     /// An error with this code and text.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), details: None, retryable: None, retry_after_ms: None, cause: None }
+        Self { code, message: message.into(), details: None, retryable: None, retry_after_ms: None, payload: None, cause: None }
     }
 
     /// `INVALID_REQUEST` with this text.

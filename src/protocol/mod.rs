@@ -2,6 +2,7 @@
 
 pub mod connect;
 pub mod error;
+pub mod escape;
 pub mod event;
 pub mod frame;
 pub mod ids;

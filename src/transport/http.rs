@@ -34,6 +34,9 @@ use crate::transport::ws;
 /// Between the 101 answer and the socket being ours lies only a write of the answer.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A refused request's path is logged up to this length.
+const LOGGED_PATH_BYTES: usize = 100;
+
 /// Names of query parameters that carry credentials, without case, dashes and underscores. URLs end up in logs and histories, so a credential in one is refused even where nobody would read it.
 const CREDENTIAL_NAMES: &[&str] = &[
     "token",
@@ -127,7 +130,8 @@ async fn gate(State(front): State<Arc<Front>>, Extension(visit): Extension<Arc<V
 
 /// Answers and closes: after a request that broke a rule, what follows on the socket means nothing.
 fn refuse((status, reason): Refused, visit: &Visit, path: &str) -> Response {
-    // Only the path is logged: a query may hold what nobody should read.
+    // Only the path is logged, and not all of a long one: a query may hold what nobody should read.
+    let path = path.get(..LOGGED_PATH_BYTES).unwrap_or(path);
     info!(peer = %visit.socket, status = status.as_u16(), reason, path, "request refused");
     (status, [(header::CONNECTION, "close")], format!("{reason}\n")).into_response()
 }

@@ -19,13 +19,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use crate::auth::peer::fold;
 use crate::tasks::Tasks;
 use crate::transport::admission::{Admission, Caps};
 use crate::transport::http::{Front, Rules, Visit, router};
 use crate::transport::local::{LocalListener, serve_local};
+use crate::transport::rest::Rest;
 use crate::transport::wire::{ReadLimits, Serve};
 
 /// A request's head must be here in this time, and a kept-alive socket may be silent for as long.
@@ -34,8 +35,6 @@ const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request's head may be this large, and have this many headers.
 const HEAD_BYTES: usize = 16 * 1024;
 const HEADERS: usize = 64;
-/// How long accepting rests when the process is out of descriptors or memory.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// How long a request that is being read or answered may go on when we stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often another free port is tried when the kernel's choice for IPv4 is taken on IPv6.
@@ -224,6 +223,7 @@ struct Door {
 }
 
 async fn accept_tcp(listener: TcpListener, door: Door, stop: CancellationToken) {
+    let mut rest = Rest::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -232,26 +232,9 @@ async fn accept_tcp(listener: TcpListener, door: Door, stop: CancellationToken) 
         };
         match accepted {
             Ok((stream, peer)) => door.admit(stream, peer),
-            Err(error) => pause_after(&error, &stop).await,
+            Err(error) => rest.after(&error, &stop).await,
         }
     }
-}
-
-/// Rests after an error that would come again at once, so that a process without free descriptors does not spin.
-pub(crate) async fn pause_after(error: &io::Error, stop: &CancellationToken) {
-    if is_of_one_connection(error) {
-        return;
-    }
-    warn!(%error, "cannot accept connections; trying again");
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = tokio::time::sleep(EXHAUSTED_PAUSE) => {}
-    }
-}
-
-/// Whether the error belongs to a connection that died in the queue, and the next may be good.
-fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted)
 }
 
 impl Door {
@@ -344,26 +327,6 @@ mod tests {
         let error = bind_loopback(address.port()).await.unwrap_err();
         assert!(error.is_taken());
         assert!(error.to_string().starts_with(&format!("cannot listen on {address}: ")), "{error}");
-    }
-
-    #[test]
-    fn only_an_error_of_the_process_pauses_accepting() {
-        use rustix::io::Errno;
-        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
-            assert!(!is_of_one_connection(&errno.into()), "{errno:?}");
-        }
-        assert!(is_of_one_connection(&Errno::CONNABORTED.into()));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn m90_without_descriptors_accepting_rests_a_tenth_of_a_second_and_stops_at_once() {
-        let stop = CancellationToken::new();
-        let began = tokio::time::Instant::now();
-        pause_after(&rustix::io::Errno::MFILE.into(), &stop).await;
-        assert_eq!(began.elapsed(), EXHAUSTED_PAUSE);
-        stop.cancel();
-        pause_after(&rustix::io::Errno::MFILE.into(), &stop).await;
-        assert_eq!(began.elapsed(), EXHAUSTED_PAUSE);
     }
 
     #[test]

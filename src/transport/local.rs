@@ -14,8 +14,8 @@ use tracing::warn;
 
 use crate::tasks::Tasks;
 use crate::transport::admission::Admission;
-use crate::transport::listener::pause_after;
 use crate::transport::ndjson;
+use crate::transport::rest::Rest;
 use crate::transport::wire::{Framing, Link, MessageReader, Peer, ReadLimits, Serve};
 
 /// The kernel's field of a socket address, less its end mark.
@@ -88,6 +88,7 @@ pub(crate) async fn serve_local(
     tasks: Tasks,
     stop: CancellationToken,
 ) {
+    let mut rest = Rest::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -97,7 +98,7 @@ pub(crate) async fn serve_local(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                pause_after(&error, &stop).await;
+                rest.after(&error, &stop).await;
                 continue;
             }
         };

@@ -1,12 +1,20 @@
-//! Sockets: how bytes of a peer become messages and messages become bytes, and which peers get that far. What the messages mean is decided above this floor's wire.
+//! Sockets: how bytes of a peer become messages and messages become bytes, who gets that far, and the life of a connection from its challenge to its close.
 
 pub mod admission;
+pub mod connection;
+pub mod control;
+pub mod feeds;
 pub mod guard;
+pub mod handshake;
 pub mod http;
 pub mod intake;
 pub mod listener;
+pub mod liveness;
 pub mod local;
 pub mod ndjson;
+pub mod outbox;
+pub mod rest;
+pub mod tails;
 pub mod tls;
 pub mod utf8;
 pub mod wire;

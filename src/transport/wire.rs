@@ -169,6 +169,15 @@ pub enum Peer {
     },
 }
 
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp { addr, .. } => write!(f, "{addr}"),
+            Self::Local { uid } => write!(f, "uid {uid}"),
+        }
+    }
+}
+
 /// A connection that got through the door, before its first message.
 pub struct Link {
     /// What comes in.

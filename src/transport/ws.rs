@@ -8,13 +8,10 @@ use bytes::BytesMut;
 use fastwebsockets::{Payload, Role, WebSocketError, WebSocketRead, after_handshake_split};
 use tokio::time::Instant;
 
+use crate::transport::control::{PingRate, close_code};
 use crate::transport::guard::{Fault, Header, Kind, StrictRead, Violation};
 use crate::transport::intake::{Intake, Source};
 use crate::transport::wire::{Incoming, ReadLimits};
-
-/// Pings taken at once, and pings per second after that.
-const PING_BURST: f64 = 20.0;
-const PINGS_PER_SECOND: f64 = 10.0;
 
 /// Payloads of at least this size keep the memory they were read into; smaller ones move to memory of their own size, since a request may live for hours.
 const KEEP_MEMORY_FROM: usize = 16 * 1024;
@@ -37,7 +34,7 @@ impl Reader {
         Self {
             guard: StrictRead::new(intake, limits.max_message_bytes, limits.max_fragments),
             joined: Vec::new(),
-            pings: PingRate::new(),
+            pings: PingRate::default(),
             max_message_bytes: limits.max_message_bytes,
             ended: false,
         }
@@ -134,49 +131,6 @@ fn fault_of(error: &WebSocketError) -> Fault {
         WebSocketError::FrameTooLarge => Fault::Violation(Violation { code: 1009, reason: "message too big" }),
         WebSocketError::UnexpectedEOF | WebSocketError::IoError(_) | WebSocketError::ConnectionClosed => Fault::End,
         _ => Fault::Violation(Violation { code: 1002, reason: "protocol error" }),
-    }
-}
-
-/// The code of a close frame's payload; none when it is empty.
-fn close_code(payload: &[u8]) -> Result<Option<u16>, Fault> {
-    let bad = |reason| Err(Fault::Violation(Violation { code: 1002, reason }));
-    let Some((code, reason)) = payload.split_first_chunk::<2>() else {
-        return if payload.is_empty() { Ok(None) } else { bad("close frame of one byte") };
-    };
-    let code = u16::from_be_bytes(*code);
-    // RFC 6455 section 7.4 and the registry: 1004 to 1006 and 1015 never travel, 3000 to 4999 belong to libraries and applications.
-    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
-        return bad("bad close code");
-    }
-    if std::str::from_utf8(reason).is_err() {
-        return bad("close reason is not utf-8");
-    }
-    Ok(Some(code))
-}
-
-/// A bucket of pings that refills with time.
-#[derive(Debug)]
-struct PingRate {
-    left: f64,
-    at: Option<Instant>,
-}
-
-impl PingRate {
-    const fn new() -> Self {
-        Self { left: PING_BURST, at: None }
-    }
-
-    fn admit(&mut self, now: Instant) -> bool {
-        if let Some(at) = self.at {
-            let refill = now.saturating_duration_since(at).as_secs_f64() * PINGS_PER_SECOND;
-            self.left = (self.left + refill).min(PING_BURST);
-        }
-        self.at = Some(now);
-        if self.left < 1.0 {
-            return false;
-        }
-        self.left -= 1.0;
-        true
     }
 }
 
@@ -333,18 +287,11 @@ mod tests {
         assert_eq!(began.elapsed().as_secs(), 10);
     }
 
-    #[test]
-    fn close_codes_that_never_travel_are_refused() {
-        for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535] {
-            assert!(close_code(&u16::to_be_bytes(code)).is_err(), "{code}");
-        }
-        for code in [1000, 1001, 1002, 1003, 1007, 1011, 1012, 1013, 1014, 3000, 4999] {
-            assert_eq!(close_code(&u16::to_be_bytes(code)), Ok(Some(code)));
-        }
-        assert_eq!(close_code(&[]), Ok(None));
-        assert!(close_code(&[3]).is_err());
-        assert!(close_code(&[0x03, 0xE8, 0xFF]).is_err());
-    }
+    /// Starts of frames, mostly good ones, so that a sequence gets some way.
+    const FIRST_BYTES: &[u8] = &[0x81, 0x81, 0x81, 0x01, 0x01, 0x00, 0x00, 0x80, 0x80, 0x89, 0x8A, 0x88, 0x82, 0xC1, 0x83, 0x09];
+    /// Payloads are repetitions of one of these: letters, characters of every length, and pieces that only together or never are UTF-8.
+    const PIECES: &[&[u8]] =
+        &[b"a", "\u{e9}".as_bytes(), "\u{20ac}".as_bytes(), "\u{1f600}".as_bytes(), b"\xf0\x9f", b"\x98\x80", b"\xff", b"\x03\xe8"];
 
     proptest::proptest! {
         #[test]
@@ -352,6 +299,41 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             runtime.block_on(async {
                 read_all(&[bytes]).await;
+            });
+        }
+
+        #[test]
+        fn good_and_bad_frames_mean_the_same_however_the_bytes_are_cut(
+            frames in proptest::collection::vec((proptest::sample::select(FIRST_BYTES), 0..PIECES.len(), 0..40_usize), 1..10),
+            cuts in proptest::collection::vec(1..50_usize, 1..10),
+        ) {
+            let frames: Vec<Vec<u8>> = frames.into_iter().map(|(first, piece, times)| frame(first, &PIECES[piece].repeat(times))).collect();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            runtime.block_on(async {
+                let whole = read_all(&frames).await;
+                let (mut peer, mut reader) = pair();
+                let bytes = frames.concat();
+                let write = async move {
+                    let mut rest = &bytes[..];
+                    for cut in cuts.iter().cycle() {
+                        let (now, later) = rest.split_at((*cut).min(rest.len()));
+                        // The reader may have left after a violation.
+                        if now.is_empty() || peer.write_all(now).await.is_err() {
+                            break;
+                        }
+                        tokio::task::yield_now().await;
+                        rest = later;
+                    }
+                };
+                let read = async {
+                    let mut all = Vec::new();
+                    while all.last() != Some(&Incoming::End) {
+                        all.push(reader.next().await);
+                    }
+                    all
+                };
+                let ((), cut) = tokio::join!(write, read);
+                assert_eq!(cut, whole);
             });
         }
     }

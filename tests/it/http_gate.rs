@@ -1,23 +1,25 @@
 //! Raw HTTP against the real listeners: what gets to the probes, what gets upgraded, and what every other request is told.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
-use skykoi_gateway::transport::admission::Caps;
-use skykoi_gateway::transport::listener::bind;
-use skykoi_gateway::transport::tls;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::AsyncReadExt;
 
-use crate::sockets::{PATIENCE, Raw, Server, settings, start};
+use crate::sockets::{Server, get, settings, start, status};
 
-/// A request that closes behind itself.
-fn get(target: &str, headers: &str) -> String {
-    format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{{port}}\r\nConnection: close\r\n{headers}\r\n")
-}
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
 
-fn status(answer: &str) -> u16 {
-    answer.get(9..12).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("no status in {answer:?}"))
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The status of an upgrade request with one text replaced.
@@ -230,8 +232,19 @@ async fn m10_other_protocols_on_the_plain_port_are_closed() {
 }
 
 #[tokio::test]
-async fn m13_a_credential_in_the_url_is_400() {
+async fn m13_a_credential_in_the_url_is_400_and_is_not_logged() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
+    // Holds for this thread, where the test's whole runtime lives.
+    let _logging = tracing::subscriber::set_default(subscriber);
     let server = start(settings()).await;
+    let mut raw = server.connect().await;
+    let answer = raw.request(&raw.upgrade("/ws?token=canary-7391", "")).await;
+    assert_eq!(status(&answer), 400);
+    assert!(!answer.contains("canary"), "{answer}");
+    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(logged.contains("credentials do not belong in the url") && !logged.contains("canary"), "{logged}");
     for query in [
         "token=s",
         "a=b&access_token=s",
@@ -263,120 +276,4 @@ async fn m14_compression_is_offered_and_not_negotiated() {
     assert!(!lower.contains("sec-websocket-extensions") && !lower.contains("sec-websocket-protocol"), "{answer}");
     raw.frame(0x81, b"plain").await;
     raw.expect_text("plain").await;
-}
-
-#[tokio::test]
-async fn m26_silent_sockets_fill_only_the_newcomers_places_and_clients_at_work_go_on() {
-    let caps = Caps { connections: 100, newcomers: 20, newcomers_per_address: 5 };
-    let server = start(skykoi_gateway::transport::listener::ListenSettings { caps, ..settings() }).await;
-    let mut client = server.websocket().await;
-    client.frame(0x81, b"authenticate").await;
-    client.expect_text("ok").await;
-    let mut silent = Vec::new();
-    for _ in 0..200 {
-        silent.push(TcpStream::connect(server.address()).await.unwrap());
-    }
-    let late = server.ask(&get("/healthz", "")).await;
-    assert!(late.is_empty() || status(&late) == 503, "{late}");
-    assert_eq!(server.listeners.connections(), (1, 20));
-    client.frame(0x81, b"still here").await;
-    client.expect_text("still here").await;
-    drop(silent);
-    server.counts_become((1, 0)).await;
-    assert_eq!(status(&server.ask(&get("/healthz", "")).await), 200);
-}
-
-#[tokio::test]
-async fn a_client_behind_the_proxy_has_only_its_share_of_the_newcomers_places() {
-    let server = start(settings()).await;
-    let mut held: Vec<Raw> = Vec::new();
-    for n in 0..33 {
-        let mut raw = server.connect().await;
-        let answer = raw.request(&raw.upgrade("/ws", "X-Forwarded-For: 6.6.6.6, 203.0.113.7\r\n")).await;
-        assert_eq!(status(&answer), if n < 32 { 101 } else { 503 }, "{n}");
-        held.push(raw);
-    }
-    let mut other = server.connect().await;
-    assert_eq!(status(&other.request(&other.upgrade("/ws", "X-Forwarded-For: 203.0.113.8\r\n")).await), 101);
-    other.frame(0x81, b"whoami").await;
-    other.expect_text("tcp addr=203.0.113.8 socket=127.0.0.1 tls=false origin=None host=true").await;
-}
-
-#[tokio::test]
-async fn closing_the_listeners_leaves_connections_alone_and_frees_the_port() {
-    let server = start(settings()).await;
-    let mut raw = server.websocket().await;
-    assert!(server.listeners.close(PATIENCE).await);
-    assert!(TcpStream::connect(server.address()).await.is_err());
-    raw.frame(0x81, b"still here").await;
-    raw.expect_text("still here").await;
-    let again = skykoi_gateway::transport::listener::ListenSettings { port: server.address().port(), ..settings() };
-    assert!(bind(again).await.is_ok());
-    drop(raw);
-    assert!(server.tasks.stop(PATIENCE).await);
-}
-
-#[tokio::test]
-async fn both_loopback_addresses_listen_on_the_same_port() {
-    let server = start(settings()).await;
-    let port = server.address().port();
-    for address in server.listeners.addresses() {
-        assert_eq!(address.port(), port);
-        let mut raw = Raw { stream: TcpStream::connect(address).await.unwrap(), port };
-        raw.send(get("/healthz", "").replace("{port}", &port.to_string()).as_bytes()).await;
-        assert_eq!(status(&raw.rest().await), 200, "{address}");
-    }
-}
-
-#[tokio::test]
-async fn the_local_socket_speaks_lines_and_knows_the_uid() {
-    let dir = tempfile::tempdir().unwrap();
-    let local = Some(dir.path().join("gateway.sock"));
-    let server = start(skykoi_gateway::transport::listener::ListenSettings { local, ..settings() }).await;
-    let path = server.listeners.local().unwrap().to_owned();
-    let mut stream = BufReader::new(UnixStream::connect(&path).await.unwrap());
-    stream.write_all(b"{\"a\":1}\nwhoami\n").await.unwrap();
-    let mut lines = String::new();
-    stream.read_line(&mut lines).await.unwrap();
-    stream.read_line(&mut lines).await.unwrap();
-    let uid = rustix::process::geteuid().as_raw();
-    assert_eq!(lines, format!("{{\"a\":1}}\nlocal uid={uid} origin=None host=false\n"));
-    assert_eq!(server.listeners.connections(), (1, 0));
-    stream.write_all(&[b'x'; 70_000]).await.unwrap();
-    assert_eq!(stream.read_line(&mut lines).await.unwrap(), 0, "too long a line ends the connection");
-    assert!(server.listeners.close(Duration::from_secs(5)).await);
-    assert!(!path.exists());
-}
-
-#[tokio::test]
-async fn tls_ends_here_and_the_pinned_certificate_is_the_only_one_trusted() {
-    let dir = tempfile::tempdir().unwrap();
-    let files = tls::own_certificate(dir.path(), &[]).unwrap();
-    let config = Some(tls::server_config(&files).unwrap());
-    let server = start(skykoi_gateway::transport::listener::ListenSettings { tls: config, ..settings() }).await;
-    let fingerprint = tls::fingerprint(&files.cert).unwrap();
-    for (ca, pin, trusted) in
-        [(None, Some(fingerprint), true), (Some(files.cert.as_path()), None, true), (None, Some([7; 32]), false), (None, None, false)]
-    {
-        let client = tokio_rustls::TlsConnector::from(tls::client_config(ca, pin).unwrap());
-        let stream = TcpStream::connect(server.address()).await.unwrap();
-        let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
-        let Ok(mut stream) = client.connect(name, stream).await else {
-            assert!(!trusted);
-            continue;
-        };
-        assert!(trusted);
-        let raw = server.connect().await;
-        stream.write_all(raw.upgrade("/ws", "").as_bytes()).await.unwrap();
-        stream.write_all(&crate::sockets::masked(0x81, b"whoami")).await.unwrap();
-        let mut answer = vec![0; 4096];
-        let mut got = 0;
-        while !String::from_utf8_lossy(&answer[..got]).contains("tls=true") {
-            let count = tokio::time::timeout(PATIENCE, stream.read(&mut answer[got..])).await.expect("an answer").unwrap();
-            assert_ne!(count, 0);
-            got += count;
-        }
-    }
-    let plain = server.ask(&get("/healthz", "")).await;
-    assert!(!plain.contains("200 OK"), "plain text on the TLS port is closed");
 }

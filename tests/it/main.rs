@@ -1,9 +1,24 @@
 //! The one integration test binary.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on must fail loudly"
+)]
+
 #[path = "../support/echo.rs"]
 mod echo;
 #[path = "../support/sockets.rs"]
 mod sockets;
 
+mod config_vectors;
+mod deploy;
+mod harness;
 mod http_gate;
+mod listeners;
+mod nginx;
 mod raw_frames;
+mod runs;
+mod shim;

@@ -185,3 +185,13 @@ pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
     out
 }
+
+/// A request that closes behind itself.
+pub fn get(target: &str, headers: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{{port}}\r\nConnection: close\r\n{headers}\r\n")
+}
+
+/// The status of an answer.
+pub fn status(answer: &str) -> u16 {
+    answer.get(9..12).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("no status in {answer:?}"))
+}

@@ -1,14 +1,84 @@
 //! Events: what the server sends unasked. One payload per file, one line per event in [`EVENTS`].
 
 pub mod agent;
+pub mod health;
+pub mod presence;
+pub mod shutdown;
+pub mod tick;
 
-/// How an event is delivered to a connection that cannot keep up (ARCHITECTURE.md, delivery).
+use schemars::{Schema, SchemaGenerator};
+
+use super::connect::Challenge;
+use super::scope::Scope;
+
+/// How an event reaches a connection that cannot keep up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Only the newest value matters.
+    /// Only the newest value matters; older ones are skipped.
     State,
-    /// Every item matters; each reader has a cursor.
+    /// Every item matters; each reader has a cursor and reads at its own pace.
     Log,
-    /// A fact that must arrive; who lags is disconnected.
+    /// A fact that must arrive; who cannot take it is disconnected.
     Signal,
 }
+
+/// One event of the protocol.
+#[derive(Clone, Copy, Debug)]
+pub struct EventEntry {
+    /// Name on the wire.
+    pub name: &'static str,
+    /// Scope a connection needs to get it; none = every connection.
+    pub scope: Option<Scope>,
+    /// How it is delivered.
+    pub class: Class,
+    /// Schema of the payload.
+    pub payload: fn(&mut SchemaGenerator) -> Schema,
+    /// What it says, one sentence.
+    pub summary: &'static str,
+}
+
+/// Every event, in the order shown to clients.
+pub static EVENTS: &[EventEntry] = &[
+    EventEntry {
+        name: "connect.challenge",
+        scope: None,
+        class: Class::Signal,
+        payload: SchemaGenerator::subschema_for::<Challenge>,
+        summary: "First frame on every connection; carries the nonce that a device signs.",
+    },
+    EventEntry {
+        name: "agent",
+        scope: Some(Scope::Read),
+        class: Class::Log,
+        payload: SchemaGenerator::subschema_for::<agent::AgentEvent>,
+        summary: "One event of a run, exactly as it stands in the run's journal.",
+    },
+    EventEntry {
+        name: "presence",
+        scope: Some(Scope::Read),
+        class: Class::State,
+        payload: SchemaGenerator::subschema_for::<presence::PresenceEvent>,
+        summary: "Who is connected; sent after connects and disconnects, at most four times a second.",
+    },
+    EventEntry {
+        name: "tick",
+        scope: None,
+        class: Class::State,
+        payload: SchemaGenerator::subschema_for::<tick::Tick>,
+        summary: "Sign of life every `policy.tickIntervalMs`.",
+    },
+    EventEntry {
+        name: "health",
+        scope: Some(Scope::Read),
+        class: Class::State,
+        payload: SchemaGenerator::subschema_for::<health::HealthSummary>,
+        summary: "The gateway's health, on its timer and when it changes.",
+    },
+    EventEntry {
+        name: "shutdown",
+        scope: None,
+        class: Class::Signal,
+        payload: SchemaGenerator::subschema_for::<shutdown::Shutdown>,
+        summary: "The daemon is about to stop; connections close with 1012 after it.",
+    },
+];

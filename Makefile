@@ -1,0 +1,47 @@
+# The doors of the project: `make` lists them.
+# CARGO_TARGET_DIR is respected everywhere, so a cache may live outside the clone.
+
+CARGO  ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+DEBUG  := $(TARGET)/debug/skykoi-gateway
+BINARY := $(TARGET)/release/skykoi-gateway
+ARGS   ?=
+
+.DEFAULT_GOAL := list
+.PHONY: list run test check gen bench soak dist
+
+list: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | awk -F'|' '{ printf "make %-8s %s\n", $$1, $$2 }'
+
+run: ## build (release) and start the gateway; the first start writes a config. ARGS="--port 28789" is passed on
+	$(CARGO) build --release --locked
+	exec $(BINARY) start $(ARGS)
+
+test: ## install what the tests need (by apt, when absent), then run all tests
+	scripts/test-deps
+	$(CARGO) build --locked
+	$(CARGO) test --locked
+	if [ -x tests/autobahn/run.sh ]; then tests/autobahn/run.sh; fi
+	tests/systemd/run.sh $(DEBUG)
+
+check: ## formatting, lints, generated files, licences (cargo-deny, when installed)
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) test --locked --test it generated_files_are_current
+	if command -v cargo-deny >/dev/null; then $(CARGO) deny check; else echo "cargo-deny is not installed: licences not checked"; fi
+
+gen: ## write the generated files of schema/ anew
+	$(CARGO) run --quiet --locked -- gen
+
+bench: ## measure: one JSON line per figure, and a table
+	$(CARGO) bench --locked --bench gateway
+
+soak: ## the crash test with 1,000 kills instead of 200
+	SKYKOI_KILLS=1000 $(CARGO) test --locked --test it crash -- --nocapture
+
+dist: ## pack the release binary and the deploy files for a machine: TARGET/dist/skykoi-gateway.tar.gz
+	$(CARGO) build --release --locked
+	mkdir -p $(TARGET)/dist
+	tar -czf $(TARGET)/dist/skykoi-gateway.tar.gz --owner=0 --group=0 --transform 's,^,skykoi-gateway/,' \
+	  deploy nginx systemd LICENSE-MIT LICENSE-APACHE -C $(TARGET)/release skykoi-gateway
+	cd $(TARGET)/dist && sha256sum skykoi-gateway.tar.gz | tee skykoi-gateway.tar.gz.sha256

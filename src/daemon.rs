@@ -1,0 +1,265 @@
+//! The daemon: from a configuration to a listening gateway, and through its staged stop.
+//!
+//! ```text
+//! config ──> state lock ──> store ──> unfinished runs ──> listeners ──> ready ──signal──> stop
+//! ```
+//! Nothing listens before every run that an earlier daemon left has found its fate. Runs outlive the daemon: a stop leaves them to their shims.
+
+mod settings;
+mod stop;
+mod upkeep;
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+use crate::clock::now_ms;
+use crate::config::init;
+use crate::config::layers::Sources;
+use crate::config::load::{Loaded, load};
+use crate::config::paths::Paths;
+use crate::config::problem::{ConfigError, lines};
+use crate::events::hub::Hub;
+use crate::gateway::{Gateway, Parts, VERSION};
+use crate::runs::launcher::Launcher;
+use crate::runs::orphans::{Children, become_subreaper};
+use crate::runs::supervisor::Supervisor;
+use crate::store::Store;
+use crate::store::lock::{LockError, StateLock};
+use crate::tasks::Tasks;
+use crate::transport::connection::Front;
+use crate::transport::listener::{self, ListenError, Listeners};
+
+/// Exit codes of the daemon; they are part of its interface.
+pub mod exit {
+    /// It was asked to stop and did.
+    pub const OK: u8 = 0;
+    /// A bug, or a store that has failed.
+    pub const BUG: u8 = 70;
+    /// A file or directory cannot be made.
+    pub const CANNOT_CREATE: u8 = 73;
+    /// Somebody else has the state directory or the port; later may do.
+    pub const TRY_LATER: u8 = 75;
+    /// Not permitted.
+    pub const PERMISSION: u8 = 77;
+    /// The configuration does not start.
+    pub const CONFIG: u8 = 78;
+}
+
+/// Why the daemon did not start: the exit code and the text for the operator.
+#[derive(Debug)]
+pub struct StartError {
+    /// Exit code.
+    pub code: u8,
+    /// What was wrong and what to do.
+    pub text: String,
+}
+
+impl StartError {
+    fn new(code: u8, text: impl std::fmt::Display) -> Self {
+        Self { code, text: text.to_string() }
+    }
+}
+
+/// Runs the daemon until it is told to stop. `talk` gets what a person at the terminal wants to know.
+///
+/// # Errors
+/// It could not start, or the store failed while it ran.
+pub fn run(sources: &Sources, talk: &mut dyn Write) -> Result<(), StartError> {
+    let loaded = Arc::new(configuration(sources, talk)?);
+    settings::start_logging(&loaded.config);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(settings::workers())
+        .enable_all()
+        .build()
+        .map_err(|cause| StartError::new(exit::TRY_LATER, format!("the runtime cannot start: {cause}")))?;
+    let served = runtime.block_on(serve(loaded, talk));
+    // Followers of runs that go on in their shims are dropped here; nothing else is left.
+    runtime.shutdown_background();
+    served
+}
+
+/// Reads the configuration, or writes the first one and reads that.
+fn configuration(sources: &Sources, talk: &mut dyn Write) -> Result<Loaded, StartError> {
+    let invalid = |error: ConfigError| StartError::new(exit::CONFIG, error);
+    let mut loaded = load(sources).map_err(invalid)?;
+    let token_given = loaded.config.gateway.auth.token.is_some() || loaded.config.gateway.auth.password.is_some();
+    if !loaded.exists && !token_given {
+        first_file(&loaded.paths, talk)?;
+        loaded = load(sources).map_err(invalid)?;
+    }
+    let blockers = loaded.config.start_blockers();
+    if !blockers.is_empty() {
+        return Err(StartError::new(
+            exit::CONFIG,
+            format!("the configuration {} does not start:\n{}", loaded.path.display(), lines(&blockers)),
+        ));
+    }
+    Ok(loaded)
+}
+
+/// Writes the first configuration, with a token of its own.
+///
+/// # Errors
+/// It exists already, or cannot be written.
+pub fn first_file(paths: &Paths, talk: &mut dyn Write) -> Result<(), StartError> {
+    let token = init::new_token().map_err(|cause| StartError::new(exit::BUG, cause))?;
+    let text = init::default_file(&token, &paths.state_dir.join("workspace"));
+    init::write_new(&paths.config_path, &text).map_err(|cause| {
+        let code = if cause.kind() == std::io::ErrorKind::PermissionDenied { exit::PERMISSION } else { exit::CANNOT_CREATE };
+        StartError::new(code, format!("{} cannot be written: {cause}", paths.config_path.display()))
+    })?;
+    let _ = writeln!(talk, "wrote {} (mode 0600) with a token of its own", paths.config_path.display());
+    Ok(())
+}
+
+async fn serve(loaded: Arc<Loaded>, talk: &mut dyn Write) -> Result<(), StartError> {
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+    let paths = &loaded.paths;
+    paths.prepare().map_err(|cause| {
+        let code = if cause.kind() == std::io::ErrorKind::PermissionDenied { exit::PERMISSION } else { exit::CANNOT_CREATE };
+        StartError::new(code, format!("the state directory {} cannot be used: {cause}", paths.state_dir.display()))
+    })?;
+    let lock = StateLock::take(&paths.state_dir, now_ms()).map_err(|error| {
+        let code = if matches!(error, LockError::Held { .. }) { exit::TRY_LATER } else { exit::CANNOT_CREATE };
+        StartError::new(code, error)
+    })?;
+    // Before the first event can happen, so that none is missed.
+    let signals = Signals::listen().map_err(|cause| StartError::new(exit::BUG, cause))?;
+    let (gateway, front) = build(Arc::clone(&loaded)).await?;
+    let listeners = listen(&gateway, &front).await?;
+    greet(&loaded, &listeners, talk);
+    upkeep::start(&gateway);
+    notify(&[sd_notify::NotifyState::Ready]);
+    info!(version = VERSION, addresses = ?listeners.addresses(), config = %loaded.path.display(), "ready");
+    let ended = signals.wait(&gateway, &loaded).await;
+    stop::stop(&gateway, &front, &listeners).await;
+    drop(lock);
+    ended
+}
+
+/// The parts, with every unfinished run taken care of.
+async fn build(loaded: Arc<Loaded>) -> Result<(Arc<Gateway>, Arc<Front>), StartError> {
+    let paths = &loaded.paths;
+    let bug = |cause: &dyn std::fmt::Display| StartError::new(exit::BUG, cause);
+    let store = Store::open(&paths.db()).map_err(|error| {
+        let code = if error.is_retryable() { exit::TRY_LATER } else { exit::BUG };
+        StartError::new(code, error)
+    })?;
+    become_subreaper().map_err(|cause| bug(&cause))?;
+    let children = Children::default();
+    let launcher = Launcher::of_this_program(&paths.state_dir, children.clone()).map_err(|cause| bug(&cause))?;
+    let (hub, tasks) = (Arc::new(Hub::default()), Tasks::new());
+    let settings = settings::of_runs(&loaded).map_err(|cause| StartError::new(exit::CANNOT_CREATE, cause))?;
+    let runs = Supervisor::new(settings, store.clone(), launcher, Arc::clone(&hub), tasks.clone());
+    let stop = tasks.stop_token();
+    tasks.spawn("orphans", async move {
+        if let Err(cause) = children.watch(stop).await {
+            error!(%cause, "orphans of lost runs cannot be watched for");
+        }
+    });
+    runs.recover().await.map_err(|error| StartError::new(exit::BUG, format!("unfinished runs cannot be read: {error}")))?;
+    let gateway = Gateway::new(Parts { loaded, store, runs, hub, tasks });
+    if let Err(cause) = gateway.refresh_health().await {
+        warn!(%cause, "health could not be looked up");
+    }
+    let front = Front::new(Arc::clone(&gateway), Tasks::new()).map_err(|cause| bug(&cause))?;
+    Ok((gateway, Arc::new(front)))
+}
+
+async fn listen(gateway: &Arc<Gateway>, front: &Arc<Front>) -> Result<Listeners, StartError> {
+    let settings = settings::of_listener(&gateway.loaded).map_err(|cause| StartError::new(exit::CONFIG, cause))?;
+    let bound = listener::bind(settings).await.map_err(|error: ListenError| {
+        let code = if error.is_taken() { exit::TRY_LATER } else { exit::CANNOT_CREATE };
+        StartError::new(code, error)
+    })?;
+    Ok(bound.serve(Arc::clone(front) as Arc<dyn crate::transport::wire::Serve>, &gateway.tasks))
+}
+
+/// What a person at a terminal needs next.
+fn greet(loaded: &Loaded, listeners: &Listeners, talk: &mut dyn Write) {
+    let scheme = if loaded.config.gateway.tls.enabled { "wss" } else { "ws" };
+    let urls: Vec<String> = listeners.addresses().iter().map(|address| format!("{scheme}://{address}/ws")).collect();
+    let program = std::env::args().next().unwrap_or_else(|| "skykoi-gateway".to_owned());
+    let token = match loaded.explain("gateway.auth.token") {
+        Ok(explained) => explained.layer,
+        Err(_) => format!("file {}", loaded.path.display()),
+    };
+    let state = match std::env::var_os("HOME") {
+        Some(home) if loaded.paths.state_dir == std::path::Path::new(&home).join(".skykoi") => String::new(),
+        _ => format!("SKYKOI_STATE_DIR={} ", loaded.paths.state_dir.display()),
+    };
+    let _ = writeln!(
+        talk,
+        "skykoi-gateway {VERSION}\n  url     {}\n  token   gateway.auth.token, from {token}\n  try     {state}{program} agent \"uname -a && df -h /\"",
+        urls.join("  ")
+    );
+    let _ = talk.flush();
+}
+
+/// The signals of the daemon.
+struct Signals {
+    term: tokio::signal::unix::Signal,
+    int: tokio::signal::unix::Signal,
+    hup: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())?, hup: signal(SignalKind::hangup())? })
+    }
+
+    /// Waits for the reason to stop.
+    async fn wait(mut self, gateway: &Arc<Gateway>, loaded: &Loaded) -> Result<(), StartError> {
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => { info!("asked to stop"); break }
+                _ = self.int.recv() => { info!("interrupted"); break }
+                _ = self.hup.recv() => check_again(loaded),
+                cause = gateway.store.poisoned() => {
+                    error!(%cause, "the store has failed; stopping, so that a new start can read what is really on disk");
+                    return Err(StartError::new(exit::BUG, format!("the store has failed: {cause}")));
+                }
+            }
+        }
+        // A second request for the end skips what is left of the orderly one.
+        gateway.tasks.spawn("stop.hurry", async move {
+            tokio::select! {
+                _ = self.term.recv() => {}
+                _ = self.int.recv() => {}
+            }
+            warn!("asked to stop again; ending at once");
+            std::process::exit(i32::from(exit::OK));
+        });
+        Ok(())
+    }
+}
+
+/// On SIGHUP: says whether the file as it stands now would start.
+fn check_again(loaded: &Loaded) {
+    notify(&[sd_notify::NotifyState::Reloading]);
+    let sources = Sources::of_process(crate::config::layers::FlagLayer { config: Some(loaded.path.clone()), ..Default::default() });
+    match load(&sources) {
+        Ok(read) if read.config.start_blockers().is_empty() => {
+            info!("the configuration is valid; a restart applies it, and runs go on meanwhile")
+        }
+        Ok(read) => warn!("the configuration would not start:\n{}", lines(&read.config.start_blockers())),
+        Err(problems) => warn!("the configuration would not start:\n{problems}"),
+    }
+    notify(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Tells the service supervisor, if there is one.
+fn notify(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(cause) = sd_notify::notify(state) {
+        warn!(%cause, "the service supervisor could not be told");
+    }
+}
+
+/// How long the whole stop may take; well below the unit's own limit.
+const STOP: Duration = Duration::from_secs(20);

@@ -1,0 +1,130 @@
+//! From the configuration to what the parts want to know.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use crate::auth::origin::HostPolicy;
+use crate::config::Config;
+use crate::config::gateway::Bind as ConfiguredBind;
+use crate::config::load::Loaded;
+use crate::config::paths::private_dir;
+use crate::runs::control::OutputLimits;
+use crate::runs::supervisor;
+use crate::transport::admission::Caps;
+use crate::transport::http::Rules;
+use crate::transport::listener::{Bind, ListenSettings};
+use crate::transport::tls::{self, CertFiles};
+use crate::transport::wire::ReadLimits;
+
+/// Worker threads: connections are light, and the machine belongs to the runs.
+#[must_use]
+pub fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).clamp(1, 2)
+}
+
+/// Logs to stderr at the configured level; `RUST_LOG` overrides it for a person who looks for something.
+pub fn start_logging(config: &Config) {
+    let level = match config.logging.level.name().as_str() {
+        "silent" => "off".to_owned(),
+        "fatal" => "error".to_owned(),
+        level => level.to_owned(),
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    // A second start in one process (only tests do that) keeps the first one's.
+    let _ = if config.logging.console_style.is_some_and(|style| style.name() == "json") {
+        builder.json().try_init()
+    } else {
+        builder.try_init()
+    };
+}
+
+/// Settings of the supervisor.
+///
+/// # Errors
+/// The directory of the shims' sockets cannot be made.
+pub fn of_runs(loaded: &Loaded) -> std::io::Result<supervisor::Settings> {
+    let defaults = &loaded.config.agents.defaults;
+    let socket_dir = loaded.paths.state_dir.join("run");
+    private_dir(&socket_dir)?;
+    Ok(supervisor::Settings {
+        state_dir: loaded.paths.state_dir.clone(),
+        socket_dir,
+        max_concurrent: defaults.max_concurrent,
+        grace_ms: defaults.grace_ms,
+        output: OutputLimits {
+            cap_bytes: defaults.output.journal_cap_bytes,
+            tail_bytes: defaults.output.tail_bytes,
+            max_bytes_per_second: defaults.output.max_bytes_per_second,
+        },
+        env_passthrough: defaults.env.passthrough.clone(),
+    })
+}
+
+/// Settings of the listeners.
+///
+/// # Errors
+/// The certificate cannot be used, or an origin is none.
+pub fn of_listener(loaded: &Loaded) -> Result<ListenSettings, String> {
+    let config = &loaded.config;
+    let limits = &config.gateway.limits;
+    let rules = Rules {
+        hosts: HostPolicy::new(&config.gateway.public_urls, &config.gateway.control_ui.allowed_origins, &[])?,
+        trusted_proxies: config
+            .gateway
+            .trusted_proxies
+            .iter()
+            .map(|text| text.parse().map_err(|_| format!("gateway.trustedProxies: {text} is no address or network")))
+            .collect::<Result<_, _>>()?,
+    };
+    // The sender may go: the rules stay as they are for the life of the listener.
+    let (_, rules) = watch::channel(Arc::new(rules));
+    Ok(ListenSettings {
+        bind: bind(config)?,
+        port: config.gateway.port,
+        tls: tls_config(loaded)?,
+        local: Some(loaded.paths.socket()),
+        limits: ReadLimits {
+            max_message_bytes: limits.max_preauth_payload,
+            max_fragments: limits.max_fragments,
+            message_timeout: Duration::from_millis(limits.message_timeout_ms),
+        },
+        caps: Caps {
+            connections: limits.max_connections,
+            newcomers: limits.max_handshakes,
+            newcomers_per_address: limits.max_handshakes_per_address,
+        },
+        rules,
+    })
+}
+
+fn bind(config: &Config) -> Result<Bind, String> {
+    match config.gateway.bind {
+        ConfiguredBind::Auto | ConfiguredBind::Loopback | ConfiguredBind::Tailnet => Ok(Bind::Loopback),
+        ConfiguredBind::Lan => Ok(Bind::Address(std::net::Ipv4Addr::UNSPECIFIED.into())),
+        ConfiguredBind::Custom => {
+            let host = config.gateway.custom_bind_host.as_deref().unwrap_or_default();
+            host.parse().map(Bind::Address).map_err(|_| format!("gateway.customBindHost: {host} is no IP address"))
+        }
+    }
+}
+
+fn tls_config(loaded: &Loaded) -> Result<Option<Arc<rustls::ServerConfig>>, String> {
+    let tls = &loaded.config.gateway.tls;
+    if !tls.enabled {
+        return Ok(None);
+    }
+    let files = match (&tls.cert_path, &tls.key_path) {
+        (Some(cert), Some(key)) => CertFiles { cert: PathBuf::from(cert), key: PathBuf::from(key) },
+        (None, None) => {
+            let names: Vec<String> = loaded.config.public_origins().iter().map(|origin| origin.host.clone()).collect();
+            tls::own_certificate(&loaded.paths.tls_dir(), &names).map_err(|error| error.to_string())?
+        }
+        _ => return Err("gateway.tls: certPath and keyPath go together".to_owned()),
+    };
+    tls::server_config(&files).map(Some).map_err(|error| error.to_string())
+}

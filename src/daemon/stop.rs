@@ -1,0 +1,43 @@
+//! The staged stop: no new peers, tell those that are there, let what was promised leave, close the store. Runs are left to their shims.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::{STOP, notify};
+use crate::gateway::Gateway;
+use crate::protocol::event::shutdown::Shutdown;
+use crate::transport::connection::Front;
+use crate::transport::listener::Listeners;
+
+/// How long peers get to take what is on its way to them and to close.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// When to expect the daemon back after a stop by its supervisor.
+const RESTART_EXPECTED_MS: u64 = 1500;
+
+/// Stops everything, in order.
+pub async fn stop(gateway: &Arc<Gateway>, front: &Arc<Front>, listeners: &Listeners) {
+    let stopped = tokio::time::timeout(STOP, stages(gateway, front, listeners)).await;
+    if stopped.is_err() {
+        warn!("the stop took too long; ending with what is committed");
+    }
+}
+
+async fn stages(gateway: &Arc<Gateway>, front: &Arc<Front>, listeners: &Listeners) {
+    notify(&[sd_notify::NotifyState::Stopping]);
+    gateway.begin_stop();
+    listeners.close(FAREWELL).await;
+    let shutdown = Shutdown { reason: "gateway stopping", restart_expected_ms: Some(RESTART_EXPECTED_MS) };
+    gateway.hub.signal("shutdown", &shutdown);
+    gateway.hub.close_connections(1012, "service restart");
+    if !front.tasks().drain(FAREWELL).await {
+        // Peers that do not read are not waited for.
+        front.tasks().stop(FAREWELL).await;
+    }
+    let runs = gateway.runs.counts();
+    if let Err(cause) = gateway.store.close().await {
+        warn!(%cause, "the store did not close cleanly; what was committed is safe");
+    }
+    info!(running = runs.running, queued = runs.queued, "stopped; runs at work go on and are taken over at the next start");
+}

@@ -1,0 +1,13 @@
+//! Starting commands, draining their output, and making sure that nothing of them is left.
+//!
+//! This runs inside a shim, the process that hosts one run. The shim is a subreaper, so every descendant that loses its parent becomes a child of the shim and is found again.
+
+pub mod drain;
+pub mod env;
+pub mod execution;
+pub mod output;
+pub mod proc;
+pub mod process;
+pub mod sweep;
+pub mod usage;
+pub mod utf8;

@@ -1,0 +1,185 @@
+//! Starts one command in a process group of its own, with its two output pipes in our hands.
+//!
+//! No signal is blocked and nothing is done between fork and exec, so that the standard library can use `posix_spawn` and the command gets a clean signal state.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Seek as _, Write as _};
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::pipe::fcntl_setpipe_size;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::net::unix::pipe::Receiver;
+use tokio::process::{Child, Command};
+
+/// Wanted size of a pipe in bytes: the kernel's buffer between a flood and our reads.
+const PIPE_BYTES: usize = 256 * 1024;
+/// The kernel takes no argument longer than 128 KiB; a longer script goes another way, in bytes.
+const MAX_ARGUMENT: usize = 100 * 1024;
+/// Reads the whole script from stdin before running it, so that the script finds its stdin at its end, as a short one does.
+const SCRIPT_FROM_STDIN: &str = r#"eval "$(cat)""#;
+
+/// A script and the place to run it.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// The shell, a path or a name.
+    pub shell: String,
+    /// What it runs.
+    pub text: String,
+    /// The folder to run in.
+    pub cwd: PathBuf,
+    /// The whole environment.
+    pub env: BTreeMap<String, String>,
+}
+
+/// Why a command did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// The folder is missing or not a folder.
+    #[error("the folder {} {why}", .cwd.display())]
+    Folder {
+        /// The folder.
+        cwd: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The text holds a NUL byte, which no argument can.
+    #[error("the script has a NUL byte in it")]
+    Nul,
+    /// The system refuses.
+    #[error("the shell {shell} cannot be started: {source}")]
+    System {
+        /// The shell.
+        shell: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A command that runs, with the reading ends of its pipes.
+#[derive(Debug)]
+pub struct Running {
+    /// The process.
+    pub leader: Leader,
+    /// Its stdout.
+    pub stdout: Receiver,
+    /// Its stderr.
+    pub stderr: Receiver,
+}
+
+/// The process of a command, leader of a process group of its own.
+#[derive(Debug)]
+pub struct Leader {
+    child: Child,
+    pid: u32,
+}
+
+impl Leader {
+    /// Its process id, which is also the id of its group.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Waits for its end and reaps it. Safe to cancel and to call again.
+    ///
+    /// # Errors
+    /// If it cannot be waited for.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+
+    /// Signals the whole group, unless the leader has been reaped: then the number could be a stranger's.
+    pub fn signal_group(&self, signal: Signal) {
+        if let Some(group) = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) {
+            // A group that is gone has what it should.
+            let _ = kill_process_group(group, signal);
+        }
+    }
+}
+
+/// Starts a script. Its stdin is at its end from the start.
+///
+/// # Errors
+/// If the folder is not there, or the shell cannot be started.
+pub fn spawn(script: &Script) -> Result<Running, SpawnError> {
+    // Checked beforehand, because a missing folder and a missing program give the same error.
+    match std::fs::metadata(&script.cwd) {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => return Err(SpawnError::Folder { cwd: script.cwd.clone(), why: "is not a folder" }),
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
+            return Err(SpawnError::Folder { cwd: script.cwd.clone(), why: "does not exist" });
+        }
+        Err(_) => return Err(SpawnError::Folder { cwd: script.cwd.clone(), why: "cannot be entered" }),
+    }
+    if script.text.contains('\0') {
+        return Err(SpawnError::Nul);
+    }
+    start(script).map_err(|source| SpawnError::System { shell: script.shell.clone(), source })
+}
+
+fn start(script: &Script) -> io::Result<Running> {
+    let (stdin, argument) = if script.text.len() > MAX_ARGUMENT {
+        (Stdio::from(in_memory(&script.text)?), SCRIPT_FROM_STDIN)
+    } else {
+        (Stdio::null(), script.text.as_str())
+    };
+    #[expect(clippy::disallowed_methods, reason = "exec is where commands are started, inside a shim")]
+    let mut command = Command::new(&script.shell);
+    command.arg("-c").arg(argument).current_dir(&script.cwd).env_clear().envs(&script.env);
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(false);
+    let mut child = command.spawn()?;
+    let pid = child.id().ok_or_else(|| io::Error::other("the command ended while it was started"))?;
+    let lost = || io::Error::other("the command has no output pipe");
+    let stdout = child.stdout.take().ok_or_else(lost)?.into_owned_fd()?;
+    let stderr = child.stderr.take().ok_or_else(lost)?.into_owned_fd()?;
+    for pipe in [&stdout, &stderr] {
+        // Refused when the user has many large pipes; the default size is only slower.
+        let _ = fcntl_setpipe_size(pipe, PIPE_BYTES);
+    }
+    // Under memory pressure the command goes first, then we. Where this is not allowed nothing is lost.
+    let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), "500");
+    let leader = Leader { child, pid };
+    Ok(Running { leader, stdout: Receiver::from_owned_fd(stdout)?, stderr: Receiver::from_owned_fd(stderr)? })
+}
+
+/// A file without a name that holds `text`, ready to be read.
+fn in_memory(text: &str) -> io::Result<File> {
+    let mut file = File::from(memfd_create("script", MemfdFlags::CLOEXEC)?);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn script(shell: &str, cwd: &str, text: &str) -> Script {
+        Script { shell: shell.into(), text: text.into(), cwd: cwd.into(), env: BTreeMap::new() }
+    }
+
+    #[tokio::test]
+    async fn m74_a_folder_that_is_not_there_or_no_folder_is_named() {
+        let gone = spawn(&script("/bin/sh", "/no/such/folder", "true")).unwrap_err().to_string();
+        assert_eq!(gone, "the folder /no/such/folder does not exist");
+        let file = spawn(&script("/bin/sh", "/etc/passwd", "true")).unwrap_err().to_string();
+        assert_eq!(file, "the folder /etc/passwd is not a folder");
+    }
+
+    #[tokio::test]
+    async fn m77_a_shell_that_is_not_there_and_a_nul_byte_are_distinct_errors() {
+        let shell = spawn(&script("/no/such/shell", "/", "true")).unwrap_err();
+        assert!(matches!(shell, SpawnError::System { .. }) && shell.to_string().contains("/no/such/shell"));
+        assert!(matches!(spawn(&script("/bin/sh", "/", "a\0b")).unwrap_err(), SpawnError::Nul));
+    }
+
+    #[tokio::test]
+    async fn m77_a_script_longer_than_an_argument_may_be_still_runs() {
+        let text = format!("# {}\nread -r line || exit 7", "x".repeat(300 * 1024));
+        let mut running = spawn(&script("/bin/sh", "/", &text)).unwrap();
+        assert_eq!(running.leader.wait().await.unwrap().code(), Some(7));
+    }
+}

@@ -1,0 +1,130 @@
+//! The configured agents, resolved once.
+
+use std::path::PathBuf;
+
+use crate::config::Config;
+use crate::config::tools::ExecSecurity;
+use crate::protocol::event::health::AgentHealth;
+use crate::protocol::ids::AgentId;
+use crate::protocol::run::RunErrorCode;
+use crate::runs::spec::{Refusal, Work};
+
+/// One agent, complete.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Agent {
+    /// Its id.
+    pub id: AgentId,
+    /// Its name.
+    pub name: Option<String>,
+    /// An emoji that stands for it.
+    pub emoji: Option<String>,
+    /// A picture or letters that stand for it.
+    pub avatar: Option<String>,
+    /// Where its runs work.
+    pub workspace: PathBuf,
+    /// Name of its runner.
+    pub runner: String,
+    /// Its model.
+    pub model: Option<String>,
+    /// Whether requests that name no agent go to it.
+    pub is_default: bool,
+    /// Which commands it may run.
+    pub exec: ExecSecurity,
+}
+
+/// The agents and the rules of their runs.
+pub struct Agents {
+    agents: Vec<Agent>,
+    default_id: AgentId,
+    shell: PathBuf,
+    timeout_ms: u64,
+}
+
+/// Longest time limit of a run: 30 days, which a request's 0 stands for.
+pub const MAX_TIMEOUT_MS: u64 = 30 * 24 * 3600 * 1000;
+
+impl Agents {
+    /// The agents of this configuration.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let settings = config.agent_ids().into_iter().filter_map(|id| config.agent(Some(id.as_str())));
+        let mut agents: Vec<Agent> = settings
+            .map(|settings| Agent {
+                name: settings.identity.name.clone().or_else(|| (settings.name != settings.id).then(|| settings.name.clone())),
+                id: AgentId(settings.id),
+                emoji: settings.identity.emoji,
+                avatar: settings.identity.avatar,
+                workspace: settings.workspace,
+                runner: settings.runner.name(),
+                model: settings.model.and_then(|model| model.primary),
+                is_default: settings.is_default,
+                exec: settings.exec.security,
+            })
+            .collect();
+        agents.sort_by_key(|agent| !agent.is_default);
+        Self {
+            agents,
+            default_id: AgentId(config.default_agent_id()),
+            shell: config.shell(),
+            timeout_ms: config.agents.defaults.timeout_seconds.saturating_mul(1000).min(MAX_TIMEOUT_MS),
+        }
+    }
+
+    /// All agents, the default one first.
+    #[must_use]
+    pub fn all(&self) -> &[Agent] {
+        &self.agents
+    }
+
+    /// The agent with this id.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&Agent> {
+        self.agents.iter().find(|agent| agent.id.as_str() == id)
+    }
+
+    /// Id of the default agent.
+    #[must_use]
+    pub fn default_id(&self) -> &AgentId {
+        &self.default_id
+    }
+
+    /// The work of a run of `agent`: what it runs, where, for how long, or why it may not.
+    #[must_use]
+    pub fn work(&self, agent: &Agent, message: String, timeout_seconds: Option<u64>) -> Work {
+        let timeout_ms = match timeout_seconds {
+            None => self.timeout_ms,
+            Some(0) => MAX_TIMEOUT_MS,
+            Some(seconds) => seconds.saturating_mul(1000).min(MAX_TIMEOUT_MS),
+        };
+        Work { message, cwd: agent.workspace.clone(), shell: self.shell.clone(), timeout_ms, refusal: Self::refusal(agent) }
+    }
+
+    /// The agents as health shows them.
+    #[must_use]
+    pub fn health(&self) -> Vec<AgentHealth> {
+        self.agents
+            .iter()
+            .map(|agent| AgentHealth {
+                agent_id: agent.id.clone(),
+                name: agent.name.clone(),
+                is_default: agent.is_default,
+                runner: agent.runner.clone(),
+            })
+            .collect()
+    }
+
+    fn refusal(agent: &Agent) -> Option<Refusal> {
+        if agent.exec == ExecSecurity::Deny {
+            let summary = "exec.security is \"deny\": no command may run; set it to \"full\" to allow shell work".to_owned();
+            return Some(Refusal { code: RunErrorCode::ExecDenied, summary });
+        }
+        if !crate::runs::runners::is_available(&agent.runner) {
+            let summary = format!(
+                "this version has no model runner, which agent \"{}\" needs; set runner: \"shell\" for it to run its messages as shell scripts",
+                agent.id
+            );
+            return Some(Refusal { code: RunErrorCode::Unavailable, summary });
+        }
+        None
+    }
+}

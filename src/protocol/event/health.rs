@@ -1,0 +1,93 @@
+//! `health`: how the gateway is. The same summary answers the `health` method and stands in hello.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::protocol::ids::{AgentId, SessionKey};
+
+/// Health of the gateway. The keys about channels exist for clients of the original; this gateway has none.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthSummary {
+    /// Whether everything works.
+    pub ok: bool,
+    /// What does not, empty when `ok`.
+    pub failing: Vec<&'static str>,
+    /// When this was taken, ms since the epoch.
+    pub ts: u64,
+    /// How long taking it lasted.
+    pub duration_ms: u64,
+    /// How long the daemon has been up.
+    pub uptime_ms: u64,
+    /// Open connections past their handshake.
+    pub connections: usize,
+    /// Runs at work and waiting.
+    pub runs: RunCounts,
+    /// Always empty.
+    pub channels: Empty,
+    /// Always empty.
+    pub channel_order: Vec<String>,
+    /// Always empty.
+    pub channel_labels: Empty,
+    /// Heartbeat interval; 0 = off.
+    pub heartbeat_seconds: u64,
+    /// The default agent.
+    pub default_agent_id: AgentId,
+    /// The configured agents.
+    pub agents: Vec<AgentHealth>,
+    /// Sessions of all agents.
+    pub sessions: SessionCounts,
+}
+
+/// An object without keys.
+#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
+pub struct Empty {}
+
+/// How many runs there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct RunCounts {
+    /// At work.
+    pub running: usize,
+    /// Waiting for their session or a permit.
+    pub queued: usize,
+    /// Most that may be at work at once.
+    pub max: usize,
+}
+
+/// One agent.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentHealth {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether requests that name no agent go to it.
+    pub is_default: bool,
+    /// What runs its turns.
+    pub runner: String,
+}
+
+/// Sessions known to the store.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct SessionCounts {
+    /// Where they are kept.
+    pub path: String,
+    /// How many.
+    pub count: u64,
+    /// The newest five.
+    pub recent: Vec<RecentSession>,
+}
+
+/// A recently used session.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecentSession {
+    /// The session.
+    pub key: SessionKey,
+    /// Last use, ms since the epoch.
+    pub updated_at: u64,
+    /// Time since then in ms.
+    pub age: u64,
+}

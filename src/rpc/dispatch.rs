@@ -1,0 +1,92 @@
+//! From a request to the future that answers it: find the method, check the scope, check the parameters, prepare the handler.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use super::call::{Call, Caller};
+use super::method::{Answer, Entry};
+use super::methods::METHODS;
+use super::validate::Checker;
+use crate::protocol::error::{ErrorCode, RpcError};
+use crate::protocol::frame::{Request, short};
+use crate::protocol::scope::Scope;
+use crate::protocol::strict;
+
+/// The methods with their compiled schemas.
+pub struct Router {
+    methods: HashMap<&'static str, Compiled>,
+}
+
+struct Compiled {
+    entry: &'static Entry,
+    checker: Checker,
+}
+
+impl Router {
+    /// Compiles the table.
+    ///
+    /// # Errors
+    /// A name that stands twice or a schema that does not compile: bugs of ours, found at start.
+    pub fn new() -> Result<Self, String> {
+        let mut methods = HashMap::with_capacity(METHODS.len());
+        for entry in METHODS {
+            let checker = Checker::new(&(entry.params)()).map_err(|error| format!("{}: {error}", entry.name))?;
+            if methods.insert(entry.name, Compiled { entry, checker }).is_some() {
+                return Err(format!("{} is in the table twice", entry.name));
+            }
+        }
+        Ok(Self { methods })
+    }
+
+    /// Names of the methods, in the order shown to clients.
+    #[must_use]
+    pub fn names() -> Vec<&'static str> {
+        METHODS.iter().map(|entry| entry.name).collect()
+    }
+
+    /// The method that `caller` asks for.
+    ///
+    /// # Errors
+    /// Missing scope, then unknown method, in this order, so that a caller without admin learns nothing about what exists.
+    pub fn find(&self, caller: &Caller, method: &str) -> Result<&'static Entry, RpcError> {
+        if caller.role != "operator" {
+            return Err(RpcError::invalid(format!("unauthorized role: {}", caller.role)).with_code("ROLE_NOT_ALLOWED"));
+        }
+        if method == "connect" {
+            return Err(RpcError::invalid("connect is only valid as the first request").with_code("ALREADY_CONNECTED"));
+        }
+        let found = self.methods.get(method);
+        let needed = found.map_or(Scope::Admin, |compiled| compiled.entry.scope);
+        if !caller.scopes.allows(needed) {
+            return Err(missing_scope(needed, caller.protocol));
+        }
+        found
+            .map(|compiled| compiled.entry)
+            .ok_or_else(|| RpcError::invalid(format!("unknown method: {}", short(method))).with_code("UNKNOWN_METHOD"))
+    }
+
+    /// The future that serves the request. Nothing has happened until it is polled.
+    ///
+    /// # Errors
+    /// Parameters that are not acceptable.
+    pub fn prepare(&self, entry: &'static Entry, call: Call, request: &Request<'_>) -> Result<Answer, RpcError> {
+        let name = entry.name;
+        let params = match request.params {
+            None => Value::Object(Map::new()),
+            Some(raw) => strict::from_json(raw.get()).map_err(|error| RpcError::invalid(format!("invalid {name} params: {error}")))?,
+        };
+        if let Some(compiled) = self.methods.get(name) {
+            compiled.checker.check(&params).map_err(|problems| RpcError::invalid(format!("invalid {name} params: {problems}")))?;
+        }
+        (entry.prepare)(call, params)
+    }
+}
+
+fn missing_scope(scope: Scope, protocol: u32) -> RpcError {
+    let code = if protocol >= 4 { ErrorCode::Forbidden } else { ErrorCode::InvalidRequest };
+    RpcError::new(code, format!("missing scope: {}", scope.name()))
+        .with_code("MISSING_SCOPE")
+        .with_detail("missingScope", json!(scope.name()))
+        .with_detail("requiredScopes", json!([scope.name()]))
+}

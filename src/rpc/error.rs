@@ -1,0 +1,25 @@
+//! The only place where errors of the parts become errors of the wire.
+
+use crate::protocol::error::RpcError;
+use crate::protocol::ids::RunId;
+use crate::store::error::StoreError;
+
+/// How long a client should wait before it tries a full store again, in ms.
+const RETRY_AFTER_MS: u64 = 1000;
+
+impl From<StoreError> for RpcError {
+    fn from(error: StoreError) -> Self {
+        let text =
+            if error.is_fatal() { "the store has failed; the gateway is restarting" } else { "the store cannot take the request now" };
+        let mut answer = Self::unavailable(text, &error).with_code("STORE_UNAVAILABLE");
+        answer.retryable = Some(true);
+        answer.retry_after_ms = Some(RETRY_AFTER_MS);
+        answer
+    }
+}
+
+/// No run has this id.
+#[must_use]
+pub fn no_such_run(run_id: &RunId) -> RpcError {
+    RpcError::invalid(format!("no run found: {}", crate::protocol::frame::short(run_id.as_str()))).with_code("RUN_NOT_FOUND")
+}

@@ -1,0 +1,135 @@
+//! What a method is: one type with constants, parameters, result and handler; and its row in the table.
+//!
+//! Adding a method is one file with `impl Method` and one line in `methods::METHODS`. Dispatch, scope rule, schema, documentation and hello's feature list derive from the row.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::call::Call;
+use crate::protocol::error::RpcError;
+use crate::protocol::scope::Scope;
+
+/// How often one connection may call a method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rate {
+    /// Reads: as fast as they are answered.
+    Read,
+    /// Changes something: `gateway.limits.writesPerSecond`.
+    Write,
+    /// Ends something: never refused for load, so that an overloaded run can always be aborted.
+    Abort,
+}
+
+/// A method of the protocol.
+pub trait Method: Sized + 'static {
+    /// Name on the wire, `<resource>.<verb>`.
+    const NAME: &'static str;
+    /// Scope a caller needs.
+    const SCOPE: Scope;
+    /// How often it may be called.
+    const RATE: Rate = Rate::Read;
+    /// Whether unknown parameters are ignored, for methods that stock clients call with parameters of their own.
+    const LOOSE: bool = false;
+    /// Parameters; their doc comment is the method's description.
+    type Params: DeserializeOwned + JsonSchema + Send + 'static;
+    /// Result.
+    type Output: Serialize + JsonSchema + 'static;
+
+    /// Serves one call. It runs to its end even if the caller leaves.
+    fn call(cx: Call, params: Self::Params) -> impl Future<Output = Result<Self::Output, RpcError>> + Send;
+}
+
+/// The answer to come: payload as JSON text.
+pub type Answer = Pin<Box<dyn Future<Output = Result<Vec<u8>, RpcError>> + Send>>;
+
+/// A method as plain data.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// Name on the wire.
+    pub name: &'static str,
+    /// Scope a caller needs.
+    pub scope: Scope,
+    /// How often it may be called.
+    pub rate: Rate,
+    /// Whether unknown parameters are ignored.
+    pub loose: bool,
+    /// Schema of the parameters, complete in itself.
+    pub params: fn() -> Value,
+    /// Schema of the result, complete in itself.
+    pub output: fn() -> Value,
+    /// Parses validated parameters and makes the future that serves the call.
+    pub prepare: fn(Call, Value) -> Result<Answer, RpcError>,
+}
+
+impl Entry {
+    /// The row of method `M`.
+    #[must_use]
+    pub const fn of<M: Method>() -> Self {
+        Self {
+            name: M::NAME,
+            scope: M::SCOPE,
+            rate: M::RATE,
+            loose: M::LOOSE,
+            params: params_schema::<M>,
+            output: output_schema::<M>,
+            prepare: prepare::<M>,
+        }
+    }
+}
+
+fn prepare<M: Method>(cx: Call, params: Value) -> Result<Answer, RpcError> {
+    let params: M::Params =
+        serde_json::from_value(params).map_err(|error| RpcError::invalid(format!("invalid {} params: {error}", M::NAME)))?;
+    Ok(Box::pin(async move {
+        let output = M::call(cx, params).await?;
+        serde_json::to_vec(&output).map_err(|error| RpcError::unavailable("the answer could not be written", error))
+    }))
+}
+
+fn params_schema<M: Method>() -> Value {
+    let mut schema = root::<M::Params>(SchemaSettings::draft2020_12().into_generator());
+    if M::LOOSE
+        && let Some(object) = schema.as_object_mut()
+    {
+        object.remove("additionalProperties");
+    }
+    schema
+}
+
+fn output_schema<M: Method>() -> Value {
+    root::<M::Output>(SchemaSettings::draft2020_12().for_serialize().into_generator())
+}
+
+fn root<T: JsonSchema>(generator: SchemaGenerator) -> Value {
+    let mut schema: Value = Schema::to_value(generator.into_root_schema_for::<T>());
+    bound_integers(&mut schema);
+    schema
+}
+
+/// The largest integer that every JSON reader keeps exactly.
+const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+
+/// Gives every integer without a maximum the largest one that JSON readers keep exactly.
+pub fn bound_integers(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            let integer = match object.get("type") {
+                Some(Value::String(name)) => name == "integer",
+                Some(Value::Array(names)) => names.iter().any(|name| name == "integer"),
+                _ => false,
+            };
+            if integer {
+                object.entry("maximum").or_insert_with(|| MAX_SAFE_INTEGER.into());
+            }
+            object.values_mut().for_each(bound_integers);
+        }
+        Value::Array(items) => items.iter_mut().for_each(bound_integers),
+        _ => {}
+    }
+}

@@ -1,0 +1,58 @@
+//! `agent.identity.get`: how an agent is to be shown.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::target;
+use crate::protocol::error::RpcError;
+use crate::protocol::ids::AgentId;
+use crate::protocol::scope::Scope;
+use crate::rpc::call::Call;
+use crate::rpc::method::Method;
+
+/// Name and picture of an agent, for front ends.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct IdentityParams {
+    /// The agent; the session's or the default one if absent.
+    #[serde(default)]
+    pub agent_id: Option<String>,
+    /// A session of the agent.
+    #[serde(default)]
+    pub session_key: Option<String>,
+}
+
+/// How to show it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// Its name.
+    pub name: String,
+    /// A picture or letters.
+    pub avatar: String,
+    /// An emoji.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub emoji: Option<String>,
+}
+
+/// `agent.identity.get`.
+pub struct IdentityGet;
+
+impl Method for IdentityGet {
+    const NAME: &'static str = "agent.identity.get";
+    const SCOPE: Scope = Scope::Read;
+    type Params = IdentityParams;
+    type Output = Identity;
+
+    async fn call(cx: Call, params: IdentityParams) -> Result<Identity, RpcError> {
+        let (agent, _) = target::resolve(&cx.gateway, Self::NAME, params.agent_id.as_deref(), params.session_key.as_deref())?;
+        Ok(Identity {
+            agent_id: agent.id.clone(),
+            name: agent.name.clone().unwrap_or_else(|| "Assistant".to_owned()),
+            avatar: agent.avatar.clone().unwrap_or_else(|| "A".to_owned()),
+            emoji: agent.emoji.clone(),
+        })
+    }
+}

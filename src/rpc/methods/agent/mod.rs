@@ -1,0 +1,6 @@
+//! `agent` and what belongs to it.
+
+pub mod identity_get;
+pub mod run;
+pub mod target;
+pub mod wait;

@@ -1,0 +1,327 @@
+//! `agent`: give an agent a message. Answered twice: `accepted` when the run is on disk, and the outcome when it has ended.
+
+use ring::digest::{SHA256, digest};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::target;
+use crate::protocol::error::{ErrorCode, RpcError};
+use crate::protocol::ids::{AgentId, RunId, SessionKey};
+use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
+use crate::protocol::scope::Scope;
+use crate::rpc::call::Call;
+use crate::rpc::method::{Method, Rate};
+use crate::runs::live::Ended;
+use crate::runs::supervisor::{Handle, Submitted};
+use crate::store::record::NewRun;
+
+/// Longest title of a run, in characters.
+const TITLE: usize = 120;
+
+/// Give an agent a message. The first answer is `accepted` with the run's id, once the run is durable; the second, with the same request id, is its outcome. With `idempotencyKey` the same request again gives the same run and the same outcome.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RunParams {
+    /// What the agent is to do; for the runner `shell`, a script.
+    #[schemars(length(min = 1))]
+    pub message: String,
+    /// Names this request and becomes the run's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub idempotency_key: Option<String>,
+    /// The agent; the default one if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<String>,
+    /// The session, in any form; the agent's main session if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_key: Option<String>,
+    /// Id of the conversation; accepted for existing clients, the session decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+    /// Time limit in seconds; 0 means 30 days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
+    /// A name for the run in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub label: Option<String>,
+    /// Thinking level; has a meaning for models only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<String>,
+    /// Whether to deliver to a channel; there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deliver: Option<bool>,
+    /// Channel of the conversation: `webchat` or `last`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// Queue lane; `main` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<String>,
+    /// Further instructions; has a meaning for models only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra_system_prompt: Option<String>,
+    /// Attachments; must be empty for a runner that takes none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attachments: Option<Vec<Value>>,
+    /// Receiver on a channel; no meaning here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Message that this one replies to; no meaning here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<String>,
+    /// Channel of the reply; no meaning here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_channel: Option<String>,
+    /// Account on the channel; no meaning here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<String>,
+    /// Account of the reply; no meaning here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_account_id: Option<String>,
+    /// Thread on the channel; no meaning here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread_id: Option<String>,
+    /// Group on the channel; no meaning here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_id: Option<String>,
+    /// Channel of the group; no meaning here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_channel: Option<String>,
+    /// Space of the group; no meaning here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_space: Option<String>,
+    /// Session that started this one; no meaning here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spawned_by: Option<String>,
+}
+
+/// First answer: the run is on disk.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ack {
+    /// The run.
+    pub run_id: RunId,
+    /// `accepted`; on protocol 4, `in_flight` for a repeated request.
+    pub status: AckStatus,
+    /// When it was accepted, ms since the epoch.
+    pub accepted_at: u64,
+    /// Its session.
+    pub session_key: SessionKey,
+    /// Its agent.
+    pub agent_id: AgentId,
+}
+
+/// What a first answer says.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AckStatus {
+    /// The run is on disk.
+    Accepted,
+    /// The run of an earlier, equal request is not over.
+    InFlight,
+}
+
+/// Second answer: the run has ended.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Final {
+    /// The run.
+    pub run_id: RunId,
+    /// Its session.
+    pub session_key: SessionKey,
+    /// Its agent.
+    pub agent_id: AgentId,
+    /// Seq of its last event.
+    pub head: u64,
+    /// How it ended.
+    pub status: RunStatus,
+    /// One line that a person understands.
+    pub summary: String,
+    /// Everything known of its end; `status` and `summary` stand there too.
+    pub result: Outcome,
+    /// Exit code of the command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Signal that ended the command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    /// Why it was aborted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_reason: Option<String>,
+    /// When the work started, ms since the epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<u64>,
+    /// When it ended, ms since the epoch.
+    pub ended_at: u64,
+    /// How long the work took.
+    pub duration_ms: u64,
+}
+
+/// Either answer.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Reply {
+    /// The first.
+    Ack(Ack),
+    /// The second.
+    Final(Box<Final>),
+}
+
+/// `agent`.
+pub struct Run;
+
+impl Method for Run {
+    const NAME: &'static str = "agent";
+    const SCOPE: Scope = Scope::Write;
+    const RATE: Rate = Rate::Write;
+    type Params = RunParams;
+    type Output = Reply;
+
+    async fn call(cx: Call, params: RunParams) -> Result<Reply, RpcError> {
+        if cx.gateway.is_stopping() {
+            return Err(RpcError::try_again("the gateway is stopping", 2000).with_code("STOPPING"));
+        }
+        let new = new_run(&cx, params)?;
+        let (handle, first) = match cx.gateway.runs.submit(new).await? {
+            Submitted::Conflict => {
+                return Err(RpcError::new(ErrorCode::IdempotencyConflict, "this idempotencyKey was used with other parameters")
+                    .with_code("IDEMPOTENCY_CONFLICT"));
+            }
+            Submitted::New(ticket) => {
+                cx.ack(&Reply::Ack(ack(&Handle::Live(ticket.live.clone()), AckStatus::Accepted))).await;
+                (Handle::Live(ticket.release()), true)
+            }
+            Submitted::Same(handle) => (handle, false),
+        };
+        if !first && handle.ended().is_none() {
+            let status = if cx.caller.protocol >= 4 { AckStatus::InFlight } else { AckStatus::Accepted };
+            cx.ack(&Reply::Ack(ack(&handle, status))).await;
+        }
+        let ended = tokio::select! {
+            ended = handle.wait(None) => ended,
+            // The run goes on without its asker; `agent.wait` gives the same outcome to anybody later.
+            () = cx.caller.closed.cancelled() => None,
+        };
+        let Some(ended) = ended else {
+            return Err(RpcError::try_again("the connection ended before the run did", 0));
+        };
+        if first {
+            cx.answer_after(cx.gateway.runs.log_of(&handle));
+        }
+        conclude(final_of(&handle, ended))
+    }
+}
+
+/// The final as an answer: an error when the work was not served, with the same payload.
+fn conclude(last: Final) -> Result<Reply, RpcError> {
+    let code = match last.result.code {
+        _ if last.result.served() => return Ok(Reply::Final(Box::new(last))),
+        Some(RunErrorCode::AgentTimeout) => ErrorCode::AgentTimeout,
+        Some(RunErrorCode::ExecDenied) => ErrorCode::ExecDenied,
+        Some(RunErrorCode::Unavailable) | None => ErrorCode::Unavailable,
+    };
+    let mut error = RpcError::new(code, last.summary.clone()).with_detail("runId", json!(last.run_id));
+    error.payload = serde_json::to_value(&last).ok().map(Box::new);
+    Err(error)
+}
+
+/// The second answer for a run that has ended.
+#[must_use]
+pub fn final_of(handle: &Handle, ended: Ended) -> Final {
+    let record = handle.record();
+    let Ended { outcome, head } = ended;
+    Final {
+        run_id: record.run_id.clone(),
+        session_key: record.session_key.clone(),
+        agent_id: record.agent_id.clone(),
+        head,
+        status: outcome.status,
+        summary: outcome.summary.clone(),
+        exit_code: outcome.exit_code,
+        signal: outcome.signal.clone(),
+        stop_reason: outcome.stop_reason.clone(),
+        started_at: outcome.started_at,
+        ended_at: outcome.ended_at,
+        duration_ms: outcome.duration_ms,
+        result: outcome,
+    }
+}
+
+fn ack(handle: &Handle, status: AckStatus) -> Ack {
+    let record = handle.record();
+    Ack {
+        run_id: record.run_id.clone(),
+        status,
+        accepted_at: record.accepted_at,
+        session_key: record.session_key.clone(),
+        agent_id: record.agent_id.clone(),
+    }
+}
+
+fn new_run(cx: &Call, params: RunParams) -> Result<NewRun, RpcError> {
+    let (agent, session_key) = target::resolve(&cx.gateway, Run::NAME, params.agent_id.as_deref(), params.session_key.as_deref())?;
+    if let Some(channel) = params.channel.as_deref().filter(|channel| !matches!(*channel, "" | "webchat" | "last")) {
+        let text = format!("invalid agent params: unknown channel: {}", crate::protocol::frame::short(channel));
+        return Err(RpcError::invalid(text).with_code("UNKNOWN_CHANNEL"));
+    }
+    if params.attachments.as_ref().is_some_and(|attachments| !attachments.is_empty()) {
+        let text = format!("invalid agent params: at /attachments: the runner \"{}\" takes no attachments", agent.runner);
+        return Err(RpcError::invalid(text).with_code("ATTACHMENTS_NOT_TAKEN"));
+    }
+    let key = params.idempotency_key.clone();
+    let digest = digest_of(&params);
+    let title = params.label.clone().unwrap_or_else(|| title_of(&params.message));
+    let work = cx.gateway.agents.work(agent, params.message, params.timeout);
+    let spec = serde_json::to_string(&work).map_err(|error| RpcError::unavailable("the request could not be stored", error))?;
+    Ok(NewRun {
+        file_id: uuid::Uuid::now_v7().simple().to_string(),
+        run_id: key.as_ref().map_or_else(RunId::fresh, |key| RunId(key.clone())),
+        principal: cx.caller.principal.to_owned(),
+        method: Run::NAME,
+        key,
+        digest,
+        session_key,
+        agent_id: agent.id.clone(),
+        runner: agent.runner.clone(),
+        title,
+        spec,
+        accepted_at: cx.gateway.now(),
+    })
+}
+
+/// SHA-256 of the parameters in one fixed spelling: key order and absent values make no difference.
+fn digest_of(params: &RunParams) -> [u8; 32] {
+    let text = serde_json::to_vec(params).unwrap_or_default();
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest(&SHA256, &text).as_ref());
+    bytes
+}
+
+fn title_of(message: &str) -> String {
+    let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    line.chars().take(TITLE).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(text: &str) -> RunParams {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn the_digest_ignores_spelling_and_sees_content() {
+        let a = digest_of(&params(r#"{"message":"x","timeout":5}"#));
+        assert_eq!(a, digest_of(&params(r#"{ "timeout": 5, "message": "x", "label": null }"#)));
+        assert_ne!(a, digest_of(&params(r#"{"message":"x","timeout":6}"#)));
+    }
+
+    #[test]
+    fn a_title_is_the_first_line_with_text() {
+        assert_eq!(title_of("\n\n  df -h  \nls"), "df -h");
+        assert_eq!(title_of(&"é".repeat(300)).chars().count(), TITLE);
+        assert_eq!(title_of(" \n "), "");
+    }
+}

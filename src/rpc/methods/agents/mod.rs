@@ -1,0 +1,3 @@
+//! The configured agents.
+
+pub mod list;

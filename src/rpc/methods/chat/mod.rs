@@ -1,0 +1,3 @@
+//! Chat methods.
+
+pub mod abort;

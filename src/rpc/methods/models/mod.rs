@@ -1,0 +1,3 @@
+//! The configured models.
+
+pub mod list;

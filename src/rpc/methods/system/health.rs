@@ -1,0 +1,36 @@
+//! `health`: how the gateway is.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::protocol::error::RpcError;
+use crate::protocol::event::health::HealthSummary;
+use crate::protocol::scope::Scope;
+use crate::rpc::call::Call;
+use crate::rpc::method::Method;
+
+/// Health of the gateway. With `probe`, what is normally looked up once a minute is looked up now.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct HealthParams {
+    /// Look everything up now.
+    #[serde(default)]
+    pub probe: Option<bool>,
+}
+
+/// `health`.
+pub struct Health;
+
+impl Method for Health {
+    const NAME: &'static str = "health";
+    const SCOPE: Scope = Scope::Read;
+    const LOOSE: bool = true;
+    type Params = HealthParams;
+    type Output = HealthSummary;
+
+    async fn call(cx: Call, params: HealthParams) -> Result<HealthSummary, RpcError> {
+        if params.probe == Some(true) {
+            cx.gateway.refresh_health().await?;
+        }
+        Ok(cx.gateway.health_summary())
+    }
+}

@@ -1,0 +1,5 @@
+//! The gateway itself.
+
+pub mod health;
+pub mod presence;
+pub mod status;

@@ -1,0 +1,129 @@
+//! `status`: what an operator wants to see at a glance.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::gateway::VERSION;
+use crate::protocol::error::RpcError;
+use crate::protocol::event::health::{AgentHealth, RunCounts};
+use crate::protocol::scope::Scope;
+use crate::rpc::call::Call;
+use crate::rpc::method::Method;
+
+/// Version, load and places of the running gateway.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct StatusParams {}
+
+/// The gateway at a glance.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusReply {
+    /// Version of the program.
+    pub version: &'static str,
+    /// Name of the machine.
+    pub host: String,
+    /// Process id of the daemon.
+    pub pid: u32,
+    /// Changes with every start.
+    pub boot_id: String,
+    /// How long it has been up.
+    pub uptime_ms: u64,
+    /// Whether everything works.
+    pub ok: bool,
+    /// What does not.
+    pub failing: Vec<&'static str>,
+    /// The configuration file.
+    pub config_path: String,
+    /// The state directory.
+    pub state_dir: String,
+    /// Open connections past their handshake.
+    pub connections: usize,
+    /// Runs at work and waiting.
+    pub runs: RunCounts,
+    /// The configured agents.
+    pub agents: Vec<AgentHealth>,
+    /// Sessions.
+    pub sessions: SessionStatus,
+    /// The store.
+    pub store: StoreStatus,
+    /// The daemon's memory.
+    pub memory: MemoryStatus,
+    /// Warnings about the configuration.
+    pub warnings: Vec<String>,
+    /// Lines about channels; always empty.
+    pub channel_summary: Vec<String>,
+    /// System events waiting for the main session; always empty.
+    pub queued_system_events: Vec<String>,
+}
+
+/// Sessions.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SessionStatus {
+    /// How many there are.
+    pub count: u64,
+}
+
+/// The store.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreStatus {
+    /// Operations waiting for the writer.
+    pub waiting: usize,
+    /// Duration of the last commit in µs.
+    pub last_commit_us: u64,
+    /// Longest commit since the start in µs.
+    pub max_commit_us: u64,
+}
+
+/// The daemon's memory.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemoryStatus {
+    /// Resident set in bytes; 0 if the kernel does not say.
+    pub rss_bytes: u64,
+}
+
+/// `status`.
+pub struct Status;
+
+impl Method for Status {
+    const NAME: &'static str = "status";
+    const SCOPE: Scope = Scope::Read;
+    const LOOSE: bool = true;
+    type Params = StatusParams;
+    type Output = StatusReply;
+
+    async fn call(cx: Call, _params: StatusParams) -> Result<StatusReply, RpcError> {
+        let gateway = &cx.gateway;
+        let count = gateway.health.session_count();
+        let failing = gateway.failing();
+        let latency = gateway.store.latency();
+        Ok(StatusReply {
+            version: VERSION,
+            host: gateway.host.clone(),
+            pid: std::process::id(),
+            boot_id: gateway.boot_id.clone(),
+            uptime_ms: gateway.uptime_ms(),
+            ok: failing.is_empty(),
+            failing,
+            config_path: gateway.loaded.path.display().to_string(),
+            state_dir: gateway.loaded.paths.state_dir.display().to_string(),
+            connections: gateway.access.connections(),
+            runs: gateway.runs.counts(),
+            agents: gateway.agents.health(),
+            sessions: SessionStatus { count },
+            store: StoreStatus { waiting: gateway.store.waiting(), last_commit_us: latency.last_us, max_commit_us: latency.max_us },
+            memory: MemoryStatus { rss_bytes: rss_bytes() },
+            warnings: gateway.loaded.warnings.clone(),
+            channel_summary: Vec::new(),
+            queued_system_events: Vec::new(),
+        })
+    }
+}
+
+/// Resident set of this process, from `/proc/self/statm`.
+fn rss_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    pages * 4096
+}

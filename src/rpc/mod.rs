@@ -1,0 +1,8 @@
+//! Typed calls: from a request's text to its answer's bytes. Knows no sockets.
+
+pub mod call;
+pub mod dispatch;
+pub mod error;
+pub mod method;
+pub mod methods;
+pub mod validate;

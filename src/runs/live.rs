@@ -1,0 +1,124 @@
+//! A run that has not ended, as the daemon holds it: its log, its state, and the two bells that somebody may ring or wait for.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::log::RunLog;
+use crate::protocol::run::{Outcome, RunRow, RunStatus};
+use crate::store::record::RunRecord;
+
+/// A run between acceptance and the commit of its outcome.
+#[derive(Debug)]
+pub struct Live {
+    /// The run as it was accepted.
+    pub record: RunRecord,
+    /// Its journal file.
+    pub journal: PathBuf,
+    /// Its events.
+    pub log: Arc<RunLog>,
+    state: Mutex<(RunStatus, Option<u64>)>,
+    abort: watch::Sender<Option<String>>,
+    done: watch::Sender<Option<Ended>>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// Seq of the terminal line.
+    pub head: u64,
+}
+
+impl Live {
+    /// A run whose journal is at `journal`.
+    #[must_use]
+    pub fn new(record: RunRecord, journal: PathBuf) -> Arc<Self> {
+        let log = Arc::new(RunLog::live(&record.file_id, record.run_id.clone(), journal.clone()));
+        let state = Mutex::new((record.status, record.started_at));
+        Arc::new(Self { record, journal, log, state, abort: watch::Sender::new(None), done: watch::Sender::new(None) })
+    }
+
+    /// Where the run stands.
+    #[must_use]
+    pub fn status(&self) -> RunStatus {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Notes a new status and, if given, when the work started.
+    pub fn set_status(&self, status: RunStatus, started_at: Option<u64>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0 = status;
+        state.1 = started_at.or(state.1);
+    }
+
+    /// Asks for the end of the run; the first reason stays.
+    pub fn ask_abort(&self, reason: &str) {
+        self.abort.send_if_modified(|asked| {
+            let first = asked.is_none();
+            if first {
+                *asked = Some(reason.to_owned());
+            }
+            first
+        });
+    }
+
+    /// Changes when somebody asks for the end of the run.
+    #[must_use]
+    pub fn abort_asked(&self) -> watch::Receiver<Option<String>> {
+        self.abort.subscribe()
+    }
+
+    /// Announces the outcome; it is committed.
+    pub fn finish(&self, ended: Ended) {
+        self.set_status(ended.outcome.status, ended.outcome.started_at);
+        self.done.send_replace(Some(ended));
+    }
+
+    /// The outcome, if it is known.
+    #[must_use]
+    pub fn ended(&self) -> Option<Ended> {
+        self.done.borrow().clone()
+    }
+
+    /// Waits for the outcome, until `deadline` if there is one.
+    pub async fn wait(&self, deadline: Option<Instant>) -> Option<Ended> {
+        let mut done = self.done.subscribe();
+        let ended = async { done.wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone()) };
+        match deadline {
+            None => ended.await,
+            Some(deadline) => tokio::time::timeout_at(deadline, ended).await.ok().flatten(),
+        }
+    }
+
+    /// The run as clients see it, at this place in the queue.
+    #[must_use]
+    pub fn row(&self, position: Option<usize>) -> RunRow {
+        let mut row = row_of(&self.record);
+        (row.status, row.started_at) = *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        row.head = self.log.head();
+        row.position = position;
+        row.outcome = self.ended().map(|ended| ended.outcome);
+        row
+    }
+}
+
+/// A stored run as clients see it.
+#[must_use]
+pub fn row_of(record: &RunRecord) -> RunRow {
+    RunRow {
+        run_id: record.run_id.clone(),
+        session_key: record.session_key.clone(),
+        agent_id: record.agent_id.clone(),
+        status: record.status,
+        title: record.title.clone(),
+        accepted_at: record.accepted_at,
+        started_at: record.started_at.or(record.outcome.as_ref().and_then(|outcome| outcome.started_at)),
+        position: None,
+        head: record.head,
+        outcome: record.outcome.clone(),
+    }
+}

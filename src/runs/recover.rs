@@ -1,0 +1,144 @@
+//! What becomes of the runs that an earlier daemon left unfinished; done before the first connection is accepted.
+//!
+//! ```text
+//! journal locked           → its shim lives: follow it
+//! journal with a last line → it ended: commit the outcome
+//! journal absent or empty  → it never started: back into the queue, in order
+//! anything else            → its shim died: sweep what it left, end it as interrupted, never run it again
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::control::{self, ToShim};
+use super::follow::Tail;
+use super::launcher;
+use super::live::{Ended, Live};
+use super::supervisor::Supervisor;
+use crate::clock::now_ms;
+use crate::journal;
+use crate::journal::scan::Scan;
+use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
+use crate::store::error::StoreError;
+
+/// How long between two tries to reach a shim that lives but does not listen yet.
+const CONNECT_POLL: Duration = Duration::from_millis(20);
+
+/// How many runs met which fate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Their shims go on.
+    pub adopted: usize,
+    /// They had ended.
+    pub ended: usize,
+    /// They had not begun and wait again.
+    pub requeued: usize,
+    /// They were lost.
+    pub interrupted: usize,
+}
+
+enum Fate {
+    Adopt,
+    Ended(Ended),
+    Requeue,
+    Interrupt(Outcome),
+}
+
+impl Supervisor {
+    /// Decides the fate of every unfinished run.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn recover(&self) -> Result<Recovered, StoreError> {
+        let mut recovered = Recovered::default();
+        let mut requeue = Vec::new();
+        for record in self.inner.store.unfinished().await? {
+            let live = self.add(record);
+            match self.fate(&live).await {
+                Fate::Adopt => {
+                    recovered.adopted += 1;
+                    self.follow_adopted(&live);
+                }
+                Fate::Ended(ended) => {
+                    recovered.ended += 1;
+                    super::follow::catch_up(&live, &self.inner.hub);
+                    self.finish(&live, ended).await;
+                }
+                Fate::Requeue => {
+                    recovered.requeued += 1;
+                    requeue.push(live);
+                }
+                Fate::Interrupt(outcome) => {
+                    recovered.interrupted += 1;
+                    self.close_unstarted(&live, outcome).await;
+                }
+            }
+        }
+        for live in requeue {
+            self.enqueue(&live);
+        }
+        if recovered != Recovered::default() {
+            info!(?recovered, "unfinished runs of the last daemon");
+        }
+        Ok(recovered)
+    }
+
+    async fn fate(&self, live: &Live) -> Fate {
+        match launcher::is_locked(&live.journal) {
+            Ok(true) => return Fate::Adopt,
+            Ok(false) if !live.journal.exists() => return Fate::Requeue,
+            Ok(false) | Err(_) => {}
+        }
+        match journal::scan::scan_path(&live.journal, &live.record.run_id) {
+            Ok(Scan { outcome: Some(outcome), head, .. }) => Fate::Ended(Ended { outcome, head }),
+            Ok(found) if found.never_started() => Fate::Requeue,
+            Ok(found) => {
+                super::follow::sweep(&live.record.file_id, &found).await;
+                Fate::Interrupt(journal::close::interrupted(&found, now_ms()))
+            }
+            Err(cause) => {
+                warn!(run_id = %live.record.run_id, %cause, "the journal of a run cannot be read");
+                let summary = format!("interrupted; its journal cannot be read: {cause}");
+                Fate::Interrupt(Outcome::without_work(RunStatus::Interrupted, Some(RunErrorCode::Unavailable), summary, now_ms()))
+            }
+        }
+    }
+
+    fn follow_adopted(&self, live: &Arc<Live>) {
+        self.adopt(live);
+        let (supervisor, live) = (self.clone(), Arc::clone(live));
+        self.inner.tasks.spawn("run.adopted", async move {
+            let mut tail = Tail::new(Arc::clone(&live), Arc::clone(&supervisor.inner.hub));
+            // Lines of the time without a daemon are history, not news: readers find them by their cursor.
+            tail.catch_up().await;
+            let socket = supervisor.socket_path(&live.record.file_id);
+            let ended = loop {
+                if let Ok(mut stream) = launcher::connect(&socket).await {
+                    // A shim that ends just now does not hear this; following it finds its last line.
+                    let _ = control::send(&mut stream, &ToShim::Hello { v: control::VERSION }).await;
+                    break Some(supervisor.follow(&live, stream, None).await);
+                }
+                // A shim that was just being started listens in a moment; one that died lets go of the lock.
+                if !matches!(launcher::is_locked(&live.journal), Ok(true)) {
+                    break supervisor.after_shim(&live, &mut tail).await;
+                }
+                tokio::time::sleep(CONNECT_POLL).await;
+            };
+            match ended {
+                Some(ended) => supervisor.finish(&live, ended).await,
+                None => supervisor.start_again(&live),
+            }
+        });
+    }
+
+    /// The end of an adopted run whose shim is gone; none = it never started and may run.
+    async fn after_shim(&self, live: &Arc<Live>, tail: &mut Tail) -> Option<Ended> {
+        let never_started = journal::scan::scan_path(&live.journal, &live.record.run_id).is_ok_and(|found| found.never_started());
+        if never_started {
+            return None;
+        }
+        Some(self.await_lock(live, tail).await)
+    }
+}

@@ -1,0 +1,42 @@
+//! The runners, one per file and one line each in [`RUNNERS`].
+
+pub mod shell;
+
+use super::runner::Runner;
+
+/// One kind of runner.
+pub struct Entry {
+    /// The name in the configuration and in a run's spec.
+    pub name: &'static str,
+    /// Makes one.
+    pub build: fn() -> Box<dyn Runner>,
+}
+
+/// Every runner, in the order in which they are listed to people.
+pub static RUNNERS: &[Entry] = &[Entry { name: "shell", build: || Box::new(shell::Shell) }];
+
+/// The runner of this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Entry> {
+    RUNNERS.iter().find(|entry| entry.name == name)
+}
+
+/// Whether this version has the runner of this name.
+#[must_use]
+pub fn is_available(name: &str) -> bool {
+    find(name).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_found() {
+        for entry in RUNNERS {
+            assert_eq!(RUNNERS.iter().filter(|other| other.name == entry.name).count(), 1);
+            assert!(find(entry.name).is_some());
+        }
+        assert!(find("none").is_none());
+    }
+}

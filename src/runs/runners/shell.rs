@@ -1,0 +1,188 @@
+//! The runner `shell`: the message is a script, run by the user's shell. Works offline on a fresh machine.
+//!
+//! Its events: `tool` start, output as `exec` chunks, `tool` result; the `lifecycle` lines around them are the shim's.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::clock::now_ms;
+use crate::exec::execution::{Ended, Rules, follow};
+use crate::exec::output::{Counts, Output};
+use crate::exec::process::{Script, spawn};
+use crate::protocol::event::agent::{Stream, Tool};
+use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
+use crate::runs::runner::{Job, RunError, Runner, Work};
+use crate::runs::sink::RunSink;
+use crate::runs::stop::{Cause, Stop};
+
+/// The runner.
+#[derive(Clone, Copy, Debug)]
+pub struct Shell;
+
+impl Runner for Shell {
+    fn run(&self, job: Job, out: RunSink, stop: Stop) -> Work {
+        Box::pin(run(job, out, stop))
+    }
+}
+
+async fn run(job: Job, out: RunSink, stop: Stop) -> Result<Outcome, RunError> {
+    let spec = &job.spec;
+    if stop.cause().is_some() {
+        return Ok(Outcome { started_at: None, ..outcome(&job, &stop, None, Counts::default()) });
+    }
+    let args = json!({ "command": spec.message, "cwd": spec.cwd.to_string_lossy() });
+    let start = Tool::Start { name: "exec".to_owned(), tool_call_id: spec.tool_call_id.clone(), args };
+    // A journal that takes no lines must not run anything: nobody could ever know.
+    out.emit(Stream::Tool, &start).map_err(|e| RunError::Unavailable(format!("the journal cannot be written: {e}")))?;
+
+    let script = Script { shell: spec.shell.clone(), text: spec.message.clone(), cwd: spec.cwd.clone(), env: spec.env.clone() };
+    let running = match spawn(&script) {
+        Ok(running) => running,
+        Err(failed) => {
+            result(&job, &out, None);
+            return Err(RunError::Unavailable(failed.to_string()));
+        }
+    };
+    // While the command starts; a power cut before this line is on disk loses the run's start, which is then found in the store.
+    let _ = out.sync();
+
+    let limits = spec.output;
+    let mut output = Output::new(out.output(&spec.tool_call_id), limits.cap_bytes, limits.tail_bytes);
+    let rules = Rules { grace: Duration::from_millis(spec.grace_ms), max_bytes_per_second: limits.max_bytes_per_second };
+    let ended = follow(running, &mut output, rules, stop.token()).await;
+    let counts = output.finish();
+    match ended {
+        Ok(ended) => {
+            result(&job, &out, Some(ended.status));
+            Ok(outcome(&job, &stop, Some(ended), counts))
+        }
+        Err(failed) => {
+            result(&job, &out, None);
+            Err(RunError::Unavailable(failed.to_string()))
+        }
+    }
+}
+
+/// Writes the result of the call. A journal that is full loses it; the terminal line says the same.
+fn result(job: &Job, out: &RunSink, status: Option<ExitStatus>) {
+    let result = Tool::Result {
+        name: "exec".to_owned(),
+        tool_call_id: job.spec.tool_call_id.clone(),
+        exit_code: status.and_then(|status| status.code()),
+        signal: status.and_then(|status| status.signal()).map(signal_name),
+        duration_ms: elapsed_ms(job),
+        is_error: !status.is_some_and(|status| status.success()),
+    };
+    let _ = out.emit(Stream::Tool, &result);
+}
+
+fn outcome(job: &Job, stop: &Stop, ended: Option<Ended>, counts: Counts) -> Outcome {
+    let status = ended.map(|ended| ended.status);
+    let exit_code = status.and_then(|status| status.code());
+    let signal = status.and_then(|status| status.signal()).map(signal_name);
+    let duration_ms = elapsed_ms(job);
+    let took = seconds(duration_ms);
+    let mut stop_reason = None;
+    let (end, code, summary) = match (stop.cause(), exit_code, &signal) {
+        (Some(Cause::Timeout), ..) => {
+            let limit = seconds(job.spec.timeout_ms.unwrap_or(duration_ms));
+            (RunStatus::Timeout, Some(RunErrorCode::AgentTimeout), format!("timed out after {limit}"))
+        }
+        (Some(Cause::Abort(reason)), ..) => {
+            stop_reason = Some(reason.clone());
+            (RunStatus::Aborted, None, format!("aborted after {took}"))
+        }
+        (None, Some(0), _) => (RunStatus::Ok, None, format!("completed in {took}")),
+        (None, Some(code), _) => (RunStatus::Error, None, format!("exit code {code} after {took}")),
+        (None, None, Some(signal)) => (RunStatus::Error, None, format!("killed by {signal} after {took}")),
+        (None, None, None) => (RunStatus::Error, None, format!("ended in an unknown way after {took}")),
+    };
+    Outcome {
+        exit_code,
+        signal,
+        stop_reason,
+        started_at: Some(job.started_at),
+        duration_ms,
+        stdout_bytes: counts.stdout_bytes,
+        stderr_bytes: counts.stderr_bytes,
+        dropped_bytes: counts.dropped_bytes,
+        truncated: counts.dropped_bytes > 0,
+        pipes_held_open: ended.is_some_and(|ended| ended.pipes_held_open),
+        swept: ended.map_or(0, |ended| ended.swept.killed),
+        ..Outcome::without_work(end, code, summary, now_ms())
+    }
+}
+
+fn elapsed_ms(job: &Job) -> u64 {
+    u64::try_from(job.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A duration as a person would say it.
+fn seconds(ms: u64) -> String {
+    match ms {
+        0..1000 => format!("{ms} ms"),
+        1000..10_000 if !ms.is_multiple_of(1000) => format!("{:.1} s", ms as f64 / 1000.0),
+        1000..120_000 => format!("{} s", ms / 1000),
+        _ => format!("{} min {} s", ms / 60_000, ms / 1000 % 60),
+    }
+}
+
+/// The name of a signal, such as `SIGSEGV`.
+fn signal_name(number: i32) -> String {
+    nix::sys::signal::Signal::try_from(number).map_or_else(|_| format!("SIG{number}"), |signal| signal.as_str().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runs::control::tests::sample_spec;
+
+    fn ended(raw: i32) -> Option<Ended> {
+        Some(Ended { status: ExitStatus::from_raw(raw), pipes_held_open: false, swept: Default::default() })
+    }
+
+    fn outcome_of(stop: &Stop, raw: i32) -> Outcome {
+        let mut spec = sample_spec();
+        spec.timeout_ms = Some(5000);
+        let job = Job { spec, started_at: 1, started: tokio::time::Instant::now() };
+        outcome(&job, stop, ended(raw), Counts::default())
+    }
+
+    #[test]
+    fn m77_exits_and_signals_are_told_apart() {
+        let stop = Stop::new();
+        let ok = outcome_of(&stop, 0);
+        assert_eq!((ok.status, ok.exit_code, ok.served()), (RunStatus::Ok, Some(0), true));
+        assert!(ok.summary.starts_with("completed in "));
+        let code = outcome_of(&stop, 137 << 8);
+        assert_eq!((code.status, code.exit_code, code.signal.as_deref(), code.served()), (RunStatus::Error, Some(137), None, true));
+        let signal = outcome_of(&stop, 11);
+        assert_eq!((signal.status, signal.exit_code, signal.signal.as_deref()), (RunStatus::Error, None, Some("SIGSEGV")));
+        assert!(signal.summary.starts_with("killed by SIGSEGV"));
+        assert_eq!(outcome_of(&stop, 40).signal.as_deref(), Some("SIG40"));
+    }
+
+    #[test]
+    fn a_stop_decides_whatever_the_exit_code() {
+        let stop = Stop::new();
+        stop.call(Cause::Timeout);
+        let late = outcome_of(&stop, 0);
+        assert_eq!(
+            (late.status, late.code, late.summary.as_str()),
+            (RunStatus::Timeout, Some(RunErrorCode::AgentTimeout), "timed out after 5 s")
+        );
+        let stop = Stop::new();
+        stop.call(Cause::Abort("rpc".into()));
+        let aborted = outcome_of(&stop, 15);
+        assert_eq!((aborted.status, aborted.code, aborted.stop_reason.as_deref()), (RunStatus::Aborted, None, Some("rpc")));
+        assert!(aborted.served());
+    }
+
+    #[test]
+    fn durations_read_well() {
+        assert_eq!([0, 999, 1000, 1234, 65_000, 125_000].map(seconds), ["0 ms", "999 ms", "1 s", "1.2 s", "65 s", "2 min 5 s"]);
+    }
+}

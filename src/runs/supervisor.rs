@@ -1,0 +1,412 @@
+//! The daemon's side of every run: accepts it durably, starts it in its turn, follows its journal, commits its outcome.
+//!
+//! ```text
+//! submit ──> row committed ──> [ticket] ──release──> queue ──turn──> shim + journal ──terminal line──> outcome committed ──> waiters
+//! ```
+//! A ticket holds the run back until its `accepted` is on its way, so that no event of a run can overtake its acknowledgement. The work itself is never here: see `shim.rs`.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+use super::launcher::Launcher;
+use super::live::{Ended, Live, row_of};
+use super::log::RunLog;
+use super::schedule::Schedule;
+use crate::clock::now_ms;
+use crate::events::hub::Hub;
+use crate::journal;
+use crate::protocol::event::health::RunCounts;
+use crate::protocol::ids::{RunId, SessionKey};
+use crate::protocol::run::{Outcome, RunErrorCode, RunRow, RunStatus};
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::record::{Accepted, NewRun, RunRecord};
+use crate::tasks::Tasks;
+
+/// How many starts of runs a connection may lag behind before it looks at the whole list.
+const ANNOUNCEMENTS: usize = 256;
+
+/// What the supervisor needs to know of the configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The state directory.
+    pub state_dir: PathBuf,
+    /// Where control sockets of shims live.
+    pub socket_dir: PathBuf,
+    /// Most runs at work at once.
+    pub max_concurrent: usize,
+    /// Time between TERM and KILL, in ms.
+    pub grace_ms: u64,
+    /// Bounds of a run's output.
+    pub output: super::control::OutputLimits,
+    /// Names of environment variables that runs get beside the usual ones.
+    pub env_passthrough: Vec<String>,
+}
+
+/// Handle to the supervisor; clones are the same one.
+#[derive(Clone)]
+pub struct Supervisor {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub settings: Settings,
+    pub store: Store,
+    pub launcher: Launcher,
+    pub hub: Arc<Hub>,
+    pub tasks: Tasks,
+    schedule: Mutex<Schedule>,
+    live: Mutex<HashMap<String, Arc<Live>>>,
+    /// Changes whenever a run becomes live or ceases to be.
+    changed: watch::Sender<u64>,
+    feed: broadcast::Sender<Arc<RunLog>>,
+}
+
+/// The answer to a submission.
+pub enum Submitted {
+    /// The run is on disk; it starts when the ticket is released.
+    New(Ticket),
+    /// The same request was made before; here is its run.
+    Same(Handle),
+    /// The same key was used with other parameters.
+    Conflict,
+}
+
+/// A run to wait for: one that has not ended, or the record of one that has.
+#[derive(Clone)]
+pub enum Handle {
+    /// It has not ended.
+    Live(Arc<Live>),
+    /// It has.
+    Past(Box<RunRecord>),
+}
+
+/// Holds an accepted run back until it is released or dropped.
+pub struct Ticket {
+    supervisor: Supervisor,
+    /// The run.
+    pub live: Arc<Live>,
+}
+
+impl Ticket {
+    /// Lets the run take its turn.
+    #[must_use]
+    pub fn release(self) -> Arc<Live> {
+        Arc::clone(&self.live)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.supervisor.enqueue(&self.live);
+    }
+}
+
+impl Supervisor {
+    /// A supervisor without runs.
+    #[must_use]
+    pub fn new(settings: Settings, store: Store, launcher: Launcher, hub: Arc<Hub>, tasks: Tasks) -> Self {
+        let schedule = Mutex::new(Schedule::new(settings.max_concurrent));
+        let inner = Inner {
+            settings,
+            store,
+            launcher,
+            hub,
+            tasks,
+            schedule,
+            live: Mutex::default(),
+            changed: watch::Sender::new(0),
+            feed: broadcast::Sender::new(ANNOUNCEMENTS),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Makes a request durable. When this returns `New`, the run is on disk and will reach exactly one end.
+    ///
+    /// # Errors
+    /// The store could not take it; then nothing runs.
+    pub async fn submit(&self, new: NewRun) -> Result<Submitted, StoreError> {
+        match self.inner.store.accept_run(new).await? {
+            Accepted::New(record) => {
+                let live = self.add(record);
+                Ok(Submitted::New(Ticket { supervisor: self.clone(), live }))
+            }
+            Accepted::Same(record) => Ok(Submitted::Same(self.handle(record).await?)),
+            Accepted::Conflict => Ok(Submitted::Conflict),
+        }
+    }
+
+    /// The run with this wire id.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn find(&self, run_id: &RunId) -> Result<Option<Handle>, StoreError> {
+        if let Some(live) = self.live_by_id(run_id) {
+            return Ok(Some(Handle::Live(live)));
+        }
+        match self.inner.store.run(run_id).await? {
+            None => Ok(None),
+            Some(record) => Ok(Some(self.handle(record).await?)),
+        }
+    }
+
+    /// Waits for the end of a run that may not exist yet. None = the deadline came first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn wait(&self, run_id: &RunId, deadline: Instant) -> Result<Option<Ended>, StoreError> {
+        let mut changed = self.inner.changed.subscribe();
+        loop {
+            match self.find(run_id).await? {
+                Some(handle) => return Ok(handle.wait(Some(deadline)).await),
+                None => match tokio::time::timeout_at(deadline, changed.changed()).await {
+                    Ok(Ok(())) => {}
+                    _ => return Ok(None),
+                },
+            }
+        }
+    }
+
+    /// Asks for the end of a run. Returns whether there was anything to end.
+    pub async fn abort(&self, live: &Arc<Live>, reason: &str) -> bool {
+        if live.ended().is_some() {
+            return false;
+        }
+        live.ask_abort(reason);
+        let waiting = {
+            let mut schedule = self.schedule();
+            schedule.position(&live.record.file_id).is_some() && schedule.remove(&live.record.file_id)
+        };
+        if waiting {
+            self.close_unstarted(live, aborted_in_queue(reason)).await;
+        }
+        true
+    }
+
+    /// Live runs of a session, oldest first.
+    #[must_use]
+    pub fn live_of(&self, session: &SessionKey) -> Vec<Arc<Live>> {
+        let mut runs: Vec<_> = self.lives().values().filter(|live| live.record.session_key == *session).cloned().collect();
+        runs.sort_by(|a, b| a.record.file_id.cmp(&b.record.file_id));
+        runs
+    }
+
+    /// Logs of runs that start from now on.
+    #[must_use]
+    pub fn feed(&self) -> broadcast::Receiver<Arc<RunLog>> {
+        self.inner.feed.subscribe()
+    }
+
+    /// Logs of the runs that have not ended.
+    #[must_use]
+    pub fn live_logs(&self) -> Vec<Arc<RunLog>> {
+        self.lives().values().map(|live| Arc::clone(&live.log)).collect()
+    }
+
+    /// How many runs are at work and how many wait.
+    #[must_use]
+    pub fn counts(&self) -> RunCounts {
+        let schedule = self.schedule();
+        let (running, queued) = schedule.counts();
+        RunCounts { running, queued, max: schedule.max() }
+    }
+
+    /// A run as clients see it.
+    #[must_use]
+    pub fn row(&self, record: &RunRecord) -> RunRow {
+        let live = self.lives().get(&record.file_id).cloned();
+        live.map_or_else(|| row_of(record), |live| live.row(self.position(&live)))
+    }
+
+    /// The place of a waiting run, 1 = next.
+    #[must_use]
+    pub fn position(&self, live: &Live) -> Option<usize> {
+        self.schedule().position(&live.record.file_id)
+    }
+
+    /// A log of a run's events, whatever its state.
+    #[must_use]
+    pub fn log_of(&self, handle: &Handle) -> Arc<RunLog> {
+        match handle {
+            Handle::Live(live) => Arc::clone(&live.log),
+            Handle::Past(record) => {
+                let path = self.journal_path(record);
+                Arc::new(RunLog::finished(&record.file_id, record.run_id.clone(), path, record.head))
+            }
+        }
+    }
+
+    pub(super) fn journal_path(&self, record: &RunRecord) -> PathBuf {
+        journal::path(&self.inner.settings.state_dir, record.accepted_at, &record.file_id)
+    }
+
+    /// Makes a stored run live; it has no place in the queue yet.
+    pub(super) fn add(&self, record: RunRecord) -> Arc<Live> {
+        let path = self.journal_path(&record);
+        let live = Live::new(record, path);
+        self.lives().insert(live.record.file_id.clone(), Arc::clone(&live));
+        self.inner.changed.send_modify(|n| *n = n.wrapping_add(1));
+        live
+    }
+
+    /// Puts a run in its session's line and starts whatever may start.
+    pub(super) fn enqueue(&self, live: &Arc<Live>) {
+        live.set_status(RunStatus::Queued, None);
+        self.schedule().submit(&live.record.file_id, live.record.session_key.as_str());
+        if live.abort_asked().borrow().is_some() && self.schedule().remove(&live.record.file_id) {
+            let (supervisor, live) = (self.clone(), Arc::clone(live));
+            self.inner.tasks.spawn("run.abort", async move { supervisor.close_unstarted(&live, aborted_in_queue("rpc")).await });
+        }
+        self.start_next();
+    }
+
+    /// Takes over a run that a shim of an earlier daemon hosts.
+    pub(super) fn adopt(&self, live: &Arc<Live>) {
+        live.set_status(RunStatus::Running, None);
+        self.schedule().adopt(&live.record.file_id, live.record.session_key.as_str());
+        self.announce(live);
+    }
+
+    /// Puts a run that was taken for a running one, but never began, back in the queue.
+    pub(super) fn start_again(&self, live: &Arc<Live>) {
+        self.schedule().remove(&live.record.file_id);
+        self.enqueue(live);
+    }
+
+    pub(super) fn announce(&self, live: &Arc<Live>) {
+        // An error only means that nobody is connected.
+        let _ = self.inner.feed.send(Arc::clone(&live.log));
+    }
+
+    fn start_next(&self) {
+        let started = self.schedule().start();
+        for file_id in started {
+            let live = self.lives().get(&file_id).cloned();
+            let Some(live) = live else {
+                self.schedule().remove(&file_id);
+                continue;
+            };
+            let supervisor = self.clone();
+            self.inner.tasks.spawn("run", async move {
+                let ended = supervisor.run(&live).await;
+                supervisor.finish(&live, ended).await;
+            });
+        }
+    }
+
+    /// Ends a run that never began.
+    pub(super) async fn close_unstarted(&self, live: &Arc<Live>, outcome: Outcome) {
+        self.announce(live);
+        let ended = self.close_journal(live, outcome);
+        self.finish(live, ended).await;
+    }
+
+    /// Writes the terminal line of a run that has no shim, and shows it to readers.
+    pub(super) fn close_journal(&self, live: &Arc<Live>, outcome: Outcome) -> Ended {
+        use journal::close::Closed;
+        let ended = match journal::close::close(&live.journal, &live.record.run_id, &live.record.session_key, outcome.clone()) {
+            Ok(Closed::Already(outcome, head) | Closed::Appended(outcome, head)) => Ended { outcome, head },
+            Ok(Closed::Busy) => Ended { outcome, head: live.log.head() },
+            Err(cause) => {
+                error!(run_id = %live.record.run_id, %cause, "the journal of a run could not be closed");
+                Ended { outcome, head: live.log.head() }
+            }
+        };
+        super::follow::catch_up(live, &self.inner.hub);
+        ended
+    }
+
+    /// Commits the outcome, tells who waits, and lets the next run start.
+    pub(super) async fn finish(&self, live: &Arc<Live>, ended: Ended) {
+        if let Err(cause) = self.inner.store.finish_run(&live.record.file_id, ended.outcome.clone(), ended.head).await {
+            // The journal has the outcome; the next start of the daemon indexes it.
+            error!(run_id = %live.record.run_id, %cause, "the outcome of a run could not be committed");
+        }
+        live.finish(ended);
+        self.lives().remove(&live.record.file_id);
+        self.inner.changed.send_modify(|n| *n = n.wrapping_add(1));
+        self.schedule().remove(&live.record.file_id);
+        self.start_next();
+    }
+
+    async fn handle(&self, record: RunRecord) -> Result<Handle, StoreError> {
+        let mut changed = self.inner.changed.subscribe();
+        let mut record = record;
+        loop {
+            if let Some(live) = self.lives().get(&record.file_id).cloned() {
+                return Ok(Handle::Live(live));
+            }
+            if record.status.is_terminal() {
+                return Ok(Handle::Past(Box::new(record)));
+            }
+            // Between its commit and its entry here, or between its last commit and this look: one of the two is a moment away.
+            match self.inner.store.run(&record.run_id).await? {
+                Some(newer) if newer.status.is_terminal() => record = newer,
+                _ => {
+                    if tokio::time::timeout(std::time::Duration::from_secs(5), changed.changed()).await.is_err() {
+                        warn!(run_id = %record.run_id, "a run is neither live nor ended");
+                        return Ok(Handle::Past(Box::new(record)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn live_by_id(&self, run_id: &RunId) -> Option<Arc<Live>> {
+        self.lives().values().find(|live| live.record.run_id == *run_id).cloned()
+    }
+
+    fn lives(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Live>>> {
+        self.inner.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn schedule(&self) -> std::sync::MutexGuard<'_, Schedule> {
+        self.inner.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Handle {
+    /// The run as it was accepted, or as it ended.
+    #[must_use]
+    pub fn record(&self) -> &RunRecord {
+        match self {
+            Self::Live(live) => &live.record,
+            Self::Past(record) => record,
+        }
+    }
+
+    /// The outcome, if the run has ended.
+    #[must_use]
+    pub fn ended(&self) -> Option<Ended> {
+        match self {
+            Self::Live(live) => live.ended(),
+            Self::Past(record) => record.outcome.clone().map(|outcome| Ended { outcome, head: record.head }),
+        }
+    }
+
+    /// Waits for the outcome, until `deadline` if there is one.
+    pub async fn wait(&self, deadline: Option<Instant>) -> Option<Ended> {
+        match self {
+            Self::Live(live) => live.wait(deadline).await,
+            Self::Past(_) => self.ended(),
+        }
+    }
+}
+
+fn aborted_in_queue(reason: &str) -> Outcome {
+    Outcome {
+        stop_reason: Some(reason.to_owned()),
+        may_have_run: Some(false),
+        ..Outcome::without_work(RunStatus::Aborted, None, "aborted before it started", now_ms())
+    }
+}
+
+/// The outcome of a run that could not be started.
+pub(super) fn unavailable(summary: impl Into<String>) -> Outcome {
+    Outcome::without_work(RunStatus::Error, Some(RunErrorCode::Unavailable), summary, now_ms())
+}

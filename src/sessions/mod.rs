@@ -1,0 +1,3 @@
+//! Sessions: how they are named.
+
+pub mod key;

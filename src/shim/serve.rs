@@ -1,0 +1,129 @@
+//! The control connections of a shim: the daemon that started it on the stream it came with, later daemons on the named socket.
+//!
+//! Each connection is told the newest length of the journal, never a backlog of old ones; a daemon that does not read keeps only its own connection waiting.
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::note;
+use crate::runs::control::{FromShim, ToShim, receive, send};
+use crate::runs::launcher::socket_address;
+use crate::runs::sink::RunSink;
+use crate::runs::stop::{Cause, Stop};
+use crate::tasks::Tasks;
+
+/// Most tasks of a shim at a time; a connection takes two, and there is one daemon and perhaps its successor.
+const MAX_TASKS: usize = 20;
+/// Pause after a connection that could not be taken.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The named socket; its file goes away with this.
+#[derive(Debug)]
+pub struct Socket(PathBuf);
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // If it is gone already, that is what was wanted.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Serves the first connection and, if there is a path, the named socket. Without the socket the run still works; a later daemon then follows the file alone.
+pub fn start(tasks: &Tasks, out: &RunSink, stop: &Stop, first: UnixStream, path: Option<&Path>) -> Option<Socket> {
+    spawn_connection(tasks, out, stop, first);
+    let path = path?;
+    let listener = match bind(path) {
+        Ok(listener) => listener,
+        Err(failed) => {
+            note(&format!("failed to open the control socket {}: {failed}", path.display()));
+            return None;
+        }
+    };
+    let (spawner, out, stop, token) = (tasks.clone(), out.clone(), stop.clone(), tasks.stop_token());
+    tasks.spawn("listen", async move {
+        tokio::select! {
+            () = accept(&spawner, &out, &stop, listener) => {}
+            () = token.cancelled() => {}
+        }
+    });
+    Some(Socket(path.to_owned()))
+}
+
+async fn accept(tasks: &Tasks, out: &RunSink, stop: &Stop, listener: UnixListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) if tasks.len() < MAX_TASKS => spawn_connection(tasks, out, stop, stream),
+            // Too many, or no descriptors left; the next one may find room.
+            _ => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    if let Some(dir) = path.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    }
+    let (address, _dir) = socket_address(path)?;
+    let listener = UnixListener::bind(&address)?;
+    std::fs::set_permissions(&address, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+fn spawn_connection(tasks: &Tasks, out: &RunSink, stop: &Stop, stream: UnixStream) {
+    let (reader, writer) = stream.into_split();
+    let lengths = out.lengths();
+    let ended = CancellationToken::new();
+    let told = tell(writer, lengths, tasks.stop_token(), ended.clone());
+    tasks.spawn("tell", told);
+    let (stop, token) = (stop.clone(), tasks.stop_token());
+    tasks.spawn("listen", async move {
+        tokio::select! {
+            () = hear(reader, &stop) => {}
+            () = token.cancelled() => {}
+        }
+        ended.cancel();
+    });
+}
+
+/// Sends the newest length whenever it changes; the last one after `stopping` too.
+async fn tell(
+    mut writer: impl AsyncWrite + Unpin,
+    mut lengths: watch::Receiver<u64>,
+    stopping: CancellationToken,
+    gone: CancellationToken,
+) {
+    lengths.mark_changed();
+    loop {
+        let last = tokio::select! {
+            biased;
+            changed = lengths.changed() => changed.is_err(),
+            () = stopping.cancelled() => true,
+            () = gone.cancelled() => true,
+        };
+        let bytes = *lengths.borrow_and_update();
+        if !last && send(&mut writer, &FromShim::Len { bytes }).await.is_err() {
+            return;
+        }
+        if last {
+            return;
+        }
+    }
+}
+
+/// Acts on what a daemon says, until it is gone. That it is gone changes nothing for the run.
+async fn hear(mut reader: impl AsyncRead + Unpin, stop: &Stop) {
+    loop {
+        match receive::<ToShim>(&mut reader).await {
+            Ok(Some(ToShim::Abort { reason })) => stop.call(Cause::Abort(reason)),
+            Ok(Some(ToShim::Hello { .. } | ToShim::Unknown)) => {}
+            Ok(None) | Err(_) => return,
+        }
+    }
+}

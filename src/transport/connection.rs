@@ -1,0 +1,314 @@
+//! One connection: challenge, handshake, then a loop that admits requests and hands their answers to the writer.
+//!
+//! ```text
+//! open ──challenge──> waiting ──connect──> live ──close, error, silence, stop──> closed
+//!            └── 10 s ──────┴── refused ──> closed
+//! ```
+//! Two tasks: this reader, and the writer in `outbox.rs`. A request whose answer is ready at once is answered here; any other becomes a task of its own, so that a slow method never stops the reading of pings and aborts.
+
+use std::collections::HashSet;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::feeds::{Feeds, Intervals};
+use super::handshake::{self, Welcome};
+use super::liveness::Liveness;
+use super::outbox::Outbox;
+use super::wire::{Framing, Incoming, Link, MessageReader, Readiness, Serve};
+use crate::auth::rate::Bucket;
+use crate::gateway::Gateway;
+use crate::protocol::error::RpcError;
+use crate::protocol::frame::{self, Request};
+use crate::rpc::call::{Call, Caller, Outgoing, Outlet, Place};
+use crate::rpc::dispatch::Router;
+use crate::rpc::method::{Answer, Entry, Rate};
+use crate::tasks::{CatchPanic, Tasks};
+
+/// Most frames that wait for the writer.
+const QUEUE: usize = 1024;
+/// Frames in a row that are not JSON objects, after which the peer is taken for broken.
+const STRIKES: u32 = 3;
+/// How long a closed connection is read on, so that the peer gets our close frame and not a reset.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Serves every connection of a gateway.
+pub struct Front {
+    gateway: Arc<Gateway>,
+    router: Router,
+    tasks: Tasks,
+}
+
+impl Front {
+    /// A front of `gateway`; its connections are tasks of `tasks`.
+    ///
+    /// # Errors
+    /// The method table is broken: a bug, found at start.
+    pub fn new(gateway: Arc<Gateway>, tasks: Tasks) -> Result<Self, String> {
+        Ok(Self { gateway, router: Router::new()?, tasks })
+    }
+
+    /// The tasks of the connections.
+    #[must_use]
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+}
+
+impl Serve for Front {
+    fn serve(self: Arc<Self>, link: Link) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move { self.connection(link).await })
+    }
+
+    fn ready(&self) -> Readiness {
+        let failing = self.gateway.failing();
+        Readiness { ready: failing.is_empty(), failing }
+    }
+}
+
+/// A connection past its handshake, from the reader's side.
+struct Live {
+    front: Arc<Front>,
+    caller: Arc<Caller>,
+    outlet: Outlet,
+    places: Arc<Semaphore>,
+    in_flight: Arc<Mutex<HashSet<String>>>,
+    writes: Bucket,
+    strikes: u32,
+}
+
+impl Front {
+    async fn connection(self: Arc<Self>, mut link: Link) {
+        let limits = &self.gateway.loaded.config.gateway.limits;
+        let patience = Duration::from_millis(limits.write_timeout_ms);
+        let closed = self.tasks.stop_token().child_token();
+        let liveness =
+            Arc::new(Liveness::new(Duration::from_millis(limits.ping_interval_ms), Duration::from_millis(limits.pong_timeout_ms)));
+        let (queue, queued) = mpsc::channel(QUEUE);
+        let outlet = Outlet::new(queue, limits.max_buffered_bytes, patience);
+        let (open, opened) = oneshot::channel();
+        let writer = std::mem::replace(&mut link.writer, Box::new(tokio::io::sink()));
+        let outbox = Outbox::new(writer, link.framing, queued, outlet.slow(), closed.clone(), Arc::clone(&liveness), patience);
+        let writing = self.tasks.spawn("connection.outbox", outbox.run(opened));
+        let opening = Opening { front: &self, outlet: &outlet, closed: &closed, liveness: &liveness };
+        opening.serve(&mut link, open).await;
+        drop(outlet);
+        // The writer ends by itself: its queue is empty and without senders, or it has written the close frame.
+        let stop = self.tasks.stop_token();
+        tokio::select! {
+            () = link.reader.drain(DRAIN) => {}
+            () = stop.cancelled() => {}
+        }
+        closed.cancel();
+        let _ = writing.await;
+    }
+}
+
+struct Opening<'a> {
+    front: &'a Arc<Front>,
+    outlet: &'a Outlet,
+    closed: &'a CancellationToken,
+    liveness: &'a Arc<Liveness>,
+}
+
+impl Opening<'_> {
+    async fn serve(self, link: &mut Link, open: oneshot::Sender<Feeds>) {
+        let nonce = uuid::Uuid::new_v4().to_string();
+        if self.outlet.send(handshake::challenge(&nonce)).await.is_err() {
+            return;
+        }
+        let gateway = &self.front.gateway;
+        let within = Duration::from_millis(gateway.loaded.config.gateway.limits.handshake_timeout_ms);
+        let first = tokio::select! {
+            () = self.closed.cancelled() => return,
+            first = tokio::time::timeout(within, link.reader.next()) => first,
+        };
+        let text = match first {
+            Err(_) => return self.close(1000, "").await,
+            Ok(Incoming::Text(text)) => text,
+            Ok(Incoming::Violation { code, reason }) => return self.close(code, reason).await,
+            Ok(Incoming::Close(_)) => return self.close(1000, "").await,
+            Ok(Incoming::Ping(payload)) => {
+                let _ = self.outlet.push(Outgoing::Pong(payload)).await;
+                return self.close(1008, "invalid request frame").await;
+            }
+            Ok(Incoming::Pong | Incoming::End) => return,
+        };
+        let request = handshake::Arrival { gateway, peer: &link.peer, nonce: &nonce, closed: self.closed };
+        // Subscribed before the snapshot of hello is taken, so that nothing falls between the two.
+        let feeds = |reads| {
+            let limits = &gateway.loaded.config.gateway.limits;
+            let ping = (link.framing == Framing::WebSocket).then(|| self.liveness.period());
+            let intervals = Intervals { tick: Duration::from_millis(limits.tick_interval_ms), ping };
+            Feeds::subscribe(Arc::clone(&gateway.hub), gateway.runs.clone(), reads, intervals)
+        };
+        let judged = handshake::connect(&request, &text, feeds);
+        match judged {
+            Err(refusal) => {
+                info!(peer = %link.peer, reason = %refusal.reason, "connection refused");
+                if let Some(answer) = refusal.answer {
+                    let _ = self.outlet.send(answer).await;
+                }
+                self.close(refusal.code, &refusal.reason).await;
+            }
+            Ok(welcome) => self.live(link, open, welcome).await,
+        }
+    }
+
+    async fn live(self, link: &mut Link, open: oneshot::Sender<Feeds>, welcome: Welcome) {
+        let Welcome { caller, hello, feeds, presence, counted } = welcome;
+        link.guard.authenticated();
+        let limits = &self.front.gateway.loaded.config.gateway.limits;
+        link.reader.set_limits(limits.max_payload, limits.max_fragments);
+        debug!(conn_id = %caller.conn_id, peer = %link.peer, protocol = caller.protocol, "connected");
+        if self.outlet.send(hello).await.is_err() || open.send(feeds).is_err() {
+            return;
+        }
+        let live = Live {
+            front: Arc::clone(self.front),
+            caller: Arc::clone(&caller),
+            outlet: self.outlet.clone(),
+            places: Arc::new(Semaphore::new(limits.max_calls_per_connection)),
+            in_flight: Arc::default(),
+            writes: Bucket::new(limits.writes_per_second, limits.write_burst),
+            strikes: 0,
+        };
+        let end = live.read(&mut link.reader, self.closed, self.liveness).await;
+        drop(presence);
+        drop(counted);
+        caller.closed.cancel();
+        if let Some((code, reason)) = end {
+            debug!(conn_id = %caller.conn_id, code, reason, "closing");
+            self.close(code, reason).await;
+        } else {
+            self.closed.cancel();
+        }
+    }
+
+    async fn close(&self, code: u16, reason: &str) {
+        let _ = self.outlet.push(Outgoing::Close(code, reason.to_owned())).await;
+    }
+}
+
+impl Live {
+    /// Reads until the connection ends. Returns the close frame to send, if one can be sent.
+    async fn read(mut self, reader: &mut MessageReader, closed: &CancellationToken, liveness: &Liveness) -> Option<(u16, &'static str)> {
+        loop {
+            let incoming = tokio::select! {
+                biased;
+                () = closed.cancelled() => return None,
+                incoming = reader.next() => incoming,
+            };
+            liveness.on_heard(Instant::now());
+            match incoming {
+                Incoming::Text(text) => {
+                    if let Some(close) = self.on_text(&text).await {
+                        return Some(close);
+                    }
+                }
+                Incoming::Ping(payload) => self.outlet.push(Outgoing::Pong(payload)).await.ok()?,
+                Incoming::Pong => {}
+                Incoming::Close(code) => return Some((code.filter(|code| *code != 1005).unwrap_or(1000), "")),
+                Incoming::Violation { code, reason } => return Some((code, reason)),
+                Incoming::End => return None,
+            }
+        }
+    }
+
+    async fn on_text(&mut self, text: &str) -> Option<(u16, &'static str)> {
+        let request = match frame::parse(text, self.caller.protocol) {
+            Ok(request) => request,
+            Err(malformed) => {
+                let answer = frame::res_error(&malformed.id, &RpcError::invalid(malformed.message));
+                let _ = self.outlet.send(answer).await;
+                self.strikes = if malformed.not_an_object { self.strikes + 1 } else { 0 };
+                return (self.strikes >= STRIKES).then_some((1008, "too many invalid frames"));
+            }
+        };
+        self.strikes = 0;
+        match self.admit(&request) {
+            Ok((call, answer)) => self.start(call, answer).await,
+            Err(error) => {
+                log_refusal(&request.method, &error);
+                let _ = self.outlet.send(frame::res_error(&request.id, &error)).await;
+            }
+        }
+        None
+    }
+
+    /// Everything that is checked before a handler runs.
+    fn admit(&mut self, request: &Request<'_>) -> Result<(Call, Answer), RpcError> {
+        if self.lock_ids().contains(&request.id) {
+            return Err(RpcError::invalid("a request with this id is still being served").with_code("DUPLICATE_ID"));
+        }
+        let entry = self.front.router.find(&self.caller, &request.method)?;
+        if entry.rate == Rate::Write {
+            self.writes.take(Instant::now()).map_err(|wait| RpcError::try_again("too many requests", wait).with_code("RATE_LIMITED"))?;
+        }
+        let place = self.place(entry)?;
+        let gateway = Arc::clone(&self.front.gateway);
+        let call = Call::new(gateway, Arc::clone(&self.caller), self.outlet.clone(), request.id.clone(), place);
+        let answer = self.front.router.prepare(entry, call.clone(), request)?;
+        Ok((call, answer))
+    }
+
+    fn place(&self, entry: &Entry) -> Result<Option<Place>, RpcError> {
+        if entry.rate == Rate::Abort {
+            return Ok(None);
+        }
+        let busy = |code| move |_| RpcError::try_again("too many requests are being served", 250).with_code(code);
+        let own = Arc::clone(&self.places).try_acquire_owned().map_err(busy("TOO_MANY_INFLIGHT"))?;
+        let shared = Arc::clone(&self.front.gateway.calls).try_acquire_owned().map_err(busy("OVERLOADED"))?;
+        Ok(Some(Place(vec![own, shared])))
+    }
+
+    /// Answers at once if the handler can, else lets it run on its own.
+    async fn start(&self, call: Call, answer: Answer) {
+        let mut answer = CatchPanic(answer);
+        if let Some(result) = at_once(&mut answer) {
+            return call.answer(settle(result)).await;
+        }
+        let ids = Arc::clone(&self.in_flight);
+        let id = call.id().to_owned();
+        self.lock_ids().insert(id.clone());
+        self.front.gateway.tasks.spawn("call", async move {
+            let result = settle(answer.await);
+            ids.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            call.answer(result).await;
+        });
+    }
+
+    fn lock_ids(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The answer, if the handler has it without waiting.
+fn at_once(answer: &mut CatchPanic<dyn Future<Output = Result<Vec<u8>, RpcError>> + Send>) -> Option<Option<Result<Vec<u8>, RpcError>>> {
+    match Pin::new(answer).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => Some(result),
+        Poll::Pending => None,
+    }
+}
+
+/// A handler that panicked answers too.
+fn settle(result: Option<Result<Vec<u8>, RpcError>>) -> Result<Vec<u8>, RpcError> {
+    let result = result.unwrap_or_else(|| Err(RpcError::unavailable("internal error", "the handler panicked").with_code("INTERNAL")));
+    if let Err(error) = &result {
+        log_refusal("", error);
+    }
+    result
+}
+
+fn log_refusal(method: &str, error: &RpcError) {
+    match &error.cause {
+        Some(cause) => warn!(method, code = ?error.code, %cause, "a request failed"),
+        None => debug!(method, code = ?error.code, message = %error.message, "a request was refused"),
+    }
+}

@@ -1,0 +1,126 @@
+//! What a connection listens to after hello, merged into one stream of wake-ups.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::broadcast;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_stream::wrappers::{BroadcastStream, IntervalStream, WatchStream};
+use tokio_stream::{Stream, StreamExt, StreamMap};
+
+use crate::clock::now_ms;
+use crate::events::hub::{Hub, Signal};
+use crate::protocol::event::tick::Tick;
+use crate::protocol::frame::{self, StateVersion};
+use crate::runs::log::RunLog;
+use crate::runs::supervisor::Supervisor;
+
+/// Something for the writer to do.
+pub enum Wake {
+    /// A state has a newer value.
+    State(Bytes),
+    /// A signal; none = signals were missed.
+    Signal(Option<Signal>),
+    /// Some run's log has grown.
+    Bell,
+    /// Time for a sign of life.
+    Tick(Vec<u8>),
+    /// Time to look whether the peer lives.
+    Ping,
+}
+
+/// The sources of one connection. Subscribed before hello's snapshot is taken, so that nothing falls in between.
+pub struct Feeds {
+    hub: Arc<Hub>,
+    supervisor: Supervisor,
+    runs: broadcast::Receiver<Arc<RunLog>>,
+    reads: bool,
+    wakes: Option<Wakes>,
+    agent_prefix: Vec<u8>,
+}
+
+type Wakes = StreamMap<u8, Pin<Box<dyn Stream<Item = Wake> + Send>>>;
+
+/// The two clocks of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Intervals {
+    /// Between ticks.
+    pub tick: Duration,
+    /// Between looks at the peer's life; none for transports without pings.
+    pub ping: Option<Duration>,
+}
+
+impl Feeds {
+    /// Subscribes to everything that a connection gets; `reads` = it has the read scope.
+    #[must_use]
+    pub fn subscribe(hub: Arc<Hub>, supervisor: Supervisor, reads: bool, intervals: Intervals) -> Self {
+        let mut wakes = Wakes::new();
+        if reads {
+            let presence = WatchStream::from_changes(hub.presence.watch()).map(|published| Wake::State(published.body));
+            let health = WatchStream::from_changes(hub.health.watch()).map(|published| Wake::State(published.body));
+            wakes.insert(0, Box::pin(presence));
+            wakes.insert(1, Box::pin(health));
+            wakes.insert(2, Box::pin(WatchStream::from_changes(hub.bell()).map(|_| Wake::Bell)));
+        }
+        wakes.insert(3, Box::pin(BroadcastStream::new(hub.signals()).map(|signal| Wake::Signal(signal.ok()))));
+        let tick = every(intervals.tick).map(|_| Wake::Tick(frame::event_start("tick", &Tick { ts: now_ms() })));
+        wakes.insert(4, Box::pin(tick));
+        if let Some(ping) = intervals.ping {
+            wakes.insert(5, Box::pin(every(ping).map(|_| Wake::Ping)));
+        }
+        let runs = supervisor.feed();
+        Self { hub, supervisor, runs, reads, wakes: Some(wakes), agent_prefix: frame::event_prefix("agent") }
+    }
+
+    /// The wake-ups; given out once.
+    pub fn wakes(&mut self) -> Wakes {
+        self.wakes.take().unwrap_or_default()
+    }
+
+    /// Runs that have started since the last call; after an overflow, all that have not ended.
+    pub fn new_runs(&mut self) -> Vec<Arc<RunLog>> {
+        let mut runs = Vec::new();
+        if !self.reads {
+            return runs;
+        }
+        loop {
+            match self.runs.try_recv() {
+                Ok(run) => runs.push(run),
+                Err(broadcast::error::TryRecvError::Lagged(_)) => runs.extend(self.supervisor.live_logs()),
+                Err(_) => return runs,
+            }
+        }
+    }
+
+    /// Runs that have not ended, for a connection that may read.
+    #[must_use]
+    pub fn live_logs(&self) -> Vec<Arc<RunLog>> {
+        if self.reads { self.supervisor.live_logs() } else { Vec::new() }
+    }
+
+    /// Whether the connection is given the events of runs.
+    #[must_use]
+    pub fn reads_logs(&self) -> bool {
+        self.reads
+    }
+
+    /// What stands before the payload in an `agent` event.
+    #[must_use]
+    pub fn agent_prefix(&self) -> &[u8] {
+        &self.agent_prefix
+    }
+
+    /// Versions of the states now.
+    #[must_use]
+    pub fn versions(&self) -> StateVersion {
+        self.hub.versions()
+    }
+}
+
+fn every(period: Duration) -> IntervalStream {
+    let mut interval = tokio::time::interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    IntervalStream::new(interval)
+}

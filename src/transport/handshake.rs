@@ -1,0 +1,321 @@
+//! The handshake: from a connection's first message to hello, or to the refusal that ends it.
+//!
+//! Order of checks: frame, method, schema, protocol range, role, scopes, credentials. Every refusal is a [`Refusal`]: the answer, if one is sent, and the close frame behind it. What the client says of itself (id, mode, platform) decides nothing.
+
+use std::net::IpAddr;
+use std::sync::{Arc, LazyLock};
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::feeds::Feeds;
+use super::wire::Peer;
+use crate::clock::now_ms;
+use crate::gateway::access::{Counted, Refused};
+use crate::gateway::{Gateway, VERSION, presence};
+use crate::protocol::connect::{
+    AttachmentPolicy, Challenge, ClientMode, ConnectParams, Features, Granted, HelloOk, PROTOCOLS, Policy, ServerInfo, SessionDefaults,
+    Snapshot, known_client_id,
+};
+use crate::protocol::error::{ErrorCode, RpcError};
+use crate::protocol::event::EVENTS;
+use crate::protocol::event::presence::PresenceEntry;
+use crate::protocol::frame::{self, Request};
+use crate::protocol::ids::ConnId;
+use crate::protocol::scope::{Scope, ScopeSet};
+use crate::protocol::strict;
+use crate::rpc::call::Caller;
+use crate::rpc::dispatch::Router;
+use crate::rpc::method::bound_integers;
+use crate::rpc::validate::Checker;
+use crate::sessions::key;
+
+/// Scopes that clients of protocol 4 ask for and that have no meaning here; they are not granted.
+const FOREIGN_SCOPES: [&str; 3] = ["operator.talk.secrets", "operator.questions", "operator.sessions."];
+
+/// A connection's first message and what is known of the connection.
+pub struct Arrival<'a> {
+    /// The gateway.
+    pub gateway: &'a Arc<Gateway>,
+    /// Who is at the other end.
+    pub peer: &'a Peer,
+    /// The challenge's nonce.
+    pub nonce: &'a str,
+    /// Cancelled when the connection ends.
+    pub closed: &'a CancellationToken,
+}
+
+/// A connection that was let in.
+pub struct Welcome {
+    /// Who it is.
+    pub caller: Arc<Caller>,
+    /// The `res` frame with hello.
+    pub hello: Vec<u8>,
+    /// What it listens to.
+    pub feeds: Feeds,
+    /// Its presence, if it is shown.
+    pub presence: Option<presence::Guard>,
+    /// Its place in the count of connections.
+    pub counted: Counted,
+}
+
+/// A connection that was not.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The `res` frame, if one is sent.
+    pub answer: Option<Vec<u8>>,
+    /// Close code.
+    pub code: u16,
+    /// Close reason.
+    pub reason: String,
+}
+
+impl Refusal {
+    fn silent(code: u16, reason: &str) -> Self {
+        Self { answer: None, code, reason: reason.to_owned() }
+    }
+
+    fn answered(id: &str, code: u16, error: &RpcError) -> Self {
+        Self { answer: Some(frame::res_error(id, error)), code, reason: error.message.clone().into_owned() }
+    }
+}
+
+/// The `connect.challenge` frame.
+#[must_use]
+pub fn challenge(nonce: &str) -> Vec<u8> {
+    let mut event = frame::event_start("connect.challenge", &Challenge { nonce: nonce.to_owned(), ts: now_ms() });
+    frame::event_end(None, None, &mut event);
+    event
+}
+
+/// The schema of `connect` parameters.
+#[must_use]
+pub fn params_schema() -> Value {
+    let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<ConnectParams>().to_value();
+    bound_integers(&mut schema);
+    schema
+}
+
+static CHECKER: LazyLock<Option<Checker>> = LazyLock::new(|| Checker::new(&params_schema()).ok());
+
+/// Judges the first message. `subscribe` makes the feeds of a connection that may or may not read.
+///
+/// # Errors
+/// The refusal.
+pub fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(bool) -> Feeds) -> Result<Welcome, Refusal> {
+    // Both versions' frames are read here: the version is not agreed on yet.
+    let request = frame::parse(text, PROTOCOLS.1).map_err(|malformed| {
+        if malformed.not_an_object && serde_json::from_str::<Value>(text).is_err() {
+            Refusal::silent(1000, "")
+        } else {
+            Refusal::silent(1008, "invalid request frame")
+        }
+    })?;
+    let refuse = |code, error: RpcError| Refusal::answered(&request.id, code, &error);
+    if request.method != "connect" {
+        let text = "invalid handshake: first request must be connect";
+        return Err(refuse(1008, RpcError::invalid(text).with_code("CONNECT_FIRST")));
+    }
+    let params = parse_params(&request).map_err(|error| refuse(1008, error))?;
+    let protocol = negotiate(&params).map_err(|error| refuse(1002, error))?;
+    let role = role_of(&params).map_err(|error| refuse(1008, error))?;
+    let wanted = wanted_scopes(&params).map_err(|error| refuse(1008, error))?;
+    let principal = authenticate(arrival, &params).map_err(|error| refuse(1008, error))?;
+    // The shared secret and the local socket grant every operator scope; a node role has none.
+    let scopes = if role == "operator" { wanted.granted_by(ScopeSet::ALL) } else { ScopeSet::NONE };
+    let caller = Arc::new(Caller { conn_id: ConnId::fresh(), principal, role, scopes, protocol, closed: arrival.closed.child_token() });
+    let feeds = subscribe(scopes.allows(Scope::Read));
+    let counted = arrival.gateway.access.count();
+    let presence = (params.client.mode != ClientMode::Cli)
+        .then(|| arrival.gateway.presence.join(&caller.conn_id, entry_of(&params, &caller, arrival.peer)));
+    let hello = hello(arrival.gateway, &caller);
+    let body = serde_json::to_vec(&hello).unwrap_or_default();
+    Ok(Welcome { hello: frame::res_ok(&request.id, &body), caller, feeds, presence, counted })
+}
+
+fn parse_params(request: &Request<'_>) -> Result<ConnectParams, RpcError> {
+    let invalid = |problem: String| RpcError::invalid(format!("invalid connect params: {problem}")).with_code("INVALID_PARAMS");
+    let value = match request.params {
+        None => json!({}),
+        Some(raw) => strict::from_json(raw.get()).map_err(|error| invalid(error.to_string()))?,
+    };
+    let checker = CHECKER.as_ref().ok_or_else(|| RpcError::unavailable("internal error", "the connect schema does not compile"))?;
+    checker.check(&value).map_err(invalid)?;
+    let params: ConnectParams = serde_json::from_value(value).map_err(|error| invalid(error.to_string()))?;
+    if !known_client_id(&params.client.id) {
+        return Err(invalid("at /client/id: must be a known client id such as \"SKYKOI-control-ui\", \"webchat-ui\", \"cli\", \"gateway-client\" or \"test\"".to_owned()));
+    }
+    Ok(params)
+}
+
+/// The highest version that both sides speak.
+fn negotiate(params: &ConnectParams) -> Result<u32, RpcError> {
+    let (lowest, highest) = PROTOCOLS;
+    let version = params.max_protocol.min(highest);
+    if version >= params.min_protocol && version >= lowest {
+        return Ok(version);
+    }
+    Err(RpcError::invalid("protocol mismatch")
+        .with_code("PROTOCOL_MISMATCH")
+        .with_detail("expectedProtocol", json!(if params.max_protocol < lowest { lowest } else { highest }))
+        .with_detail("minimumProtocol", json!(lowest))
+        .with_detail("clientMinProtocol", json!(params.min_protocol))
+        .with_detail("clientMaxProtocol", json!(params.max_protocol)))
+}
+
+fn role_of(params: &ConnectParams) -> Result<&'static str, RpcError> {
+    match params.role.as_deref() {
+        None | Some("operator") => Ok("operator"),
+        Some("node") => Ok("node"),
+        Some(_) => Err(RpcError::invalid("invalid role").with_code("INVALID_ROLE")),
+    }
+}
+
+/// Absent = read and write; an empty list = read.
+fn wanted_scopes(params: &ConnectParams) -> Result<ScopeSet, RpcError> {
+    let Some(names) = &params.scopes else { return Ok(ScopeSet::of(&[Scope::Read, Scope::Write])) };
+    if names.is_empty() {
+        return Ok(ScopeSet::of(&[Scope::Read]));
+    }
+    let mut scopes = Vec::new();
+    for name in names {
+        match Scope::parse(name) {
+            Some(scope) => scopes.push(scope),
+            None if FOREIGN_SCOPES.iter().any(|foreign| name.starts_with(foreign)) => {}
+            None => {
+                let text = format!("invalid connect params: at /scopes: unknown scope '{}'", frame::short(name));
+                return Err(RpcError::invalid(text).with_code("UNKNOWN_SCOPE"));
+            }
+        }
+    }
+    Ok(ScopeSet::of(&scopes))
+}
+
+/// Who the credentials say it is.
+fn authenticate(arrival: &Arrival<'_>, params: &ConnectParams) -> Result<&'static str, RpcError> {
+    let address = match arrival.peer {
+        // The kernel vouches for the user at the other end of the local socket.
+        Peer::Local { .. } => return Ok("local"),
+        Peer::Tcp { addr, .. } => *addr,
+    };
+    if let Some(nonce) = params.device.as_ref().and_then(|device| device.nonce.as_deref())
+        && nonce != arrival.nonce
+    {
+        return Err(RpcError::invalid("device nonce mismatch").with_code("DEVICE_AUTH_NONCE_MISMATCH"));
+    }
+    let auth = params.auth.as_ref();
+    let presented = [auth.and_then(|auth| auth.token.as_deref()), auth.and_then(|auth| auth.password.as_deref())];
+    check_secret(arrival.gateway, address, &presented, params)
+}
+
+fn check_secret(gateway: &Gateway, address: IpAddr, presented: &[Option<&str>], params: &ConnectParams) -> Result<&'static str, RpcError> {
+    let mode = gateway.access.mode();
+    let upper = mode.to_ascii_uppercase();
+    match gateway.access.check(address, presented, now_ms()) {
+        Ok(()) => Ok("token"),
+        Err(Refused::Locked(locked)) => {
+            let mut error = RpcError::invalid("unauthorized: too many failed attempts from this address; try again later");
+            error.retryable = Some(true);
+            error.retry_after_ms = Some(locked.retry_after_ms);
+            Err(advise(error, "AUTH_RATE_LIMITED", "rate_limited", "wait_then_retry"))
+        }
+        Err(Refused::Missing) if params.device.is_none() => {
+            Err(RpcError::new(ErrorCode::NotPaired, "device identity required").with_code("DEVICE_IDENTITY_REQUIRED"))
+        }
+        Err(Refused::Missing) => {
+            let error = RpcError::invalid(format!("unauthorized: gateway {mode} missing ({})", hint(params)));
+            Err(advise(error, &format!("AUTH_{upper}_MISSING"), &format!("{mode}_missing"), "update_auth_credentials"))
+        }
+        Err(Refused::Wrong) => {
+            let error = RpcError::invalid(format!("unauthorized: gateway {mode} mismatch ({})", hint(params)));
+            Err(advise(error, &format!("AUTH_{upper}_MISMATCH"), &format!("{mode}_mismatch"), "update_auth_credentials"))
+        }
+    }
+}
+
+fn advise(error: RpcError, code: &str, reason: &str, next: &str) -> RpcError {
+    error
+        .with_code(code)
+        .with_detail("authReason", json!(reason))
+        .with_detail("canRetryWithDeviceToken", json!(false))
+        .with_detail("recommendedNextStep", json!(next))
+}
+
+/// What a person at this kind of client should do.
+fn hint(params: &ConnectParams) -> &'static str {
+    match params.client.mode {
+        ClientMode::Cli => "set gateway.remote.token to match gateway.auth.token",
+        ClientMode::Webchat | ClientMode::Ui | ClientMode::Operator => "open the dashboard URL and paste the token in Control UI settings",
+        _ => "provide gateway auth token",
+    }
+}
+
+fn entry_of(params: &ConnectParams, caller: &Caller, peer: &Peer) -> PresenceEntry {
+    let client = &params.client;
+    let ip = match peer {
+        Peer::Tcp { addr, .. } => Some(addr.to_string()),
+        Peer::Local { .. } => None,
+    };
+    let name = client.display_name.clone().unwrap_or_else(|| client.id.clone());
+    PresenceEntry {
+        ts: now_ms(),
+        text: Some(format!("{name} · app {} · mode {}", client.version, client.mode.name())),
+        host: Some(name),
+        ip,
+        version: Some(client.version.clone()),
+        platform: Some(client.platform.clone()),
+        device_family: client.device_family.clone(),
+        model_identifier: client.model_identifier.clone(),
+        mode: Some(client.mode.name()),
+        reason: Some("connect"),
+        device_id: None,
+        roles: vec![caller.role],
+        scopes: caller.scopes.names(),
+        instance_id: client.instance_id.clone(),
+    }
+}
+
+fn hello(gateway: &Gateway, caller: &Caller) -> HelloOk {
+    let config = &gateway.loaded.config;
+    let limits = &config.gateway.limits;
+    let default_agent_id = gateway.agents.default_id().clone();
+    HelloOk {
+        kind: "hello-ok",
+        protocol: caller.protocol,
+        server: ServerInfo {
+            version: VERSION.to_owned(),
+            host: gateway.host.clone(),
+            conn_id: caller.conn_id.clone(),
+            boot_id: gateway.boot_id.clone(),
+        },
+        features: Features { methods: Router::names(), events: EVENTS.iter().map(|event| event.name).collect() },
+        snapshot: Snapshot {
+            presence: gateway.presence.snapshot(),
+            health: gateway.health_summary(),
+            state_version: gateway.hub.versions(),
+            uptime_ms: gateway.uptime_ms(),
+            config_path: gateway.loaded.path.display().to_string(),
+            state_dir: gateway.loaded.paths.state_dir.display().to_string(),
+            session_defaults: SessionDefaults {
+                main_session_key: key::main_key(&default_agent_id),
+                default_agent_id,
+                main_key: key::MAIN,
+                scope: config.session.scope.name(),
+            },
+            auth_mode: gateway.access.mode(),
+        },
+        auth: (caller.protocol >= 4).then(|| Granted { role: caller.role, scopes: caller.scopes.names() }),
+        policy: Policy {
+            max_payload: limits.max_payload,
+            max_buffered_bytes: limits.max_buffered_bytes,
+            tick_interval_ms: limits.tick_interval_ms,
+            max_preauth_payload: limits.max_preauth_payload,
+            handshake_timeout_ms: limits.handshake_timeout_ms,
+            ping_interval_ms: limits.ping_interval_ms,
+            pong_timeout_ms: limits.pong_timeout_ms,
+            max_in_flight: limits.max_calls_per_connection,
+            attachments: AttachmentPolicy { max_bytes: limits.max_payload / 4 * 3, max_image_bytes: 6_291_456 },
+        },
+    }
+}

@@ -1,0 +1,186 @@
+//! Which runs a connection is being told about, and how far it is with each.
+//!
+//! Runs that start while the connection is open are followed from their first event. A run that was already at work when the connection opened is followed from its newest event on, but only after a moment's hold, in which the client can say by `runs.subscribe` what it has already seen: then it gets the rest in order. Nothing is delivered twice on one connection while a run is being followed.
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::runs::log::{Cursor, RunLog};
+
+/// How many runs that are through are remembered, so that a late announcement does not start them again.
+const REMEMBERED: usize = 256;
+/// How long a new connection is given to subscribe to a run that was already at work.
+const HOLD: Duration = Duration::from_millis(500);
+
+#[derive(Debug)]
+struct Tail {
+    log: Arc<RunLog>,
+    cursor: Cursor,
+    /// Lowest seq that this connection was or will be given without a gap.
+    from: u64,
+    /// After a late subscription: seqs below `.0` are being caught up, then delivery jumps to `.1`.
+    jump: Option<(u64, u64)>,
+    held: Option<Instant>,
+}
+
+/// The followed runs of one connection.
+#[derive(Debug, Default)]
+pub struct Tails {
+    tails: VecDeque<Tail>,
+    /// File ids, as hashes, of runs of which everything was delivered.
+    through: VecDeque<u64>,
+}
+
+impl Tails {
+    /// Follows a run that has just started, from its first event; does nothing if it is followed already.
+    pub fn start(&mut self, log: Arc<RunLog>) {
+        if self.position(&log.file_id).is_none() && !self.through.contains(&fingerprint(&log.file_id)) {
+            self.push(log, 0, None);
+        }
+    }
+
+    /// Follows runs that were at work before the connection opened, from their next event on, after the hold.
+    pub fn hold(&mut self, logs: Vec<Arc<RunLog>>) {
+        let until = Instant::now() + HOLD;
+        for log in logs {
+            let head = log.head();
+            if self.position(&log.file_id).is_none() {
+                // A run that has said nothing yet has nothing to be held back.
+                self.push(log, head, (head > 0).then_some(until));
+            }
+        }
+    }
+
+    /// Delivers every event above `after`, except what this connection has had.
+    pub fn follow(&mut self, log: Arc<RunLog>, after: u64) {
+        let want = after + 1;
+        let Some(tail) = self.position(&log.file_id).and_then(|at| self.tails.get_mut(at)) else {
+            self.push(log, after, None);
+            return;
+        };
+        let fresh = tail.held.take().is_some();
+        let next = tail.jump.map_or(tail.cursor.next, |(_, next)| next);
+        if fresh || want > next {
+            // Nothing was delivered yet, or the client has more than this connection gave it.
+            tail.cursor.seek(want);
+            tail.from = want;
+            tail.jump = None;
+        } else if want < tail.from {
+            tail.jump = Some((tail.from, next));
+            tail.cursor.seek(want);
+            tail.from = want;
+        }
+    }
+
+    /// Delivers no more events of this run.
+    pub fn unfollow(&mut self, file_id: &str) {
+        self.tails.retain(|tail| tail.log.file_id != file_id);
+        self.remember(fingerprint(file_id));
+    }
+
+    /// When the hold of the next held run ends.
+    #[must_use]
+    pub fn held_until(&self) -> Option<Instant> {
+        self.tails.iter().filter_map(|tail| tail.held).min()
+    }
+
+    /// Ends the holds whose time has come.
+    pub fn release(&mut self) {
+        let now = Instant::now();
+        for tail in &mut self.tails {
+            if tail.held.is_some_and(|until| until <= now) {
+                tail.held = None;
+            }
+        }
+    }
+
+    /// How many runs are followed.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tails.len()
+    }
+
+    /// Whether no run is followed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tails.is_empty()
+    }
+
+    /// The next lines of the tail at `index`, about `max_bytes` of them.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub async fn read(&mut self, index: usize, max_bytes: usize) -> io::Result<Vec<Bytes>> {
+        let Some(tail) = self.tails.get_mut(index) else { return Ok(Vec::new()) };
+        if tail.held.is_some() {
+            return Ok(Vec::new());
+        }
+        let mut lines = tail.cursor.read(&tail.log, max_bytes).await?;
+        if let Some((end, next)) = tail.jump
+            && tail.cursor.next >= end
+        {
+            lines.retain(|(seq, _)| *seq < end);
+            tail.cursor.seek(next);
+            tail.jump = None;
+        }
+        Ok(lines.into_iter().map(|(_, line)| line).collect())
+    }
+
+    /// Drops the runs of which everything was delivered and lets another run be first in the next round.
+    pub fn rotate(&mut self) {
+        let mut through = Vec::new();
+        self.tails.retain(|tail| {
+            let more = tail.jump.is_some() || !tail.log.is_exhausted(tail.cursor.next);
+            if !more {
+                through.push(fingerprint(&tail.log.file_id));
+            }
+            more
+        });
+        through.into_iter().for_each(|run| self.remember(run));
+        if self.tails.len() > 1 {
+            self.tails.rotate_left(1);
+        }
+    }
+
+    /// Whether any run has lines that could be delivered now.
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        self.tails.iter().any(|tail| tail.held.is_none() && (tail.jump.is_some() || tail.cursor.next <= tail.log.head()))
+    }
+
+    /// Whether events of this run are still to be delivered.
+    #[must_use]
+    pub fn is_behind(&self, log: &RunLog) -> bool {
+        self.position(&log.file_id)
+            .and_then(|at| self.tails.get(at))
+            .is_some_and(|tail| tail.held.is_none() && (tail.jump.is_some() || !tail.log.is_exhausted(tail.cursor.next)))
+    }
+
+    fn push(&mut self, log: Arc<RunLog>, after: u64, held: Option<Instant>) {
+        let cursor = log.cursor(after);
+        self.tails.push_back(Tail { log, cursor, from: after + 1, jump: None, held });
+    }
+
+    fn remember(&mut self, run: u64) {
+        self.through.push_back(run);
+        if self.through.len() > REMEMBERED {
+            self.through.pop_front();
+        }
+    }
+
+    fn position(&self, file_id: &str) -> Option<usize> {
+        self.tails.iter().position(|tail| tail.log.file_id == file_id)
+    }
+}
+
+fn fingerprint(file_id: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    file_id.hash(&mut hasher);
+    hasher.finish()
+}
