@@ -93,7 +93,10 @@ fn configuration(sources: &Sources, talk: &mut dyn Write) -> Result<Loaded, Star
     }
     let blockers = loaded.config.start_blockers();
     if !blockers.is_empty() {
-        return Err(StartError::new(exit::CONFIG, format!("the configuration {} does not start:\n{}", loaded.path.display(), lines(&blockers))));
+        return Err(StartError::new(
+            exit::CONFIG,
+            format!("the configuration {} does not start:\n{}", loaded.path.display(), lines(&blockers)),
+        ));
     }
     Ok(loaded)
 }
@@ -242,7 +245,9 @@ fn check_again(loaded: &Loaded) {
     notify(&[sd_notify::NotifyState::Reloading]);
     let sources = Sources::of_process(crate::config::layers::FlagLayer { config: Some(loaded.path.clone()), ..Default::default() });
     match load(&sources) {
-        Ok(read) if read.config.start_blockers().is_empty() => info!("the configuration is valid; a restart applies it, and runs go on meanwhile"),
+        Ok(read) if read.config.start_blockers().is_empty() => {
+            info!("the configuration is valid; a restart applies it, and runs go on meanwhile")
+        }
         Ok(read) => warn!("the configuration would not start:\n{}", lines(&read.config.start_blockers())),
         Err(problems) => warn!("the configuration would not start:\n{problems}"),
     }

@@ -67,7 +67,9 @@ async fn prune_once(gateway: &Gateway) -> Result<(), StoreError> {
         for run in pruned.expired {
             let path = runs_dir.join(&run.journal_month).join(format!("{}.ndjson", run.file_id));
             match tokio::fs::remove_file(&path).await {
-                Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => warn!(path = %path.display(), %cause, "a journal cannot be deleted"),
+                Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+                    warn!(path = %path.display(), %cause, "a journal cannot be deleted")
+                }
                 _ => gone.push(run.file_id),
             }
         }

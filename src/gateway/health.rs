@@ -75,11 +75,8 @@ impl Gateway {
         let rows = self.store.sessions(filter).await?;
         let count = self.store.count_sessions(SessionFilter::default()).await?;
         let now = self.now();
-        let recent = rows.into_iter().map(|row| RecentSession {
-            key: row.key,
-            updated_at: row.updated_at,
-            age: now.saturating_sub(row.updated_at),
-        });
+        let recent =
+            rows.into_iter().map(|row| RecentSession { key: row.key, updated_at: row.updated_at, age: now.saturating_sub(row.updated_at) });
         let counts = SessionCounts { path: self.loaded.paths.db().display().to_string(), count, recent: recent.collect() };
         *self.health.sessions.lock().unwrap_or_else(PoisonError::into_inner) = counts;
         *self.health.took_ms.lock().unwrap_or_else(PoisonError::into_inner) =

@@ -104,7 +104,7 @@ impl Presence {
         entries.sort_by(|a, b| b.ts.cmp(&a.ts).then_with(|| a.text.cmp(&b.text)));
         entries.truncate(MAX_ENTRIES - 1);
         entries.push(PresenceEntry { ts: now_ms(), ..self.shared.own.clone() });
-        entries.sort_by(|a, b| b.ts.cmp(&a.ts));
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.ts));
         entries
     }
 
@@ -195,7 +195,10 @@ mod tests {
         let presence = Arc::new(presence());
         let stop = CancellationToken::new();
         let mut seen = presence.hub.presence.watch();
-        let publisher = { let (presence, stop) = (Arc::clone(&presence), stop.clone()); async move { presence.publish(stop).await } };
+        let publisher = {
+            let (presence, stop) = (Arc::clone(&presence), stop.clone());
+            async move { presence.publish(stop).await }
+        };
         let joins = async {
             let mut guards = Vec::new();
             for n in 0..1000 {

@@ -158,13 +158,7 @@ impl Outlet {
     #[must_use]
     pub fn new(queue: mpsc::Sender<Outgoing>, budget_bytes: usize, patience: Duration) -> Self {
         let budget_bytes = u32::try_from(budget_bytes).unwrap_or(u32::MAX >> 4).clamp(1, u32::MAX >> 4);
-        Self {
-            queue,
-            budget: Arc::new(Semaphore::new(budget_bytes as usize)),
-            budget_bytes,
-            patience,
-            slow: CancellationToken::new(),
-        }
+        Self { queue, budget: Arc::new(Semaphore::new(budget_bytes as usize)), budget_bytes, patience, slow: CancellationToken::new() }
     }
 
     /// Cancelled when a sender lost patience: the connection is to be closed as a slow consumer.

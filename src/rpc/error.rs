@@ -9,7 +9,8 @@ const RETRY_AFTER_MS: u64 = 1000;
 
 impl From<StoreError> for RpcError {
     fn from(error: StoreError) -> Self {
-        let text = if error.is_fatal() { "the store has failed; the gateway is restarting" } else { "the store cannot take the request now" };
+        let text =
+            if error.is_fatal() { "the store has failed; the gateway is restarting" } else { "the store cannot take the request now" };
         let mut answer = Self::unavailable(text, &error).with_code("STORE_UNAVAILABLE");
         answer.retryable = Some(true);
         answer.retry_after_ms = Some(RETRY_AFTER_MS);

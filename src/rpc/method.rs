@@ -94,7 +94,9 @@ fn prepare<M: Method>(cx: Call, params: Value) -> Result<Answer, RpcError> {
 
 fn params_schema<M: Method>() -> Value {
     let mut schema = root::<M::Params>(SchemaSettings::draft2020_12().into_generator());
-    if M::LOOSE && let Some(object) = schema.as_object_mut() {
+    if M::LOOSE
+        && let Some(object) = schema.as_object_mut()
+    {
         object.remove("additionalProperties");
     }
     schema

@@ -14,9 +14,9 @@ use tracing::{info, warn};
 
 use super::control::{self, ToShim};
 use super::follow::Tail;
+use super::launcher;
 use super::live::{Ended, Live};
 use super::supervisor::Supervisor;
-use super::launcher;
 use crate::clock::now_ms;
 use crate::journal;
 use crate::journal::scan::Scan;

@@ -23,9 +23,9 @@ use crate::journal;
 use crate::protocol::event::health::RunCounts;
 use crate::protocol::ids::{RunId, SessionKey};
 use crate::protocol::run::{Outcome, RunErrorCode, RunRow, RunStatus};
-use crate::store::record::{Accepted, NewRun, RunRecord};
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::record::{Accepted, NewRun, RunRecord};
 use crate::tasks::Tasks;
 
 /// How many starts of runs a connection may lag behind before it looks at the whole list.

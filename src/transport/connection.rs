@@ -198,12 +198,7 @@ impl Opening<'_> {
 
 impl Live {
     /// Reads until the connection ends. Returns the close frame to send, if one can be sent.
-    async fn read(
-        mut self,
-        reader: &mut MessageReader,
-        closed: &CancellationToken,
-        liveness: &Liveness,
-    ) -> Option<(u16, &'static str)> {
+    async fn read(mut self, reader: &mut MessageReader, closed: &CancellationToken, liveness: &Liveness) -> Option<(u16, &'static str)> {
         loop {
             let incoming = tokio::select! {
                 biased;
@@ -254,9 +249,7 @@ impl Live {
         }
         let entry = self.front.router.find(&self.caller, &request.method)?;
         if entry.rate == Rate::Write {
-            self.writes.take(Instant::now()).map_err(|wait| {
-                RpcError::try_again("too many requests", wait).with_code("RATE_LIMITED")
-            })?;
+            self.writes.take(Instant::now()).map_err(|wait| RpcError::try_again("too many requests", wait).with_code("RATE_LIMITED"))?;
         }
         let place = self.place(entry)?;
         let gateway = Arc::clone(&self.front.gateway);

@@ -124,14 +124,7 @@ pub fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(bool) -
     let principal = authenticate(arrival, &params).map_err(|error| refuse(1008, error))?;
     // The shared secret and the local socket grant every operator scope; a node role has none.
     let scopes = if role == "operator" { wanted.granted_by(ScopeSet::ALL) } else { ScopeSet::NONE };
-    let caller = Arc::new(Caller {
-        conn_id: ConnId::fresh(),
-        principal,
-        role,
-        scopes,
-        protocol,
-        closed: arrival.closed.child_token(),
-    });
+    let caller = Arc::new(Caller { conn_id: ConnId::fresh(), principal, role, scopes, protocol, closed: arrival.closed.child_token() });
     let feeds = subscribe(scopes.allows(Scope::Read));
     let counted = arrival.gateway.access.count();
     let presence = (params.client.mode != ClientMode::Cli)
@@ -216,12 +209,7 @@ fn authenticate(arrival: &Arrival<'_>, params: &ConnectParams) -> Result<&'stati
     check_secret(arrival.gateway, address, &presented, params)
 }
 
-fn check_secret(
-    gateway: &Gateway,
-    address: IpAddr,
-    presented: &[Option<&str>],
-    params: &ConnectParams,
-) -> Result<&'static str, RpcError> {
+fn check_secret(gateway: &Gateway, address: IpAddr, presented: &[Option<&str>], params: &ConnectParams) -> Result<&'static str, RpcError> {
     let mode = gateway.access.mode();
     let upper = mode.to_ascii_uppercase();
     match gateway.access.check(address, presented, now_ms()) {

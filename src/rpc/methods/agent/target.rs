@@ -23,8 +23,8 @@ pub fn resolve<'g>(
     let Some(text) = session_key.map(str::trim).filter(|key| !key.is_empty()) else {
         return Ok((agent, key::main_key(&agent.id)));
     };
-    let session =
-        key::canonical(text, &agent.id).map_err(|problem| RpcError::invalid(format!("invalid {method} params: at /sessionKey: {problem}")))?;
+    let session = key::canonical(text, &agent.id)
+        .map_err(|problem| RpcError::invalid(format!("invalid {method} params: at /sessionKey: {problem}")))?;
     let Some(owner) = key::agent_of(&session) else { return Ok((agent, session)) };
     if owner == agent.id {
         return Ok((agent, session));

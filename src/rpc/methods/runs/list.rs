@@ -59,7 +59,8 @@ impl Method for List {
         let before = match params.cursor {
             None => None,
             Some(text) => {
-                let place = text.parse().map_err(|_| RpcError::invalid("invalid runs.list params: at /cursor: is no cursor of this gateway"))?;
+                let place =
+                    text.parse().map_err(|_| RpcError::invalid("invalid runs.list params: at /cursor: is no cursor of this gateway"))?;
                 Some(RunCursor(place))
             }
         };

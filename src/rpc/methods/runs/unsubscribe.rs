@@ -41,7 +41,10 @@ impl Method for Unsubscribe {
     async fn call(cx: Call, params: UnsubscribeParams) -> Result<UnsubscribeReply, RpcError> {
         let run_id = RunId(params.run_id);
         let handle = cx.gateway.runs.find(&run_id).await?.ok_or_else(|| no_such_run(&run_id))?;
-        cx.outlet.push(Outgoing::Unfollow(handle.record().file_id.clone())).await.map_err(|_| RpcError::try_again("the connection is gone", 0))?;
+        cx.outlet
+            .push(Outgoing::Unfollow(handle.record().file_id.clone()))
+            .await
+            .map_err(|_| RpcError::try_again("the connection is gone", 0))?;
         Ok(UnsubscribeReply { run_id, ok: true })
     }
 }

@@ -112,11 +112,7 @@ impl Method for Status {
             runs: gateway.runs.counts(),
             agents: gateway.agents.health(),
             sessions: SessionStatus { count },
-            store: StoreStatus {
-                waiting: gateway.store.waiting(),
-                last_commit_us: latency.last_us,
-                max_commit_us: latency.max_us,
-            },
+            store: StoreStatus { waiting: gateway.store.waiting(), last_commit_us: latency.last_us, max_commit_us: latency.max_us },
             memory: MemoryStatus { rss_bytes: rss_bytes() },
             warnings: gateway.loaded.warnings.clone(),
             channel_summary: Vec::new(),
