@@ -13,9 +13,12 @@ mod echo;
 #[path = "../support/sockets.rs"]
 mod sockets;
 
+mod config_vectors;
 mod deploy;
+mod harness;
 mod http_gate;
 mod listeners;
 mod nginx;
 mod raw_frames;
+mod runs;
 mod shim;

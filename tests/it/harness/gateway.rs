@@ -1,0 +1,228 @@
+//! A real daemon process.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::nginx::program;
+
+/// The token of every gateway under test.
+pub const TOKEN: &str = "test-token-7f3a91c2d84e5b60a1f2";
+
+/// A gateway and its state directory; killed and removed when dropped.
+pub struct Gateway {
+    dir: TempDir,
+    child: Option<Child>,
+    port: u16,
+    env: Vec<(String, String)>,
+}
+
+/// Objects merge, everything else replaces.
+pub fn merge(base: &mut Value, patch: &Value) {
+    match (base, patch) {
+        (Value::Object(base), Value::Object(patch)) => {
+            for (key, value) in patch {
+                merge(base.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (base, patch) => *base = patch.clone(),
+    }
+}
+
+impl Gateway {
+    /// A running gateway that runs shell work.
+    pub fn start() -> Self {
+        Self::with(&json!({}))
+    }
+
+    /// A running gateway whose configuration is the usual one with `patch` merged in.
+    pub fn with(patch: &Value) -> Self {
+        let mut gateway = Self::prepared(patch);
+        gateway.launch();
+        gateway
+    }
+
+    /// A configuration that is not started yet.
+    pub fn prepared(patch: &Value) -> Self {
+        let dir = tempfile::Builder::new().prefix("skykoi-it-").tempdir().unwrap();
+        let mut config = json!({
+            "gateway": { "mode": "local", "port": 0, "auth": { "mode": "token", "token": TOKEN } },
+            "agents": { "defaults": { "workspace": dir.path().join("work"), "shell": "/bin/bash", "graceMs": 500 } },
+            "exec": { "security": "full", "host": "gateway" },
+            "logging": { "level": "debug" },
+        });
+        merge(&mut config, patch);
+        let gateway = Self { dir, child: None, port: 0, env: Vec::new() };
+        gateway.write_config(&config.to_string());
+        gateway
+    }
+
+    /// Writes the configuration file, mode 0600.
+    pub fn write_config(&self, text: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::write(self.config_path(), text).unwrap();
+        std::fs::set_permissions(self.config_path(), std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// A variable for the next starts.
+    pub fn env(&mut self, name: &str, value: &str) {
+        self.env.retain(|(known, _)| known != name);
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Forgets the variables.
+    pub fn clear_env(&mut self) {
+        self.env.clear();
+    }
+
+    /// Spawns the daemon without waiting for it.
+    pub fn spawn(&mut self) -> &mut Child {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
+        let mut command = program(env!("CARGO_BIN_EXE_skykoi-gateway"));
+        command.arg("start").env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.dir.path());
+        command.env("SKYKOI_STATE_DIR", self.state_dir()).envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        self.child.insert(command.spawn().unwrap())
+    }
+
+    /// Starts the daemon and waits until it listens.
+    pub fn launch(&mut self) {
+        self.try_launch().unwrap_or_else(|status| panic!("the gateway did not start: {status}\n{}", self.log()));
+    }
+
+    /// Starts the daemon and waits until it listens or ends.
+    pub fn try_launch(&mut self) -> Result<(), ExitStatus> {
+        let stdout = self.spawn().stdout.take().unwrap();
+        for line in BufReader::new(stdout).lines() {
+            let line = line.unwrap();
+            let Some((_, rest)) = line.split_once("127.0.0.1:") else { continue };
+            self.port = rest.split('/').next().unwrap().parse().unwrap();
+            return Ok(());
+        }
+        Err(self.child.take().unwrap().wait().unwrap())
+    }
+
+    /// The daemon's process id.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// Sends a signal to the daemon.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap(), signal).unwrap();
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        // It may have ended by itself at a crash point.
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+
+    /// Kills the daemon and starts it again on the same state.
+    pub fn kill_and_restart(&mut self) {
+        self.kill();
+        self.launch();
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits for the end of the daemon, at most 30 s.
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut child = self.child.take().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = rustix::event::Timespec::try_from(left).unwrap();
+        if rustix::event::poll(&mut fds, Some(&timeout)).unwrap() == 0 {
+            let _ = child.kill();
+            panic!("the gateway did not end\n{}", self.log());
+        }
+        let status = child.wait().unwrap();
+        assert_ne!(status.signal(), Some(11), "the gateway crashed\n{}", self.log());
+        status
+    }
+
+    /// The port of both loopback addresses.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The state directory.
+    pub fn state_dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The configuration file.
+    pub fn config_path(&self) -> PathBuf {
+        self.dir.path().join("skykoi.json")
+    }
+
+    /// The local socket.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("gateway.sock")
+    }
+
+    /// What the daemon has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Resident set of the daemon in bytes.
+    pub fn rss_bytes(&self) -> u64 {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).unwrap();
+        statm.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.path().join("daemon.log")
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log of the gateway ---\n{}", self.log());
+        }
+        self.end_runs();
+    }
+}
+
+impl Gateway {
+    /// Ends the shims that the daemon left: a run is not to outlive its test.
+    fn end_runs(&self) {
+        let sockets = std::fs::read_dir(self.dir.path().join("run")).into_iter().flatten().flatten();
+        let ids: Vec<String> =
+            sockets.filter_map(|entry| entry.path().file_stem().map(|stem| stem.to_string_lossy().into_owned())).collect();
+        if ids.is_empty() {
+            return;
+        }
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+            let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+            let marked = String::from_utf8_lossy(&environ)
+                .split('\0')
+                .any(|var| var.strip_prefix("SKYKOI_RUN=").is_some_and(|id| ids.iter().any(|known| known == id)));
+            if marked {
+                let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+            }
+        }
+    }
+}

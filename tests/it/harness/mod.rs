@@ -1,0 +1,9 @@
+//! The harness: a real daemon in a directory of its own, and clients that keep a model of what they were told.
+//!
+//! Tests wait for events, never for time: `Client::until` reads frames until the model satisfies them. The client itself asserts what always holds: connection `seq` without holes, per-run `seq` in order and once.
+
+pub mod client;
+pub mod gateway;
+
+pub use client::Client;
+pub use gateway::Gateway;
