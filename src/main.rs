@@ -1,4 +1,4 @@
-//! The command line.
+//! The program: the host process of a run, or the command line.
 
 use std::process::ExitCode;
 
@@ -8,12 +8,5 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|arg| arg == "shim") {
         return ExitCode::from(skykoi_gateway::shim::main());
     }
-    let sources = skykoi_gateway::config::layers::Sources::of_process(Default::default());
-    match skykoi_gateway::daemon::run(&sources, &mut std::io::stdout()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{}", error.text);
-            ExitCode::from(error.code)
-        }
-    }
+    ExitCode::from(skykoi_gateway::cli::main())
 }

@@ -15,6 +15,7 @@ use super::model_ref::ModelRef;
 use super::net::{Network, Origin};
 use super::paths::{Paths, expand_home};
 use super::problem::Problem;
+use super::tool_policy::{Rules, permits_exec};
 use super::tools::{Exec, ExecAsk, ExecHost, ExecSecurity};
 
 /// The id of the agent that exists when none is listed.
@@ -39,6 +40,8 @@ pub struct AgentSettings {
     pub is_default: bool,
     /// How its commands run.
     pub exec: ExecSettings,
+    /// Whether the rules of `tools` let it run commands at all.
+    pub may_exec: bool,
 }
 
 /// How commands run, with every default filled in.
@@ -102,6 +105,7 @@ impl Config {
             model,
             is_default: id == default,
             exec: self.exec_of(listed),
+            may_exec: self.may_exec(listed),
             id,
         })
     }
@@ -161,6 +165,23 @@ impl Config {
     #[must_use]
     pub fn exec(&self) -> ExecSettings {
         self.exec_of(None)
+    }
+
+    /// An agent's own rules can only take away what the common ones permit.
+    fn may_exec(&self, agent: Option<&Agent>) -> bool {
+        let common = Rules {
+            profile: self.tools.profile,
+            allow: self.tools.allow.as_deref(),
+            also_allow: self.tools.also_allow.as_deref(),
+            deny: self.tools.deny.as_deref(),
+        };
+        let own = agent.and_then(|agent| agent.tools.as_ref()).map_or_else(Rules::default, |tools| Rules {
+            profile: tools.profile,
+            allow: tools.allow.as_deref(),
+            also_allow: tools.also_allow.as_deref(),
+            deny: tools.deny.as_deref(),
+        });
+        permits_exec(common) && permits_exec(own)
     }
 
     fn exec_of(&self, agent: Option<&Agent>) -> ExecSettings {

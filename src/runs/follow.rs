@@ -40,18 +40,18 @@ impl Supervisor {
         self.announce(live);
         let work: Work = match serde_json::from_str(&live.record.spec) {
             Ok(work) => work,
-            Err(cause) => return self.close_journal(live, unavailable(format!("the stored request cannot be read: {cause}"))),
+            Err(cause) => return self.close_journal(live, unavailable(format!("the stored request cannot be read: {cause}"))).await,
         };
         if let Some(refusal) = work.refusal {
             let outcome = Outcome::without_work(RunStatus::Error, Some(refusal.code), refusal.summary, now_ms());
-            return self.close_journal(live, outcome);
+            return self.close_journal(live, outcome).await;
         }
         if let Some(reason) = live.abort_asked().borrow().clone() {
             let outcome = Outcome::without_work(RunStatus::Aborted, None, "aborted before it started", now_ms());
-            return self.close_journal(live, Outcome { stop_reason: Some(reason), may_have_run: Some(false), ..outcome });
+            return self.close_journal(live, Outcome { stop_reason: Some(reason), may_have_run: Some(false), ..outcome }).await;
         }
         if let Err(cause) = make_workspace(&work.cwd) {
-            return self.close_journal(live, unavailable(format!("the workspace {} cannot be made: {cause}", work.cwd.display())));
+            return self.close_journal(live, unavailable(format!("the workspace {} cannot be made: {cause}", work.cwd.display()))).await;
         }
         let started_at = now_ms();
         live.set_status(RunStatus::Running, Some(started_at));
@@ -62,7 +62,7 @@ impl Supervisor {
             Ok((stream, child)) => self.follow(live, stream, Some(child)).await,
             Err(cause) => {
                 error!(run_id = %live.record.run_id, %cause, "a run's host process could not be started");
-                self.close_journal(live, unavailable(format!("the run's host process could not be started: {cause}")))
+                self.close_journal(live, unavailable(format!("the run's host process could not be started: {cause}"))).await
             }
         }
     }
@@ -171,7 +171,7 @@ impl Supervisor {
                 }
             };
             warn!(run_id = %live.record.run_id, "a run lost its host process");
-            return self.close_journal(live, outcome);
+            return self.close_journal(live, outcome).await;
         }
     }
 }

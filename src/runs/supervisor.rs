@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
@@ -30,6 +31,9 @@ use crate::tasks::Tasks;
 
 /// How many starts of runs a connection may lag behind before it looks at the whole list.
 const ANNOUNCEMENTS: usize = 256;
+
+/// Pause between two tries to lock a journal that is held for a moment.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// What the supervisor needs to know of the configuration.
 #[derive(Clone, Debug)]
@@ -302,21 +306,26 @@ impl Supervisor {
     /// Ends a run that never began.
     pub(super) async fn close_unstarted(&self, live: &Arc<Live>, outcome: Outcome) {
         self.announce(live);
-        let ended = self.close_journal(live, outcome);
+        let ended = self.close_journal(live, outcome).await;
         self.finish(live, ended).await;
     }
 
     /// Writes the terminal line of a run that has no shim, and shows it to readers.
-    pub(super) fn close_journal(&self, live: &Arc<Live>, outcome: Outcome) -> Ended {
+    pub(super) async fn close_journal(&self, live: &Arc<Live>, outcome: Outcome) -> Ended {
         use journal::close::Closed;
-        let ended = match journal::close::close(&live.journal, &live.record.run_id, &live.record.session_key, outcome.clone()) {
-            Ok(Closed::Already(outcome, head) | Closed::Appended(outcome, head)) => Ended { outcome, head },
-            Ok(Closed::Busy) => Ended { outcome, head: live.log.head() },
-            Err(cause) => {
-                error!(run_id = %live.record.run_id, %cause, "the journal of a run could not be closed");
-                Ended { outcome, head: live.log.head() }
+        let ended = loop {
+            match journal::close::close(&live.journal, &live.record.run_id, &live.record.session_key, outcome.clone()) {
+                Ok(Closed::Already(outcome, head) | Closed::Appended(outcome, head)) => break Ended { outcome, head },
+                // A process that a dead shim was just starting, or somebody who looks whether it lives, holds the lock for a moment.
+                Ok(Closed::Busy) => tokio::time::sleep(BUSY_PAUSE).await,
+                Err(cause) => {
+                    error!(run_id = %live.record.run_id, %cause, "the journal of a run could not be closed");
+                    break Ended { outcome, head: live.log.head() };
+                }
             }
         };
+        // A shim that was killed left its socket behind.
+        let _ = std::fs::remove_file(self.socket_path(&live.record.file_id));
         super::follow::catch_up(live, &self.inner.hub);
         ended
     }
@@ -348,7 +357,7 @@ impl Supervisor {
             match self.inner.store.run(&record.run_id).await? {
                 Some(newer) if newer.status.is_terminal() => record = newer,
                 _ => {
-                    if tokio::time::timeout(std::time::Duration::from_secs(5), changed.changed()).await.is_err() {
+                    if tokio::time::timeout(Duration::from_secs(5), changed.changed()).await.is_err() {
                         warn!(run_id = %record.run_id, "a run is neither live nor ended");
                         return Ok(Handle::Past(Box::new(record)));
                     }
