@@ -9,6 +9,7 @@ pub mod completions;
 pub mod config;
 pub mod configs;
 pub mod error;
+pub mod generate;
 pub mod init;
 pub mod interrupt;
 pub mod output;
@@ -83,6 +84,9 @@ pub enum Command {
     Version(version::VersionArgs),
     /// See [`completions::CompletionsArgs`].
     Completions(completions::CompletionsArgs),
+    /// See [`generate::GenArgs`].
+    #[command(hide = true)]
+    Gen(generate::GenArgs),
 }
 
 /// Reads the command line of this process and runs the command. Returns the exit code.
@@ -117,6 +121,7 @@ fn run(command: Command, out: &mut Output<'_>) -> Result<u8, CliError> {
         Command::Token(args) => token::run(&args, out),
         Command::Version(args) => version::run(&args, out),
         Command::Completions(args) => completions::run(&args, out),
+        Command::Gen(args) => generate::run(&args, out),
         Command::Status(args) => wait(status::run(args, out)),
         Command::Agent(args) => wait(agent::run(args, out)),
         Command::Runs(args) => wait(runs::run(args, out)),
