@@ -46,7 +46,8 @@ impl Supervisor {
             let outcome = Outcome::without_work(RunStatus::Error, Some(refusal.code), refusal.summary, now_ms());
             return self.close_journal(live, outcome).await;
         }
-        if let Some(reason) = live.abort_asked().borrow().clone() {
+        let asked = live.abort_asked().borrow().clone();
+        if let Some(reason) = asked {
             let outcome = Outcome::without_work(RunStatus::Aborted, None, "aborted before it started", now_ms());
             return self.close_journal(live, Outcome { stop_reason: Some(reason), may_have_run: Some(false), ..outcome }).await;
         }
