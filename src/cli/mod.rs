@@ -11,6 +11,7 @@ pub mod configs;
 pub mod error;
 #[cfg(test)]
 mod fake;
+pub mod generate;
 pub mod init;
 pub mod interrupt;
 pub mod output;
@@ -78,6 +79,8 @@ pub enum Command {
     Token(token::TokenArgs),
     Version(version::VersionArgs),
     Completions(completions::CompletionsArgs),
+    #[command(hide = true)]
+    Gen(generate::GenArgs),
 }
 
 /// Reads the command line of this process and runs the command. Returns the exit code.
@@ -112,6 +115,7 @@ fn run(command: Command, out: &mut Output<'_>) -> Result<u8, CliError> {
         Command::Token(args) => token::run(&args, out),
         Command::Version(args) => version::run(&args, out),
         Command::Completions(args) => completions::run(&args, out),
+        Command::Gen(args) => generate::run(&args, out),
         Command::Status(args) => wait(status::run(args, out)),
         Command::Agent(args) => wait(agent::run(args, out)),
         Command::Runs(args) => wait(runs::run(args, out)),

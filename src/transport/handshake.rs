@@ -5,7 +5,6 @@
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
-use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +26,7 @@ use crate::protocol::scope::{Scope, ScopeSet};
 use crate::protocol::strict;
 use crate::rpc::call::Caller;
 use crate::rpc::dispatch::Router;
-use crate::rpc::method::bound_integers;
+use crate::rpc::method::params_schema;
 use crate::rpc::validate::Checker;
 use crate::sessions::key;
 
@@ -89,15 +88,7 @@ pub fn challenge(nonce: &str) -> Vec<u8> {
     event
 }
 
-/// The schema of `connect` parameters.
-#[must_use]
-pub fn params_schema() -> Value {
-    let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<ConnectParams>().to_value();
-    bound_integers(&mut schema);
-    schema
-}
-
-static CHECKER: LazyLock<Option<Checker>> = LazyLock::new(|| Checker::new(&params_schema()).ok());
+static CHECKER: LazyLock<Option<Checker>> = LazyLock::new(|| Checker::new(&params_schema::<ConnectParams>(false)).ok());
 
 /// Judges the first message. `subscribe` makes the feeds of a connection that may or may not read.
 ///
