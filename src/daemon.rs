@@ -91,7 +91,7 @@ fn configuration(sources: &Sources, talk: &mut dyn Write) -> Result<Loaded, Star
         first_file(&loaded.paths, talk)?;
         loaded = load(sources).map_err(invalid)?;
     }
-    let blockers = loaded.config.start_blockers();
+    let blockers = loaded.start_blockers();
     if !blockers.is_empty() {
         return Err(StartError::new(
             exit::CONFIG,
@@ -245,10 +245,10 @@ fn check_again(loaded: &Loaded) {
     notify(&[sd_notify::NotifyState::Reloading]);
     let sources = Sources::of_process(crate::config::layers::FlagLayer { config: Some(loaded.path.clone()), ..Default::default() });
     match load(&sources) {
-        Ok(read) if read.config.start_blockers().is_empty() => {
+        Ok(read) if read.start_blockers().is_empty() => {
             info!("the configuration is valid; a restart applies it, and runs go on meanwhile")
         }
-        Ok(read) => warn!("the configuration would not start:\n{}", lines(&read.config.start_blockers())),
+        Ok(read) => warn!("the configuration would not start:\n{}", lines(&read.start_blockers())),
         Err(problems) => warn!("the configuration would not start:\n{problems}"),
     }
     notify(&[sd_notify::NotifyState::Ready]);

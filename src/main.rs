@@ -1,18 +1,12 @@
-//! The command line.
+//! The program: the host process of a run, or the command line.
 
 use std::process::ExitCode;
 
+#[expect(clippy::print_stderr, reason = "a person who started the daemon must see why it did not")]
 fn main() -> ExitCode {
     // A run's host process must be small and quick to start, so it goes its own way before anything else is set up.
     if std::env::args_os().nth(1).is_some_and(|arg| arg == "shim") {
         return ExitCode::from(skykoi_gateway::shim::main());
     }
-    let sources = skykoi_gateway::config::layers::Sources::of_process(Default::default());
-    match skykoi_gateway::daemon::run(&sources, &mut std::io::stdout()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{}", error.text);
-            ExitCode::from(error.code)
-        }
-    }
+    ExitCode::from(skykoi_gateway::cli::main())
 }

@@ -1,3 +1,207 @@
-//! The commands of the program, each a function of its arguments that writes to an output and returns an exit code.
+//! The command line: one file per command, each with its options and a function that runs it.
+//!
+//! Results go to stdout, everything said to a person to stderr. The exit codes below are part of the interface.
 
+pub mod agent;
+pub mod call;
+pub mod client;
+pub mod completions;
 pub mod config;
+pub mod configs;
+pub mod error;
+pub mod init;
+pub mod interrupt;
+pub mod output;
+pub mod runs;
+pub mod start;
+pub mod status;
+pub mod table;
+pub mod target;
+pub mod token;
+pub mod version;
+pub mod watch;
+pub mod wire;
+
+use std::io::{self, Write};
+
+use clap::{Parser, Subcommand};
+
+use self::error::{CliError, OK, USAGE};
+use self::output::Output;
+
+const AFTER_HELP: &str = "\
+Five minutes:
+  skykoi-gateway init                      write a configuration with a token of its own
+  skykoi-gateway start                     run the gateway (systemctl start skykoi-gateway, once installed)
+  skykoi-gateway agent 'uname -a; df -h'   run a script and see its output
+  skykoi-gateway runs list                 what ran; `runs follow RUN` shows it again, also live
+  skykoi-gateway status                    how the gateway is
+
+Commands talk to the gateway of this machine through its socket. For another one add
+  --url wss://vm.example.com --token-file token.txt
+and, if its certificate is its own, --fingerprint SHA256 (the gateway prints it at start).
+
+Exit codes:
+   0  all went well               73  a file cannot be made
+  64  wrong command line          75  try again later
+  69  no gateway answers          77  not allowed
+  70  a defect of the program     78  the configuration is wrong
+`agent` and `runs follow` exit as the run did: its exit code, 128 + n after signal n,
+124 when its time was up, 130 when it was aborted.";
+
+/// Run shell work and agents on this machine, durably, and stream what they do
+///
+/// One daemon (`start`) takes requests over WebSocket and a local socket; each run of work has a process of its own, outlives connections and restarts, and can be followed from its first line at any time.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "skykoi-gateway", version, after_help = AFTER_HELP, subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = false)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Command {
+    /// See [`start::StartArgs`].
+    Start(start::StartArgs),
+    /// See [`start::InitArgs`].
+    Init(start::InitArgs),
+    /// See [`status::StatusArgs`].
+    Status(status::StatusArgs),
+    /// See [`agent::AgentArgs`].
+    Agent(agent::AgentArgs),
+    /// See [`runs::RunsArgs`].
+    Runs(runs::RunsArgs),
+    /// See [`call::CallArgs`].
+    Call(call::CallArgs),
+    /// See [`configs::ConfigArgs`].
+    Config(configs::ConfigArgs),
+    /// See [`token::TokenArgs`].
+    Token(token::TokenArgs),
+    /// See [`version::VersionArgs`].
+    Version(version::VersionArgs),
+    /// See [`completions::CompletionsArgs`].
+    Completions(completions::CompletionsArgs),
+}
+
+/// Reads the command line of this process and runs the command. Returns the exit code.
+#[must_use]
+pub fn main() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are what was asked for; everything else is a wrong command line.
+            let _ = error.print();
+            return if error.use_stderr() { USAGE } else { OK };
+        }
+    };
+    let (mut result, mut talk) = (io::stdout(), io::stderr());
+    match run(cli.command, &mut Output { result: &mut result, talk: &mut talk }) {
+        Ok(code) => code,
+        Err(error) => {
+            // Nobody is there to read why nobody is there.
+            if error.exit_code() != error::BROKEN_PIPE {
+                let _ = writeln!(talk, "skykoi-gateway: {error}");
+            }
+            error.exit_code()
+        }
+    }
+}
+
+fn run(command: Command, out: &mut Output<'_>) -> Result<u8, CliError> {
+    match command {
+        Command::Start(args) => start::run(&args, out),
+        Command::Init(args) => init::run(&args, out),
+        Command::Config(args) => configs::run(&args, out),
+        Command::Token(args) => token::run(&args, out),
+        Command::Version(args) => version::run(&args, out),
+        Command::Completions(args) => completions::run(&args, out),
+        Command::Status(args) => wait(status::run(args, out)),
+        Command::Agent(args) => wait(agent::run(args, out)),
+        Command::Runs(args) => wait(runs::run(args, out)),
+        Command::Call(args) => wait(call::run(args, out)),
+    }
+}
+
+/// A client waits more than it works: one thread does.
+fn wait(work: impl Future<Output = Result<u8, CliError>>) -> Result<u8, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| CliError::Local(format!("cannot start: {error}")))?.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_option_is_explained() {
+        fn look(command: &clap::Command, path: &str) {
+            for sub in command.get_subcommands() {
+                let path = format!("{path} {}", sub.get_name());
+                let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+                assert!(!about.is_empty() && !about.starts_with("See ["), "{path}: {about}");
+                for arg in sub.get_arguments().filter(|arg| !arg.is_hide_set()) {
+                    assert!(arg.get_help().is_some(), "{path} {}", arg.get_id());
+                }
+                look(sub, &path);
+            }
+        }
+        let mut command = Cli::command();
+        command.build();
+        look(&command, "skykoi-gateway");
+    }
+
+    #[test]
+    fn the_documented_forms_are_understood() {
+        for line in [
+            "start --config c --port 1 --bind lan --token-file t --state-dir s",
+            "start --host 127.0.0.1",
+            "init --state-dir s",
+            "status --json --url wss://h --token-file t --ca f",
+            "agent ls --session s --agent a --timeout 5 --json",
+            "agent -- -rf",
+            "agent -",
+            "runs list --limit 5 --url wss://h",
+            "runs --url wss://h list",
+            "runs show r --json",
+            "runs follow r --after 3",
+            "runs abort r",
+            "call health --params {}",
+            "call x --params - --final",
+            "config check",
+            "config explain gateway.port --json --state-dir s",
+            "token new",
+            "version --json",
+            "completions fish --name skg",
+        ] {
+            let words = std::iter::once("skykoi-gateway").chain(line.split(' '));
+            Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_refused() {
+        for line in ["", "frobnicate", "start --port 70000", "runs list --limit 0", "status --url u --state-dir s", "agent"] {
+            let words = std::iter::once("skykoi-gateway").chain(line.split(' ').filter(|word| !word.is_empty()));
+            assert!(Cli::try_parse_from(words).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn completions_are_made_for_every_shell() {
+        for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish] {
+            let (mut result, mut talk) = (Vec::new(), Vec::new());
+            let args = completions::CompletionsArgs { shell, name: "skg".to_owned() };
+            completions::run(&args, &mut Output { result: &mut result, talk: &mut talk }).unwrap();
+            assert!(String::from_utf8(result).unwrap().contains("skg"));
+        }
+    }
+}

@@ -211,6 +211,7 @@ pub fn start_blockers(config: &Config) -> Vec<Problem> {
     }
     auth_blockers(config, &mut problems);
     bind_blockers(config, &mut problems);
+    tls_blockers(config, &mut problems);
     for (path, exec) in exec_blocks(config) {
         exec_blockers(&path, exec, &mut problems);
     }
@@ -269,6 +270,19 @@ fn bind_blockers(config: &Config, problems: &mut Vec<Problem>) {
             at("gateway.bind"),
             "is wider than loopback, so gateway.tls.enabled must be true (or gateway.dangerouslyAllowPlaintext, which sends tokens in clear)",
         ));
+    }
+}
+
+fn tls_blockers(config: &Config, problems: &mut Vec<Problem>) {
+    let tls = &config.gateway.tls;
+    if tls.enabled && tls.ca_path.is_some() {
+        problems.push(Problem::value(
+            at("gateway.tls.caPath"),
+            "does not start: this version does not ask clients for certificates and does not pretend to",
+        ));
+    }
+    if tls.enabled && !tls.auto_generate && tls.cert_path.is_none() {
+        problems.push(Problem::value(at("gateway.tls.autoGenerate"), "is false, so gateway.tls.certPath and keyPath must be given"));
     }
 }
 

@@ -105,7 +105,7 @@ section! {
         /// TLS of the TCP listener.
         tls: Tls,
         /// What happens when the file changes under a running gateway.
-        #[schemars(extend("x-reload" = "none"))]
+        #[schemars(extend("x-reload" = "none", "x-acts" = false))]
         reload: Reload,
         /// Bounds of connections, frames and calls.
         limits: Limits,
@@ -161,10 +161,13 @@ section! {
     /// The web console.
     struct ControlUi {
         /// Serves the console.
+        #[schemars(extend("x-acts" = false))]
         enabled: bool = true,
         /// Path prefix of the console, for example `/console`.
+        #[schemars(extend("x-acts" = false))]
         base_path: Option<String>,
         /// Directory with the console's files instead of the built-in ones.
+        #[schemars(extend("x-acts" = false))]
         root: Option<String>,
         /// Browser origins that may connect besides the own ones: scheme, host and port, no wildcard.
         #[schemars(extend("x-reload" = "hot"))]
@@ -187,7 +190,7 @@ section! {
         cert_path: Option<String>,
         /// PEM file of the private key; default `<state>/gateway/tls/gateway-key.pem`.
         key_path: Option<String>,
-        /// PEM file of authorities; when set, clients must show a certificate signed by one.
+        /// PEM file of authorities for client certificates; refused at start, since this version does not ask for them.
         ca_path: Option<String>,
     }
 }

@@ -92,7 +92,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         place(&mut problems);
         invalid(problems)
     })?;
-    config.settle(&paths);
+    config.settle(&paths, &sources.env);
     let mut wrong = cross::wrong(&config);
     place(&mut wrong);
     if !wrong.is_empty() {

@@ -38,6 +38,7 @@ mod section;
 pub mod session;
 pub mod substitute;
 pub mod suggest;
+pub mod tool_policy;
 pub mod tools;
 
 use open::{Open, OpenList};

@@ -15,6 +15,7 @@ use super::model_ref::ModelRef;
 use super::net::{Network, Origin};
 use super::paths::{Paths, expand_home};
 use super::problem::Problem;
+use super::tool_policy::{Rules, permits_exec};
 use super::tools::{Exec, ExecAsk, ExecHost, ExecSecurity};
 
 /// The id of the agent that exists when none is listed.
@@ -39,6 +40,8 @@ pub struct AgentSettings {
     pub is_default: bool,
     /// How its commands run.
     pub exec: ExecSettings,
+    /// Whether the rules of `tools` let it run commands at all.
+    pub may_exec: bool,
 }
 
 /// How commands run, with every default filled in.
@@ -102,6 +105,7 @@ impl Config {
             model,
             is_default: id == default,
             exec: self.exec_of(listed),
+            may_exec: self.may_exec(listed),
             id,
         })
     }
@@ -112,14 +116,19 @@ impl Config {
         own.or(common).map_or_else(|| PathBuf::from(workspace_name(id, is_default)), PathBuf::from)
     }
 
-    /// Makes the agents' directories absolute and fills in those that are not given; done once, right after reading.
-    pub fn settle(&mut self, paths: &Paths) {
+    /// Fills in what depends on the user: directories and files, made absolute, and the shell. Done once, right after reading.
+    pub fn settle(&mut self, paths: &Paths, env: &BTreeMap<String, String>) {
+        let shell = env.get("SHELL").filter(|shell| Path::new(shell).is_absolute() && Path::new(shell).exists());
+        self.agents.defaults.shell = self.agents.defaults.shell.take().or_else(|| shell.cloned());
         let default = self.default_agent_id();
         let full = |given: Option<&String>, name: String| {
             let path =
                 given.map_or_else(|| paths.state_dir.join(name), |given| paths.state_dir.join(expand_home(Path::new(given), &paths.home)));
             Some(path.to_string_lossy().into_owned())
         };
+        for path in [&mut self.gateway.tls.cert_path, &mut self.gateway.tls.key_path].into_iter().flatten() {
+            *path = paths.state_dir.join(expand_home(Path::new(path), &paths.home)).to_string_lossy().into_owned();
+        }
         let common = self.agents.defaults.workspace.take();
         self.agents.defaults.workspace = full(common.as_ref(), workspace_name(&default, true));
         for agent in &mut self.agents.list {
@@ -156,6 +165,23 @@ impl Config {
     #[must_use]
     pub fn exec(&self) -> ExecSettings {
         self.exec_of(None)
+    }
+
+    /// An agent's own rules can only take away what the common ones permit.
+    fn may_exec(&self, agent: Option<&Agent>) -> bool {
+        let common = Rules {
+            profile: self.tools.profile,
+            allow: self.tools.allow.as_deref(),
+            also_allow: self.tools.also_allow.as_deref(),
+            deny: self.tools.deny.as_deref(),
+        };
+        let own = agent.and_then(|agent| agent.tools.as_ref()).map_or_else(Rules::default, |tools| Rules {
+            profile: tools.profile,
+            allow: tools.allow.as_deref(),
+            also_allow: tools.also_allow.as_deref(),
+            deny: tools.deny.as_deref(),
+        });
+        permits_exec(common) && permits_exec(own)
     }
 
     fn exec_of(&self, agent: Option<&Agent>) -> ExecSettings {
@@ -212,12 +238,8 @@ impl Config {
     /// The shell that runs scripts: the configured one, the user's, or the first that exists.
     #[must_use]
     pub fn shell(&self) -> PathBuf {
-        let configured = self.agents.defaults.shell.as_ref().map(PathBuf::from);
-        let own = std::env::var_os("SHELL").map(PathBuf::from).filter(|shell| shell.is_absolute() && shell.exists());
-        configured.or(own).unwrap_or_else(|| {
-            let common = ["/bin/bash", "/bin/sh"].map(PathBuf::from);
-            common.into_iter().find(|shell| shell.exists()).unwrap_or_else(|| PathBuf::from("/bin/sh"))
-        })
+        let known = self.agents.defaults.shell.as_ref().map(PathBuf::from);
+        known.unwrap_or_else(|| PathBuf::from(if Path::new("/bin/bash").exists() { "/bin/bash" } else { "/bin/sh" }))
     }
 
     /// Which secret is asked for.
@@ -295,7 +317,7 @@ mod tests {
 
     fn config(value: serde_json::Value) -> Config {
         let mut config: Config = serde_json::from_value(value).unwrap();
-        config.settle(&Paths::in_state_dir(PathBuf::from("/s"), PathBuf::from("/home/u")));
+        config.settle(&Paths::in_state_dir(PathBuf::from("/s"), PathBuf::from("/home/u")), &BTreeMap::new());
         config
     }
 

@@ -37,7 +37,6 @@ macro_rules! words {
         impl $name {
             /// The word as it stands in the file.
             #[must_use]
-            #[allow(dead_code, reason = "not every set of words is read back")]
             pub fn name(self) -> String {
                 serde_json::to_value(self).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
             }

@@ -30,6 +30,8 @@ pub struct Agent {
     pub is_default: bool,
     /// Which commands it may run.
     pub exec: ExecSecurity,
+    /// Whether the rules of `tools` let it run commands at all.
+    pub may_exec: bool,
 }
 
 /// The agents and the rules of their runs.
@@ -59,6 +61,7 @@ impl Agents {
                 model: settings.model.and_then(|model| model.primary),
                 is_default: settings.is_default,
                 exec: settings.exec.security,
+                may_exec: settings.may_exec,
             })
             .collect();
         agents.sort_by_key(|agent| !agent.is_default);
@@ -116,6 +119,10 @@ impl Agents {
     fn refusal(agent: &Agent) -> Option<Refusal> {
         if agent.exec == ExecSecurity::Deny {
             let summary = "exec.security is \"deny\": no command may run; set it to \"full\" to allow shell work".to_owned();
+            return Some(Refusal { code: RunErrorCode::ExecDenied, summary });
+        }
+        if !agent.may_exec {
+            let summary = format!("the rules of `tools` (allow, deny, profile) do not let agent \"{}\" run commands", agent.id);
             return Some(Refusal { code: RunErrorCode::ExecDenied, summary });
         }
         if !crate::runs::runners::is_available(&agent.runner) {

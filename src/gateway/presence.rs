@@ -104,7 +104,7 @@ impl Presence {
         entries.sort_by(|a, b| b.ts.cmp(&a.ts).then_with(|| a.text.cmp(&b.text)));
         entries.truncate(MAX_ENTRIES - 1);
         entries.push(PresenceEntry { ts: now_ms(), ..self.shared.own.clone() });
-        entries.sort_by(|a, b| b.ts.cmp(&a.ts));
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.ts));
         entries
     }
 

@@ -36,9 +36,9 @@ pub struct RpcError {
     pub code: ErrorCode,
     /// One line for a person.
     pub message: Cow<'static, str>,
-    /// Machine-readable particulars; `details.code` is stable.
+    /// Machine-readable particulars; `details.code` is stable. Boxed, so that an answer without them stays small.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub details: Option<Value>,
+    pub details: Option<Box<Value>>,
     /// Whether the same request may succeed later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retryable: Option<bool>,
@@ -87,7 +87,7 @@ impl RpcError {
     /// The same error with one more key in `details`.
     #[must_use]
     pub fn with_detail(mut self, key: &str, value: Value) -> Self {
-        let details = self.details.get_or_insert_with(|| json!({}));
+        let details = self.details.get_or_insert_with(|| Box::new(json!({})));
         if let Some(map) = details.as_object_mut() {
             map.insert(key.to_owned(), value);
         }

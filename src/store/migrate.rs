@@ -11,8 +11,9 @@ pub const APPLICATION_ID: i32 = 0x534b_594b;
 /// The steps; step `i` leads to version `i + 1`.
 pub const STEPS: &[&str] = &[V1];
 
-/// Runs in order of acceptance, the idempotency keys that lead to them, and the sessions they belong to.
-/// A run has ended when `ended_at` is set; its status and outcome are then final.
+/// Runs in order of acceptance, each with the idempotency key that leads to it, and the sessions they belong to.
+/// A run has ended when `ended_at` is set; its status and outcome are then final. A key that has outlived its time is set to NULL.
+/// Accepting a run is what callers wait for, and its cost grows with the pages it touches: so there are few indexes, and most of them only hold what they are for.
 const V1: &str = "
 CREATE TABLE sessions (
   key         TEXT PRIMARY KEY,
@@ -21,40 +22,34 @@ CREATE TABLE sessions (
   created_at  INTEGER NOT NULL,
   updated_at  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX sessions_by_use ON sessions (updated_at DESC, key);
 
 CREATE TABLE runs (
-  n           INTEGER PRIMARY KEY AUTOINCREMENT,
+  n           INTEGER PRIMARY KEY,
   file_id     TEXT NOT NULL UNIQUE,
   run_id      TEXT NOT NULL UNIQUE,
   principal   TEXT NOT NULL,
+  method      TEXT NOT NULL,
+  key         TEXT,
+  digest      BLOB NOT NULL CHECK (length(digest) = 32),
   session_key TEXT NOT NULL REFERENCES sessions (key),
   agent_id    TEXT NOT NULL,
   runner      TEXT NOT NULL,
   status      TEXT NOT NULL CHECK (status IN ('accepted','queued','running','ok','error','aborted','timeout','interrupted')),
   title       TEXT NOT NULL,
-  spec        TEXT NOT NULL,
   accepted_at INTEGER NOT NULL,
   started_at  INTEGER,
   ended_at    INTEGER,
   outcome     TEXT,
   head        INTEGER NOT NULL DEFAULT 0,
+  spec        TEXT NOT NULL,
   CHECK ((ended_at IS NULL) = (outcome IS NULL)),
   CHECK ((ended_at IS NULL) = (status IN ('accepted','queued','running')))
 ) STRICT;
+CREATE UNIQUE INDEX runs_by_key ON runs (principal, method, key) WHERE key IS NOT NULL;
 CREATE INDEX runs_of_session ON runs (session_key, n);
-CREATE INDEX runs_by_status ON runs (status, n);
+CREATE INDEX runs_unfinished ON runs (n) WHERE ended_at IS NULL;
 CREATE INDEX runs_by_end ON runs (ended_at) WHERE ended_at IS NOT NULL;
-
-CREATE TABLE keys (
-  principal   TEXT NOT NULL,
-  method      TEXT NOT NULL,
-  key         TEXT NOT NULL,
-  digest      BLOB NOT NULL CHECK (length(digest) = 32),
-  n           INTEGER NOT NULL REFERENCES runs (n) ON DELETE CASCADE,
-  PRIMARY KEY (principal, method, key)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX keys_of_run ON keys (n);
+CREATE INDEX runs_with_key_by_end ON runs (ended_at) WHERE ended_at IS NOT NULL AND key IS NOT NULL;
 
 CREATE TABLE probe (
   one         INTEGER PRIMARY KEY CHECK (one = 1),

@@ -37,7 +37,7 @@ pub fn read(conn: &Connection, query: &Query) -> rusqlite::Result<Found> {
         Query::Run(run_id) => one_run(conn, "run_id", run_id.as_str()),
         Query::RunByFile(file_id) => one_run(conn, "file_id", file_id),
         Query::Unfinished => {
-            let sql = format!("SELECT {RUN_COLUMNS} FROM runs WHERE status IN ('accepted', 'queued', 'running') ORDER BY n");
+            let sql = format!("SELECT {RUN_COLUMNS} FROM runs WHERE ended_at IS NULL ORDER BY n");
             let runs = conn.prepare(&sql)?.query_map([], run_record)?.collect::<Result<_, _>>()?;
             Ok(Found::All(runs))
         }

@@ -58,21 +58,13 @@ fn accept_run(conn: &Connection, accept: &Accept) -> Result<Accepted, Failure> {
     let taken: bool = conn.query_row("SELECT EXISTS (SELECT 1 FROM runs WHERE run_id = ?1)", [run.run_id.as_str()], |row| row.get(0))?;
     let run_id = if taken { &accept.spare_run_id } else { &run.run_id };
     insert_run(conn, run, run_id)?;
-    if let Some(key) = &run.key {
-        conn.execute(
-            "INSERT INTO keys (principal, method, key, digest, n) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![run.principal, run.method, key, run.digest, conn.last_insert_rowid()],
-        )?;
-    }
     Ok(Accepted::New(new_record(run, run_id.clone())))
 }
 
 /// What the run's key leads to, if it was used and still counts. A key that has outlived its time is forgotten on the way.
 fn used_key(conn: &Connection, run: &NewRun) -> Result<Option<Accepted>, Failure> {
     let Some(key) = &run.key else { return Ok(None) };
-    let sql = format!(
-        "SELECT {RUN_COLUMNS}, keys.digest, runs.ended_at FROM keys JOIN runs ON runs.n = keys.n WHERE keys.principal = ?1 AND keys.method = ?2 AND keys.key = ?3"
-    );
+    let sql = format!("SELECT {RUN_COLUMNS}, digest, ended_at FROM runs WHERE principal = ?1 AND method = ?2 AND key = ?3");
     let known = conn
         .query_row(&sql, params![run.principal, run.method, key], |row| {
             Ok((run_record(row)?, row.get::<_, [u8; 32]>("digest")?, row.get::<_, Option<i64>>("ended_at")?))
@@ -81,7 +73,7 @@ fn used_key(conn: &Connection, run: &NewRun) -> Result<Option<Accepted>, Failure
     let Some((record, digest, ended_at)) = known else { return Ok(None) };
     let forgotten_from = ended_at.map(|ended_at| ended_at.saturating_add(ms(KEY_LIFE_MS)));
     if forgotten_from.is_some_and(|from| from <= ms(run.accepted_at)) {
-        conn.execute("DELETE FROM keys WHERE principal = ?1 AND method = ?2 AND key = ?3", params![run.principal, run.method, key])?;
+        conn.execute("UPDATE runs SET key = NULL WHERE file_id = ?1", [&record.file_id])?;
         return Ok(None);
     }
     Ok(Some(if digest == run.digest { Accepted::Same(record) } else { Accepted::Conflict }))
@@ -89,19 +81,22 @@ fn used_key(conn: &Connection, run: &NewRun) -> Result<Option<Accepted>, Failure
 
 fn insert_run(conn: &Connection, run: &NewRun, run_id: &RunId) -> Result<(), Failure> {
     conn.execute(
-        "INSERT INTO runs (file_id, run_id, principal, session_key, agent_id, runner, status, title, spec, accepted_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO runs (file_id, run_id, principal, method, key, digest, session_key, agent_id, runner, status, title, accepted_at, spec)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         params![
             run.file_id,
             run_id.as_str(),
             run.principal,
+            run.method,
+            run.key,
+            run.digest,
             run.session_key.as_str(),
             run.agent_id.as_str(),
             run.runner,
             RunStatus::Accepted.name(),
             run.title,
-            run.spec,
             ms(run.accepted_at),
+            run.spec,
         ],
     )?;
     Ok(())
@@ -173,8 +168,8 @@ fn forget(conn: &Connection, file_ids: &[String]) -> Result<Applied, Failure> {
 
 fn drop_keys(conn: &Connection, ended_until: u64, limit: usize) -> Result<Applied, Failure> {
     let n = conn.execute(
-        "DELETE FROM keys WHERE (principal, method, key) IN
-           (SELECT keys.principal, keys.method, keys.key FROM keys JOIN runs ON runs.n = keys.n WHERE runs.ended_at <= ?1 LIMIT ?2)",
+        "UPDATE runs SET key = NULL WHERE n IN
+           (SELECT n FROM runs WHERE ended_at <= ?1 AND key IS NOT NULL ORDER BY ended_at LIMIT ?2)",
         [ms(ended_until), ms(limit as u64)],
     )?;
     Ok(Applied::Count(n))

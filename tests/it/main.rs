@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stderr,
     reason = "a test that cannot go on must fail loudly"
 )]
 
@@ -13,6 +14,7 @@ mod echo;
 #[path = "../support/sockets.rs"]
 mod sockets;
 
+mod config_vectors;
 mod deploy;
 mod harness;
 mod http_gate;

@@ -158,6 +158,14 @@ fn what_this_version_cannot_do_is_refused_and_not_pretended() {
 }
 
 #[test]
+fn tls_is_what_it_says_or_does_not_start() {
+    one_blocker(json!({ "gateway": { "tls": { "enabled": true, "caPath": "/ca" } } }), "gateway.tls.caPath");
+    one_blocker(json!({ "gateway": { "tls": { "enabled": true, "autoGenerate": false } } }), "gateway.tls.autoGenerate");
+    let own = json!({ "gateway": { "tls": { "enabled": true, "autoGenerate": false, "certPath": "/c", "keyPath": "/k" } } });
+    assert_eq!(start_blockers(&config(&starting(own))), []);
+}
+
+#[test]
 fn a_wide_bind_needs_tls_or_the_explicit_flag() {
     one_blocker(json!({ "gateway": { "bind": "lan" } }), "gateway.bind: is wider than loopback");
     one_blocker(json!({ "gateway": { "bind": "custom", "customBindHost": "10.0.0.1" } }), "gateway.bind: is wider than loopback");

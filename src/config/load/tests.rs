@@ -124,6 +124,25 @@ fn a_section_without_effect_is_named_once_and_a_misspelt_one_is_refused() {
 }
 
 #[test]
+fn a_lone_password_means_the_mode_password() {
+    use super::super::gateway::AuthMode;
+    let mode = |auth: &str| Home::with(&format!("{{ gateway: {{ auth: {{ {auth} }} }} }}")).load(&[]).unwrap().config.auth_mode();
+    assert_eq!(mode("password: 'long-enough-word'"), AuthMode::Password);
+    assert_eq!(mode(&format!("password: 'long-enough-word', token: '{TOKEN}'")), AuthMode::Token);
+    assert_eq!(mode(""), AuthMode::Token);
+}
+
+#[test]
+fn the_shell_is_the_users_unless_the_file_says_otherwise() {
+    let shell = |text: &str, env: &[(&str, &str)]| Home::with(text).load(env).unwrap().config.shell().display().to_string();
+    assert_eq!(shell("{}", &[("SHELL", "/bin/sh")]), "/bin/sh");
+    assert_eq!(shell("{ agents: { defaults: { shell: '/opt/shell' } } }", &[("SHELL", "/bin/sh")]), "/opt/shell");
+    for unusable in ["fish", "/no/such/shell"] {
+        assert!(["/bin/bash", "/bin/sh"].contains(&shell("{}", &[("SHELL", unusable)]).as_str()));
+    }
+}
+
+#[test]
 fn kw07_a_file_that_others_can_read_is_warned_about() {
     let home = Home::with("{}");
     fs::set_permissions(home.0.path().join("skykoi.json"), fs::Permissions::from_mode(0o644)).unwrap();

@@ -1,0 +1,168 @@
+//! A connection to a gateway as a client sees it: handshake, requests with their answers, events.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::error::{CliError, Refusal};
+use super::target::Target;
+use super::wire::Wire;
+use crate::protocol::connect::PROTOCOLS;
+use crate::protocol::scope::ScopeSet;
+
+/// How long the gateway may take for its half of the handshake.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+
+/// What the gateway sends after the handshake.
+#[derive(Debug)]
+pub enum Incoming {
+    /// An answer to the request with this id.
+    Answer(Answer),
+    /// An event.
+    Event {
+        /// Its name.
+        name: String,
+        /// Its payload.
+        payload: Value,
+    },
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// Id of the request.
+    pub id: String,
+    /// The payload, `null` if there is none. A refusal can have one too.
+    pub payload: Value,
+    /// Why not, if it was refused.
+    pub refusal: Option<Refusal>,
+}
+
+impl Answer {
+    /// The payload, or the refusal as an error.
+    ///
+    /// # Errors
+    /// It was refused.
+    pub fn into_result(self) -> Result<Value, CliError> {
+        self.refusal.map_or(Ok(self.payload), |refusal| Err(CliError::Refused(refusal)))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Frame {
+    Res {
+        id: String,
+        ok: bool,
+        #[serde(default)]
+        payload: Value,
+        #[serde(default)]
+        error: Option<Refusal>,
+    },
+    Event {
+        event: String,
+        #[serde(default)]
+        payload: Value,
+    },
+}
+
+/// A connection past its handshake.
+pub struct Client {
+    wire: Wire,
+    requests: u64,
+    /// A gateway that says nothing for so long is gone.
+    silence: Duration,
+    target: String,
+}
+
+impl Client {
+    /// Connects and asks for every scope; what the credential does not grant is left out by the gateway.
+    ///
+    /// # Errors
+    /// The gateway cannot be reached or refuses.
+    pub async fn connect(target: &Target) -> Result<Self, CliError> {
+        let wire = Wire::open(target).await?;
+        let mut client = Self { wire, requests: 0, silence: HANDSHAKE_LIMIT, target: target.describe() };
+        let token = match target {
+            Target::Local { .. } => None,
+            Target::Remote(remote) => remote.token.clone(),
+        };
+        match client.next().await? {
+            Incoming::Event { name, .. } if name == "connect.challenge" => {}
+            other => return Err(CliError::Protocol(format!("{other:?} instead of a challenge"))),
+        }
+        let mut params = json!({
+            "minProtocol": PROTOCOLS.0,
+            "maxProtocol": PROTOCOLS.1,
+            "client": {"id": "cli", "mode": "cli", "version": env!("CARGO_PKG_VERSION"), "platform": std::env::consts::OS},
+            "role": "operator",
+            "scopes": ScopeSet::ALL.names(),
+        });
+        if let Some(token) = token {
+            params["auth"] = json!({"token": token});
+        }
+        let hello = client.call("connect", &params).await?;
+        if hello.get("type").and_then(Value::as_str) != Some("hello-ok") {
+            return Err(CliError::Protocol("the answer to `connect` is no hello-ok".to_owned()));
+        }
+        let tick_ms = hello.pointer("/policy/tickIntervalMs").and_then(Value::as_u64).unwrap_or(30_000);
+        // Two ticks may be missed, as existing clients do it; one more second for a busy machine.
+        client.silence = Duration::from_millis(tick_ms.saturating_mul(2).saturating_add(1000));
+        Ok(client)
+    }
+
+    /// Sends a request and returns its id; the answer comes through [`Self::next`].
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub async fn send(&mut self, method: &str, params: &impl Serialize) -> Result<String, CliError> {
+        self.requests += 1;
+        let id = self.requests.to_string();
+        let frame = json!({"type": "req", "id": id, "method": method, "params": params});
+        if self.wire.send(frame.to_string()).await { Ok(id) } else { Err(self.lost("closed the connection")) }
+    }
+
+    /// Sends a request and waits for its (first) answer. What else comes meanwhile is left out.
+    ///
+    /// # Errors
+    /// It is refused, or the connection is gone.
+    pub async fn call(&mut self, method: &str, params: &impl Serialize) -> Result<Value, CliError> {
+        let id = self.send(method, params).await?;
+        loop {
+            if let Incoming::Answer(answer) = self.next().await?
+                && answer.id == id
+            {
+                return answer.into_result();
+            }
+        }
+    }
+
+    /// The next answer or event. Losing the future before it is ready loses nothing.
+    ///
+    /// # Errors
+    /// The connection is gone or makes no sense.
+    pub async fn next(&mut self) -> Result<Incoming, CliError> {
+        let text = match tokio::time::timeout(self.silence, self.wire.next()).await {
+            Ok(Some(text)) => text,
+            Ok(None) => return Err(self.lost("closed the connection")),
+            Err(_) => return Err(self.lost("has gone silent")),
+        };
+        match serde_json::from_str(&text) {
+            Ok(Frame::Event { event, payload }) => Ok(Incoming::Event { name: event, payload }),
+            Ok(Frame::Res { id, ok, payload, error }) => {
+                let refusal = match (ok, error) {
+                    (true, _) => None,
+                    (false, Some(refusal)) => Some(refusal),
+                    (false, None) => return Err(CliError::Protocol("a refusal without an error".to_owned())),
+                };
+                Ok(Incoming::Answer(Answer { id, payload, refusal }))
+            }
+            Err(error) => Err(CliError::Protocol(error.to_string())),
+        }
+    }
+
+    fn lost(&self, how: &str) -> CliError {
+        CliError::Unreachable(format!("{} {how}", self.target))
+    }
+}

@@ -1,0 +1,55 @@
+//! Options of `config`; what its commands do is in `config.rs` beside this.
+
+use clap::{Args, Subcommand};
+
+use super::config::{self, ConfigCommand};
+use super::error::CliError;
+use super::output::Output;
+use super::start::PlaceArgs;
+
+/// Check, explain and show the configuration
+#[derive(Args, Clone, Debug)]
+pub struct ConfigArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ConfigAction,
+    /// Where configuration and state are.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// What to do with the configuration.
+#[derive(Subcommand, Clone, Debug)]
+pub enum ConfigAction {
+    /// Say everything that is wrong with it, each with file, line and column; exit code 78 if a gateway would not start with it
+    Check,
+    /// Print its JSON Schema, for editors
+    Schema,
+    /// Print its reference as Markdown
+    Reference,
+    /// Say what a key is for, what it is now, and who set it
+    Explain {
+        /// The key, such as `gateway.port`
+        key: String,
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print all of it, with defaults filled in and secrets hidden
+    Show,
+}
+
+/// Runs the command. Returns the exit code.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn run(args: &ConfigArgs, out: &mut Output<'_>) -> Result<u8, CliError> {
+    let command = match args.command.clone() {
+        ConfigAction::Check => ConfigCommand::Check,
+        ConfigAction::Schema => ConfigCommand::Schema,
+        ConfigAction::Reference => ConfigCommand::Reference,
+        ConfigAction::Explain { key, json } => ConfigCommand::Explain { key, json },
+        ConfigAction::Show => ConfigCommand::Show,
+    };
+    config::run(&command, &args.place.sources(), &mut out.result).map_err(CliError::Output)
+}

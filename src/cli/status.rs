@@ -1,0 +1,106 @@
+//! `status`: the gateway at a glance.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::error::CliError;
+use super::output::Output;
+use super::table::{bytes, columns, duration, plain};
+use super::target::TargetArgs;
+
+/// Show how the gateway is: version, load, places, what fails
+#[derive(Args, Clone, Debug)]
+pub struct StatusArgs {
+    /// Print the gateway's answer as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Which gateway.
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+/// Runs the command. The exit code is 0 when everything works, 69 when no gateway answers, 75 when something fails in it.
+///
+/// # Errors
+/// The gateway refuses or stays away.
+pub async fn run(args: StatusArgs, out: &mut Output<'_>) -> Result<u8, CliError> {
+    let target = args.target.resolve()?;
+    let answer = Client::connect(&target).await?.call("status", &json!({})).await?;
+    out.line(&if args.json { answer.to_string() } else { table(&answer) })?;
+    let ok = answer.get("ok").and_then(Value::as_bool).unwrap_or(true);
+    Ok(if ok { super::error::OK } else { super::error::TRY_LATER })
+}
+
+/// Rows for what is in the answer; what a gateway of another version leaves out is left out here.
+fn table(status: &Value) -> String {
+    let text = |path: &str| status.pointer(path).and_then(Value::as_str).map(str::to_owned);
+    let number = |path: &str| status.pointer(path).and_then(Value::as_u64);
+    let runs = number("/runs/running").map(|running| {
+        format!("{running} at work, {} waiting, at most {} at once", number("/runs/queued").unwrap_or(0), number("/runs/max").unwrap_or(0))
+    });
+    let commit = number("/store/lastCommitUs").map(|last| {
+        let ms = |us: u64| format!("{}.{} ms", us / 1000, us / 100 % 10);
+        format!(
+            "last commit {}, slowest {}, {} waiting",
+            ms(last),
+            ms(number("/store/maxCommitUs").unwrap_or(0)),
+            number("/store/waiting").unwrap_or(0)
+        )
+    });
+    let listed = |path: &str, name: &str| {
+        let items = status.pointer(path).and_then(Value::as_array)?;
+        let names: Vec<_> =
+            items.iter().filter_map(|item| if name.is_empty() { item.as_str() } else { item.get(name)?.as_str() }).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    };
+    let state = match status.get("ok").and_then(Value::as_bool) {
+        Some(false) => format!("FAILING: {}", listed("/failing", "").unwrap_or_else(|| "?".to_owned())),
+        _ => "running".to_owned(),
+    };
+    let rows = [
+        ("state", Some(state)),
+        ("version", text("/version")),
+        ("host", text("/host").map(|host| number("/pid").map_or(host.clone(), |pid| format!("{host}, pid {pid}")))),
+        ("up", number("/uptimeMs").map(duration)),
+        ("connections", number("/connections").map(|n| n.to_string())),
+        ("runs", runs),
+        ("sessions", number("/sessions/count").map(|n| n.to_string())),
+        ("agents", listed("/agents", "agentId")),
+        ("store", commit),
+        ("memory", number("/memory/rssBytes").map(bytes)),
+        ("config", text("/configPath")),
+        ("state directory", text("/stateDir")),
+    ];
+    let mut rows: Vec<_> = rows.into_iter().filter_map(|(name, value)| Some(vec![name.to_owned(), plain(&value?, 200)])).collect();
+    for warning in status.get("warnings").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+        rows.push(vec!["warning".to_owned(), plain(warning, 400)]);
+    }
+    columns(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_shows_what_is_there_and_what_fails() {
+        let text = table(&json!({
+            "ok": false, "failing": ["store"], "version": "0.1.0", "host": "vm", "pid": 7, "uptimeMs": 61_000, "connections": 2,
+            "runs": {"running": 1, "queued": 2, "max": 4}, "agents": [{"agentId": "main"}, {"agentId": "work"}],
+            "store": {"waiting": 0, "lastCommitUs": 3140, "maxCommitUs": 16_000}, "warnings": ["talk: not acted on"],
+        }));
+        for part in [
+            "FAILING: store",
+            "vm, pid 7",
+            "1 min 1 s",
+            "1 at work, 2 waiting",
+            "main, work",
+            "last commit 3.1 ms, slowest 16.0 ms",
+            "talk: not acted on",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        assert_eq!(table(&json!({})), "state  running");
+    }
+}
