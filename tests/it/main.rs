@@ -23,3 +23,4 @@ mod nginx;
 mod raw_frames;
 mod runs;
 mod shim;
+mod vectors;
