@@ -14,12 +14,14 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::control::{self, FromShim, RunSpec, ToShim};
+use super::end::{aborted_in_queue, unavailable};
 use super::launcher::ShimChild;
 use super::live::{Ended, Live};
-use super::supervisor::{Supervisor, unavailable};
+use super::supervisor::Supervisor;
 use crate::clock::now_ms;
 use crate::events::hub::Hub;
 use crate::exec::{env, proc};
+use crate::failpoint::failpoint;
 use crate::journal;
 use crate::journal::reader::{Line, Reader};
 use crate::journal::scan::Scan;
@@ -40,18 +42,19 @@ impl Supervisor {
         self.announce(live);
         let work: Work = match serde_json::from_str(&live.record.spec) {
             Ok(work) => work,
-            Err(cause) => return self.close_journal(live, unavailable(format!("the stored request cannot be read: {cause}"))),
+            Err(cause) => return self.close_journal(live, unavailable(format!("the stored request cannot be read: {cause}"))).await,
         };
         if let Some(refusal) = work.refusal {
             let outcome = Outcome::without_work(RunStatus::Error, Some(refusal.code), refusal.summary, now_ms());
-            return self.close_journal(live, outcome);
+            return self.close_journal(live, outcome).await;
         }
-        if let Some(reason) = live.abort_asked().borrow().clone() {
-            let outcome = Outcome::without_work(RunStatus::Aborted, None, "aborted before it started", now_ms());
-            return self.close_journal(live, Outcome { stop_reason: Some(reason), may_have_run: Some(false), ..outcome });
+        let asked = live.abort_asked().borrow().clone();
+        if let Some(reason) = asked {
+            return self.close_journal(live, aborted_in_queue(&reason)).await;
         }
         if let Err(cause) = make_workspace(&work.cwd) {
-            return self.close_journal(live, unavailable(format!("the workspace {} cannot be made: {cause}", work.cwd.display())));
+            let outcome = unavailable(format!("the workspace {} cannot be made: {cause}", work.cwd.display()));
+            return self.close_journal(live, outcome).await;
         }
         let started_at = now_ms();
         live.set_status(RunStatus::Running, Some(started_at));
@@ -62,14 +65,16 @@ impl Supervisor {
             Ok((stream, child)) => self.follow(live, stream, Some(child)).await,
             Err(cause) => {
                 error!(run_id = %live.record.run_id, %cause, "a run's host process could not be started");
-                self.close_journal(live, unavailable(format!("the run's host process could not be started: {cause}")))
+                self.close_journal(live, unavailable(format!("the run's host process could not be started: {cause}"))).await
             }
         }
     }
 
     async fn start_shim(&self, live: &Live, spec: &RunSpec) -> io::Result<(UnixStream, ShimChild)> {
         let journal = super::launcher::create_journal(&live.journal)?;
+        failpoint!("runs.before_spawn");
         let started = self.inner.launcher.start(spec, journal).await.map_err(io::Error::other)?;
+        failpoint!("runs.after_spawn");
         info!(run_id = %live.record.run_id, pid = started.pid, "run started");
         Ok((started.control, started.child))
     }
@@ -171,7 +176,7 @@ impl Supervisor {
                 }
             };
             warn!(run_id = %live.record.run_id, "a run lost its host process");
-            return self.close_journal(live, outcome);
+            return self.close_journal(live, outcome).await;
         }
     }
 }

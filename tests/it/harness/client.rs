@@ -249,7 +249,9 @@ impl Client {
 
     /// The next frame, taken into the model.
     pub async fn frame(&mut self) -> Result<Value, Closed> {
-        let text = tokio::time::timeout(PATIENCE, self.text()).await.expect("no frame in time");
+        let Ok(text) = tokio::time::timeout(PATIENCE, self.text()).await else {
+            panic!("no frame in time; runs: {:?}; waiting: {:?}", self.runs, self.waiting)
+        };
         let text = match text {
             Ok(text) => text,
             Err(closed) => {
