@@ -9,6 +9,9 @@ pub mod completions;
 pub mod config;
 pub mod configs;
 pub mod error;
+#[cfg(test)]
+mod fake;
+pub mod generate;
 pub mod init;
 pub mod interrupt;
 pub mod output;
@@ -20,6 +23,8 @@ pub mod target;
 pub mod token;
 pub mod version;
 pub mod watch;
+#[cfg(test)]
+mod watch_tests;
 pub mod wire;
 
 use std::io::{self, Write};
@@ -39,7 +44,7 @@ Five minutes:
 
 Commands talk to the gateway of this machine through its socket. For another one add
   --url wss://vm.example.com --token-file token.txt
-and, if its certificate is its own, --fingerprint SHA256 (the gateway prints it at start).
+and, if its certificate is its own, --fingerprint SHA256 or --ca FILE.
 
 Exit codes:
    0  all went well               73  a file cannot be made
@@ -62,27 +67,20 @@ pub struct Cli {
 
 /// The commands.
 #[derive(Subcommand, Clone, Debug)]
+#[expect(missing_docs, reason = "a command is described at its options; a text here would replace that one in the help")]
 pub enum Command {
-    /// See [`start::StartArgs`].
     Start(start::StartArgs),
-    /// See [`start::InitArgs`].
     Init(start::InitArgs),
-    /// See [`status::StatusArgs`].
     Status(status::StatusArgs),
-    /// See [`agent::AgentArgs`].
     Agent(agent::AgentArgs),
-    /// See [`runs::RunsArgs`].
     Runs(runs::RunsArgs),
-    /// See [`call::CallArgs`].
     Call(call::CallArgs),
-    /// See [`configs::ConfigArgs`].
     Config(configs::ConfigArgs),
-    /// See [`token::TokenArgs`].
     Token(token::TokenArgs),
-    /// See [`version::VersionArgs`].
     Version(version::VersionArgs),
-    /// See [`completions::CompletionsArgs`].
     Completions(completions::CompletionsArgs),
+    #[command(hide = true)]
+    Gen(generate::GenArgs),
 }
 
 /// Reads the command line of this process and runs the command. Returns the exit code.
@@ -117,6 +115,7 @@ fn run(command: Command, out: &mut Output<'_>) -> Result<u8, CliError> {
         Command::Token(args) => token::run(&args, out),
         Command::Version(args) => version::run(&args, out),
         Command::Completions(args) => completions::run(&args, out),
+        Command::Gen(args) => generate::run(&args, out),
         Command::Status(args) => wait(status::run(args, out)),
         Command::Agent(args) => wait(agent::run(args, out)),
         Command::Runs(args) => wait(runs::run(args, out)),

@@ -26,6 +26,18 @@ pub enum Rate {
     Abort,
 }
 
+impl Rate {
+    /// The word for it in the schema.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Abort => "abort",
+        }
+    }
+}
+
 /// A method of the protocol.
 pub trait Method: Sized + 'static {
     /// Name on the wire, `<resource>.<verb>`.
@@ -76,8 +88,8 @@ impl Entry {
             scope: M::SCOPE,
             rate: M::RATE,
             loose: M::LOOSE,
-            params: params_schema::<M>,
-            output: output_schema::<M>,
+            params: || params_schema::<M::Params>(M::LOOSE),
+            output: output_schema::<M::Output>,
             prepare: prepare::<M>,
         }
     }
@@ -92,18 +104,20 @@ fn prepare<M: Method>(cx: Call, params: Value) -> Result<Answer, RpcError> {
     }))
 }
 
-fn params_schema<M: Method>() -> Value {
-    let mut schema = root::<M::Params>(SchemaSettings::draft2020_12().into_generator());
-    if M::LOOSE
-        && let Some(object) = schema.as_object_mut()
-    {
+/// Schema of parameters, complete in itself: what the server accepts. Unless they are closed, `loose` says that more keys are ignored.
+#[must_use]
+pub fn params_schema<P: JsonSchema>(loose: bool) -> Value {
+    let mut schema = root::<P>(SchemaSettings::draft2020_12().into_generator());
+    if loose && let Some(object) = schema.as_object_mut() {
         object.remove("additionalProperties");
     }
     schema
 }
 
-fn output_schema<M: Method>() -> Value {
-    root::<M::Output>(SchemaSettings::draft2020_12().for_serialize().into_generator())
+/// Schema of a result, complete in itself: what the server sends.
+#[must_use]
+pub fn output_schema<T: JsonSchema>() -> Value {
+    root::<T>(SchemaSettings::draft2020_12().for_serialize().into_generator())
 }
 
 fn root<T: JsonSchema>(generator: SchemaGenerator) -> Value {

@@ -5,4 +5,6 @@ pub mod dispatch;
 pub mod error;
 pub mod method;
 pub mod methods;
+pub mod reference;
+pub mod schema;
 pub mod validate;

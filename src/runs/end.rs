@@ -57,6 +57,8 @@ impl Supervisor {
                 }
             }
         };
+        // A shim that was killed left its socket behind.
+        let _ = std::fs::remove_file(self.socket_path(&live.record.file_id));
         super::follow::catch_up(live, &self.inner.hub);
         ended
     }

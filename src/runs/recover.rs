@@ -8,6 +8,9 @@
 //! anything else            → its shim died: sweep what it left, end it as interrupted, never run it again
 //! ```
 
+use std::fs::OpenOptions;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,7 +100,15 @@ impl Supervisor {
         let lost_its_lines = lost_with_the_machine(live, proc::booted_at_ms());
         match journal::scan::scan_path(&live.journal, &live.record.run_id) {
             Ok(Scan { outcome: Some(outcome), head, .. }) => Fate::Ended(Ended { outcome, head }),
-            Ok(found) if found.never_started() && !lost_its_lines => Fate::Requeue,
+            Ok(found) if found.never_started() && !lost_its_lines => {
+                // Half of a first line: the command is only started behind a whole one. The new shim begins with an empty file.
+                if found.file_len > 0
+                    && let Err(cause) = empty(&live.journal)
+                {
+                    warn!(run_id = %live.record.run_id, %cause, "the journal of a run that never started cannot be emptied");
+                }
+                Fate::Requeue
+            }
             Ok(found) => {
                 super::follow::sweep(&live.record.file_id, &found).await;
                 let mut outcome = journal::close::interrupted(&found, now_ms());
@@ -152,6 +163,12 @@ impl Supervisor {
         }
         Some(self.await_lock(live, tail).await)
     }
+}
+
+/// Empties a journal that nobody holds.
+fn empty(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    if journal::close::try_lock(&file)? { file.set_len(0) } else { Err(io::ErrorKind::WouldBlock.into()) }
 }
 
 /// Whether the run's turn had come before the machine was started: its journal may have had lines that never reached the disk.

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
@@ -31,6 +32,7 @@ use crate::tasks::Tasks;
 
 /// How many starts of runs a connection may lag behind before it looks at the whole list.
 const ANNOUNCEMENTS: usize = 256;
+
 
 /// What the supervisor needs to know of the configuration.
 #[derive(Clone, Debug)]
@@ -334,7 +336,7 @@ impl Supervisor {
             match self.inner.store.run(&record.run_id).await? {
                 Some(newer) if newer.status.is_terminal() => record = newer,
                 _ => {
-                    if tokio::time::timeout(std::time::Duration::from_secs(5), changed.changed()).await.is_err() {
+                    if tokio::time::timeout(Duration::from_secs(5), changed.changed()).await.is_err() {
                         warn!(run_id = %record.run_id, "a run is neither live nor ended");
                         return Ok(Handle::Past(Box::new(record)));
                     }

@@ -12,7 +12,6 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_stream::{Stream, StreamExt, StreamMap};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
 
 use super::feeds::{Feeds, Wake};
 use super::liveness::Liveness;
@@ -117,11 +116,8 @@ impl Outbox {
                 feeds.new_runs().into_iter().for_each(|log| self.tails.start(log));
             }
             let drained = self.drain_queue();
-            if let Some(feeds) = feeds.as_mut().filter(|_| drained)
-                && let Err(cause) = self.collect_logs(feeds).await
-            {
-                debug!(%cause, "a journal could not be read");
-                self.closing.get_or_insert((1011, "internal error".to_owned()));
+            if let Some(feeds) = feeds.as_mut().filter(|_| drained) {
+                self.collect_logs(feeds).await;
             }
             if self.batch.is_empty() {
                 if let Some((code, reason)) = self.closing.take() {
@@ -213,7 +209,7 @@ impl Outbox {
     }
 
     /// Puts lines of runs, and the finals that waited for them, into the batch.
-    async fn collect_logs(&mut self, feeds: &mut Feeds) -> std::io::Result<()> {
+    async fn collect_logs(&mut self, feeds: &mut Feeds) {
         if feeds.reads_logs() {
             let known = self.tails.len();
             if !self.finals.is_empty() {
@@ -224,7 +220,7 @@ impl Outbox {
                 if self.batch.len() >= BATCH_BYTES {
                     break;
                 }
-                let lines: Vec<Bytes> = self.tails.read(round, BATCH_BYTES / 2).await?;
+                let lines: Vec<Bytes> = self.tails.read(round, BATCH_BYTES / 2).await;
                 for line in lines {
                     self.line(feeds.agent_prefix(), &line);
                 }
@@ -239,7 +235,6 @@ impl Outbox {
                 self.frame(frame);
             }
         }
-        Ok(())
     }
 
     fn frame(&mut self, frame: Budgeted) {

@@ -4,12 +4,12 @@
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use tracing::warn;
 
 use crate::runs::log::{Cursor, RunLog};
 
@@ -27,6 +27,15 @@ struct Tail {
     /// After a late subscription: seqs below `.0` are being caught up, then delivery jumps to `.1`.
     jump: Option<(u64, u64)>,
     held: Option<Instant>,
+    /// The journal cannot be read.
+    broken: bool,
+}
+
+impl Tail {
+    /// Whether anything is still to be delivered, now or later.
+    fn goes_on(&self) -> bool {
+        !self.broken && (self.jump.is_some() || !self.log.is_exhausted(self.cursor.next))
+    }
 }
 
 /// The followed runs of one connection.
@@ -112,16 +121,17 @@ impl Tails {
         self.tails.is_empty()
     }
 
-    /// The next lines of the tail at `index`, about `max_bytes` of them.
-    ///
-    /// # Errors
-    /// The journal cannot be read.
-    pub async fn read(&mut self, index: usize, max_bytes: usize) -> io::Result<Vec<Bytes>> {
-        let Some(tail) = self.tails.get_mut(index) else { return Ok(Vec::new()) };
-        if tail.held.is_some() {
-            return Ok(Vec::new());
-        }
-        let mut lines = tail.cursor.read(&tail.log, max_bytes).await?;
+    /// The next lines of the tail at `index`, about `max_bytes` of them. A run whose journal cannot be read is followed no more; the connection lives on.
+    pub async fn read(&mut self, index: usize, max_bytes: usize) -> Vec<Bytes> {
+        let Some(tail) = self.tails.get_mut(index).filter(|tail| tail.held.is_none()) else { return Vec::new() };
+        let mut lines = match tail.cursor.read(&tail.log, max_bytes).await {
+            Ok(lines) => lines,
+            Err(cause) => {
+                warn!(run_id = %tail.log.run_id, %cause, "the journal of a followed run cannot be read");
+                tail.broken = true;
+                return Vec::new();
+            }
+        };
         if let Some((end, next)) = tail.jump
             && tail.cursor.next >= end
         {
@@ -129,14 +139,14 @@ impl Tails {
             tail.cursor.seek(next);
             tail.jump = None;
         }
-        Ok(lines.into_iter().map(|(_, line)| line).collect())
+        lines.into_iter().map(|(_, line)| line).collect()
     }
 
     /// Drops the runs of which everything was delivered and lets another run be first in the next round.
     pub fn rotate(&mut self) {
         let mut through = Vec::new();
         self.tails.retain(|tail| {
-            let more = tail.jump.is_some() || !tail.log.is_exhausted(tail.cursor.next);
+            let more = tail.goes_on();
             if !more {
                 through.push(fingerprint(&tail.log.file_id));
             }
@@ -151,7 +161,7 @@ impl Tails {
     /// Whether any run has lines that could be delivered now.
     #[must_use]
     pub fn has_unread(&self) -> bool {
-        self.tails.iter().any(|tail| tail.held.is_none() && (tail.jump.is_some() || tail.cursor.next <= tail.log.head()))
+        self.tails.iter().any(|tail| tail.held.is_none() && !tail.broken && (tail.jump.is_some() || tail.cursor.next <= tail.log.head()))
     }
 
     /// Whether events of this run are still to be delivered.
@@ -159,12 +169,12 @@ impl Tails {
     pub fn is_behind(&self, log: &RunLog) -> bool {
         self.position(&log.file_id)
             .and_then(|at| self.tails.get(at))
-            .is_some_and(|tail| tail.held.is_none() && (tail.jump.is_some() || !tail.log.is_exhausted(tail.cursor.next)))
+            .is_some_and(|tail| tail.held.is_none() && tail.goes_on())
     }
 
     fn push(&mut self, log: Arc<RunLog>, after: u64, held: Option<Instant>) {
         let cursor = log.cursor(after);
-        self.tails.push_back(Tail { log, cursor, from: after + 1, jump: None, held });
+        self.tails.push_back(Tail { log, cursor, from: after + 1, jump: None, held, broken: false });
     }
 
     fn remember(&mut self, run: u64) {

@@ -16,6 +16,7 @@ mod sockets;
 
 mod config_vectors;
 mod deploy;
+mod drift;
 mod harness;
 mod http_gate;
 mod listeners;
@@ -23,3 +24,4 @@ mod nginx;
 mod raw_frames;
 mod runs;
 mod shim;
+mod tidy;

@@ -30,7 +30,21 @@ pub struct AgentEvent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// Depends on `stream`: [`Lifecycle`], [`Tool`] or [`ExecOutput`].
+    #[schemars(with = "EventData")]
     pub data: Value,
+}
+
+/// What `data` may be, for the schema. The events themselves keep it as text, because only few readers look into it.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum EventData {
+    /// Of a `lifecycle` event.
+    Lifecycle(Lifecycle),
+    /// Of a `tool` event.
+    Tool(Tool),
+    /// Of an `exec` event.
+    Exec(ExecOutput),
 }
 
 /// The kinds of run events.

@@ -22,6 +22,18 @@ pub enum Class {
     Signal,
 }
 
+impl Class {
+    /// The word for it in the schema.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Log => "log",
+            Self::Signal => "signal",
+        }
+    }
+}
+
 /// One event of the protocol.
 #[derive(Clone, Copy, Debug)]
 pub struct EventEntry {

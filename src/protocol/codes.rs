@@ -1,0 +1,110 @@
+//! Stable codes beside the error codes: what `details.code` may say, and with which code and reason the server closes a connection.
+//!
+//! The reference and the schema are made from these tables, and a test sees to it that no code is used that does not stand here.
+
+/// One value of `error.details.code`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DetailCode {
+    /// The code.
+    pub name: &'static str,
+    /// The methods that answer it; empty = any.
+    pub methods: &'static [&'static str],
+    /// What is wrong, and what a client can do.
+    pub meaning: &'static str,
+}
+
+const fn any(name: &'static str, meaning: &'static str) -> DetailCode {
+    DetailCode { name, methods: &[], meaning }
+}
+
+const fn of(name: &'static str, methods: &'static [&'static str], meaning: &'static str) -> DetailCode {
+    DetailCode { name, methods, meaning }
+}
+
+const CONNECT: &[&str] = &["connect"];
+const AGENT: &[&str] = &["agent"];
+/// The methods that take a session key or an agent.
+const TARGETED: &[&str] = &["agent", "agent.identity.get", "runs.list", "chat.abort"];
+/// The methods that name one run.
+const OF_A_RUN: &[&str] = &["runs.get", "runs.subscribe", "runs.unsubscribe", "runs.abort"];
+
+/// Every value of `error.details.code`.
+pub static DETAIL_CODES: &[DetailCode] = &[
+    of("CONNECT_FIRST", CONNECT, "The first request was not `connect`."),
+    of("INVALID_PARAMS", CONNECT, "The parameters of `connect` are wrong; the message says where."),
+    of("PROTOCOL_MISMATCH", CONNECT, "No common protocol version; the details name both ranges."),
+    of("INVALID_ROLE", CONNECT, "The role is neither `operator` nor `node`."),
+    of("UNKNOWN_SCOPE", CONNECT, "A scope in `scopes` does not exist."),
+    of("DEVICE_IDENTITY_REQUIRED", CONNECT, "Neither a secret nor a device was given."),
+    of("DEVICE_AUTH_NONCE_MISMATCH", CONNECT, "The device signed the nonce of another connection."),
+    of("AUTH_TOKEN_MISSING", CONNECT, "The gateway wants its token and none was given."),
+    of("AUTH_TOKEN_MISMATCH", CONNECT, "The token is wrong. It counts as a failed attempt of the address."),
+    of("AUTH_PASSWORD_MISSING", CONNECT, "The gateway wants its password and none was given."),
+    of("AUTH_PASSWORD_MISMATCH", CONNECT, "The password is wrong. It counts as a failed attempt of the address."),
+    of("AUTH_RATE_LIMITED", CONNECT, "Too many failed attempts from this address; `retryAfterMs` says when the next one counts."),
+    any("ALREADY_CONNECTED", "`connect` came a second time."),
+    any("ROLE_NOT_ALLOWED", "The connection's role may not call this method."),
+    any("MISSING_SCOPE", "The connection lacks the scope in `missingScope`."),
+    any("UNKNOWN_METHOD", "There is no such method. Only connections with `operator.admin` are told so; others lack a scope."),
+    any("DUPLICATE_ID", "A request with the same id is still being served on this connection."),
+    any("TOO_MANY_INFLIGHT", "The connection has `policy.maxInFlight` requests being served. Retryable."),
+    any("OVERLOADED", "The gateway serves as many requests as it can. Retryable."),
+    any("RATE_LIMITED", "More writes per second than allowed. Retryable after `retryAfterMs`."),
+    any("STORE_UNAVAILABLE", "The store does not take the request now. Retryable."),
+    any("INTERNAL", "A defect of the gateway; its log says more."),
+    of("STOPPING", AGENT, "The gateway is stopping. Retryable."),
+    of("IDEMPOTENCY_CONFLICT", AGENT, "The idempotency key was used before with other parameters."),
+    of("UNKNOWN_CHANNEL", AGENT, "The channel is neither `webchat` nor `last`."),
+    of("ATTACHMENTS_NOT_TAKEN", AGENT, "The agent's runner takes no attachments."),
+    of("AGENT_NOT_FOUND", TARGETED, "No such agent is configured."),
+    of("AGENT_MISMATCH", TARGETED, "`agentId` and the session key name different agents."),
+    of("RUN_NOT_FOUND", OF_A_RUN, "No run has this id."),
+    of("CURSOR_AHEAD", &["runs.subscribe"], "`after` is past the last event of a run that is over."),
+    of("RUN_MISMATCH", &["chat.abort"], "The run belongs to another session."),
+];
+
+/// One way in which the server closes a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CloseCode {
+    /// Status code of the close frame.
+    pub code: u16,
+    /// Its reason, or what the reason says.
+    pub reason: &'static str,
+    /// When it happens.
+    pub meaning: &'static str,
+}
+
+const fn close(code: u16, reason: &'static str, meaning: &'static str) -> CloseCode {
+    CloseCode { code, reason, meaning }
+}
+
+/// Every close of the server.
+pub static CLOSE_CODES: &[CloseCode] = &[
+    close(1000, "", "The client's own close is answered; or no `connect` came in time; or the first message was not JSON."),
+    close(1002, "what was wrong with the frame", "The peer broke RFC 6455; or `protocol mismatch` behind a refused `connect`."),
+    close(1003, "binary messages are not taken", "Messages are text."),
+    close(1007, "invalid utf-8", "A text message is not UTF-8."),
+    close(1008, "the message of the refusal", "`connect` was refused; the answer before it has the particulars."),
+    close(1008, "invalid request frame", "The first message was no request."),
+    close(1008, "too many invalid frames", "Three messages in a row were not JSON objects."),
+    close(1008, "slow consumer", "The peer did not read: a write stalled, or more than `policy.maxBufferedBytes` waited."),
+    close(1008, "message timed out", "A message was begun and not finished in time."),
+    close(1008, "too many fragments", "A message in more frames than allowed."),
+    close(1008, "too many pings", "More pings per second than anybody needs."),
+    close(1009, "message too big", "Over `policy.maxPreauthPayload` before hello, over `policy.maxPayload` after."),
+    close(1011, "internal error", "A run's journal could not be read."),
+    close(1012, "service restart", "The daemon stops or restarts; connect again."),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_detail_code_stands_twice() {
+        let mut names: Vec<_> = DETAIL_CODES.iter().map(|code| code.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), DETAIL_CODES.len());
+    }
+}
