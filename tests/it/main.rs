@@ -16,7 +16,9 @@ mod sockets;
 
 mod config_vectors;
 mod deploy;
+mod door;
 mod drift;
+mod handshake;
 mod harness;
 mod http_gate;
 mod listeners;
