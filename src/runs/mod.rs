@@ -4,6 +4,7 @@
 
 pub mod control;
 pub mod follow;
+pub mod handle;
 pub mod launcher;
 pub mod live;
 pub mod log;
