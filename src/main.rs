@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-#[expect(clippy::print_stderr, reason = "a person who started the daemon must see why it did not")]
 fn main() -> ExitCode {
     // A run's host process must be small and quick to start, so it goes its own way before anything else is set up.
     if std::env::args_os().nth(1).is_some_and(|arg| arg == "shim") {

@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use clap::Args;
+use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -54,9 +55,12 @@ pub async fn run(args: AgentArgs, out: &mut Output<'_>) -> Result<u8, CliError> 
     let request = request(&args, &mut std::io::stdin())?;
     let mut interrupts = Interrupts::take().map_err(|error| CliError::Local(format!("cannot take Ctrl-C: {error}")))?;
     let mut watch = Watch::start(&target, request, args.json, out, &mut interrupts);
-    let outcome = watch.to_end().await?;
+    let ended = watch.to_end().await;
     let run_id = watch.run_id().map(str::to_owned);
-    Ok(conclude(out, run_id.as_deref(), &outcome))
+    if let (Err(CliError::Output(_) | CliError::Interrupted), Some(run_id)) = (&ended, &run_id) {
+        out.say(&format!("left the run; it can be followed with: skykoi-gateway runs follow {run_id}"));
+    }
+    Ok(conclude(out, run_id.as_deref(), &ended?))
 }
 
 fn request(args: &AgentArgs, stdin: &mut dyn Read) -> Result<Value, CliError> {
@@ -64,18 +68,28 @@ fn request(args: &AgentArgs, stdin: &mut dyn Read) -> Result<Value, CliError> {
     if message.trim().is_empty() {
         return Err(CliError::Usage("the message is empty".to_owned()));
     }
-    // The key makes it safe to ask again when the answer was lost.
-    let mut request = json!({"message": message, "idempotencyKey": Uuid::now_v7().to_string()});
-    if let Some(session) = &args.session {
-        request["sessionKey"] = json!(session);
-    }
-    if let Some(agent) = &args.agent {
-        request["agentId"] = json!(agent);
-    }
-    if let Some(timeout) = args.timeout {
-        request["timeout"] = json!(timeout);
-    }
-    Ok(request)
+    Ok(json!(Request {
+        message,
+        // The key makes it safe to ask again when the answer was lost.
+        idempotency_key: Uuid::now_v7().to_string(),
+        session_key: args.session.as_deref(),
+        agent_id: args.agent.as_deref(),
+        timeout: args.timeout,
+    }))
+}
+
+/// Parameters of the method `agent`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Request<'a> {
+    message: String,
+    idempotency_key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<u64>,
 }
 
 fn read_message(stdin: &mut dyn Read) -> Result<String, CliError> {

@@ -59,7 +59,7 @@ pub async fn run(args: CallArgs, out: &mut Output<'_>) -> Result<u8, CliError> {
                 if let Some(details) = &refusal.details {
                     out.say(&details.to_string());
                 }
-                Err(CliError::Refused(refusal))
+                Err(CliError::Refused(Box::new(refusal)))
             }
         };
     }

@@ -45,7 +45,7 @@ impl Answer {
     /// # Errors
     /// It was refused.
     pub fn into_result(self) -> Result<Value, CliError> {
-        self.refusal.map_or(Ok(self.payload), |refusal| Err(CliError::Refused(refusal)))
+        self.refusal.map_or(Ok(self.payload), |refusal| Err(CliError::Refused(Box::new(refusal))))
     }
 }
 
@@ -99,8 +99,8 @@ impl Client {
             "role": "operator",
             "scopes": ScopeSet::ALL.names(),
         });
-        if let Some(token) = token {
-            params["auth"] = json!({"token": token});
+        if let (Some(token), Some(params)) = (token, params.as_object_mut()) {
+            params.insert("auth".to_owned(), json!({"token": token}));
         }
         let hello = client.call("connect", &params).await?;
         if hello.get("type").and_then(Value::as_str) != Some("hello-ok") {

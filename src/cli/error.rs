@@ -83,7 +83,7 @@ pub enum CliError {
     Denied(String),
     /// The gateway said no.
     #[error("the gateway refused: {} [{}]", .0.message, .0.code)]
-    Refused(Refusal),
+    Refused(Box<Refusal>),
     /// What came is not what this version understands.
     #[error("the gateway sent what this version does not understand: {0}")]
     Protocol(String),
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     fn code_of(error: Value) -> u8 {
-        CliError::Refused(serde_json::from_value(error).unwrap()).exit_code()
+        CliError::Refused(Box::new(serde_json::from_value(error).unwrap())).exit_code()
     }
 
     #[test]

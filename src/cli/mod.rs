@@ -9,6 +9,8 @@ pub mod completions;
 pub mod config;
 pub mod configs;
 pub mod error;
+#[cfg(test)]
+mod fake;
 pub mod generate;
 pub mod init;
 pub mod interrupt;
@@ -21,6 +23,8 @@ pub mod target;
 pub mod token;
 pub mod version;
 pub mod watch;
+#[cfg(test)]
+mod watch_tests;
 pub mod wire;
 
 use std::io::{self, Write};
@@ -40,7 +44,7 @@ Five minutes:
 
 Commands talk to the gateway of this machine through its socket. For another one add
   --url wss://vm.example.com --token-file token.txt
-and, if its certificate is its own, --fingerprint SHA256 (the gateway prints it at start).
+and, if its certificate is its own, --fingerprint SHA256 or --ca FILE.
 
 Exit codes:
    0  all went well               73  a file cannot be made
@@ -63,28 +67,18 @@ pub struct Cli {
 
 /// The commands.
 #[derive(Subcommand, Clone, Debug)]
+#[expect(missing_docs, reason = "a command is described at its options; a text here would replace that one in the help")]
 pub enum Command {
-    /// See [`start::StartArgs`].
     Start(start::StartArgs),
-    /// See [`start::InitArgs`].
     Init(start::InitArgs),
-    /// See [`status::StatusArgs`].
     Status(status::StatusArgs),
-    /// See [`agent::AgentArgs`].
     Agent(agent::AgentArgs),
-    /// See [`runs::RunsArgs`].
     Runs(runs::RunsArgs),
-    /// See [`call::CallArgs`].
     Call(call::CallArgs),
-    /// See [`configs::ConfigArgs`].
     Config(configs::ConfigArgs),
-    /// See [`token::TokenArgs`].
     Token(token::TokenArgs),
-    /// See [`version::VersionArgs`].
     Version(version::VersionArgs),
-    /// See [`completions::CompletionsArgs`].
     Completions(completions::CompletionsArgs),
-    /// See [`generate::GenArgs`].
     #[command(hide = true)]
     Gen(generate::GenArgs),
 }

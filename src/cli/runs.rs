@@ -1,6 +1,7 @@
 //! `runs list|show|follow|abort`: what ran, what runs, and what to do about it.
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::client::Client;
@@ -81,19 +82,24 @@ pub async fn run(args: RunsArgs, out: &mut Output<'_>) -> Result<u8, CliError> {
     let target = args.target.resolve()?;
     match args.command {
         RunsCommand::List { limit, session, status, json } => {
-            let mut params = json!({"limit": limit});
-            if let Some(session) = session {
-                params["sessionKey"] = json!(session);
-            }
-            if let Some(status) = status {
-                params["status"] = json!(status);
-            }
+            let params = json!(ListParams { limit, session_key: session, status });
             ask(&target, "runs.list", &params, json, list, out).await
         }
         RunsCommand::Show { run_id, json } => ask(&target, "runs.get", &json!({"runId": run_id}), json, show, out).await,
         RunsCommand::Abort { run_id, json } => ask(&target, "runs.abort", &json!({"runId": run_id}), json, aborted, out).await,
         RunsCommand::Follow { run_id, after, json } => follow(&target, run_id, after, json, out).await,
     }
+}
+
+/// Parameters of the method `runs.list`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ListParams {
+    limit: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<String>,
 }
 
 async fn ask(

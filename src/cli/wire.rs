@@ -228,3 +228,115 @@ fn no_local(target: &Target, error: &std::io::Error) -> CliError {
 fn no_remote(remote: &Remote, why: &str) -> CliError {
     CliError::Unreachable(format!("{} cannot be reached: {why}", remote.url))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use fastwebsockets::{Role, WebSocket};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+    use crate::cli::error::UNREACHABLE;
+    use crate::transport::tls::{CertFiles, client_config, fingerprint, own_certificate, server_config};
+
+    const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n";
+
+    struct Far {
+        listener: TcpListener,
+        files: CertFiles,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Far {
+        async fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let files = own_certificate(dir.path(), &[]).unwrap();
+            Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap(), files, _dir: dir }
+        }
+
+        fn target(&self, pinned: Option<[u8; 32]>) -> Target {
+            let port = self.listener.local_addr().unwrap().port();
+            let tls = Some(client_config(None, pinned).unwrap());
+            let url = format!("wss://127.0.0.1:{port}/ws").parse().unwrap();
+            Target::Remote(Arc::new(Remote { url, host: "127.0.0.1".to_owned(), port, tls, token: None }))
+        }
+
+        /// Takes a connection through TLS and answers its upgrade so.
+        async fn accept(&self, answer: &str) -> Result<impl AsyncRead + AsyncWrite + Unpin + use<>, std::io::Error> {
+            let (tcp, _) = self.listener.accept().await?;
+            let mut stream = TlsAcceptor::from(server_config(&self.files).unwrap()).accept(tcp).await?;
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await?);
+            }
+            let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+            assert!(head.starts_with("get /ws http/1.1\r\n") && head.contains("sec-websocket-version: 13"), "{head}");
+            stream.write_all(answer.as_bytes()).await?;
+            stream.flush().await?;
+            Ok(stream)
+        }
+    }
+
+    #[tokio::test]
+    async fn messages_cross_a_websocket_in_tls_with_a_pinned_certificate_and_pings_are_answered() {
+        let far = Far::new().await;
+        let target = far.target(Some(fingerprint(&far.files.cert).unwrap()));
+        let (near, ()) = tokio::join!(
+            async {
+                let mut wire = Wire::open(&target).await.unwrap();
+                assert!(wire.send("hello".to_owned()).await);
+                (wire.next().await, wire.next().await)
+            },
+            async {
+                let mut socket = WebSocket::after_handshake(far.accept(SWITCH).await.unwrap(), Role::Server);
+                let frame = socket.read_frame().await.unwrap();
+                assert_eq!((frame.opcode, &*frame.payload), (OpCode::Text, &b"hello"[..]));
+                socket.write_frame(Frame::new(true, OpCode::Ping, None, Payload::Borrowed(b"p"))).await.unwrap();
+                let frame = socket.read_frame().await.unwrap();
+                assert_eq!((frame.opcode, &*frame.payload), (OpCode::Pong, &b"p"[..]));
+                let big = "x".repeat(1 << 20);
+                socket.write_frame(Frame::text(Payload::Borrowed(big.as_bytes()))).await.unwrap();
+                socket.write_frame(Frame::close(1012, b"service restart")).await.unwrap();
+                // Until the client has read it all.
+                let _ = socket.read_frame().await;
+            }
+        );
+        assert_eq!((near.0.map(|text| text.len()), near.1), (Some(1 << 20), None));
+    }
+
+    async fn refusal(pinned: Option<[u8; 32]>, answer: &str) -> CliError {
+        let far = Far::new().await;
+        let pinned = pinned.or_else(|| fingerprint(&far.files.cert).ok());
+        let target = far.target(pinned);
+        let (near, _) = tokio::join!(Wire::open(&target), far.accept(answer));
+        near.err().unwrap()
+    }
+
+    #[tokio::test]
+    async fn another_certificate_than_the_pinned_one_is_refused_with_a_hint() {
+        let error = refusal(Some([7; 32]), SWITCH).await;
+        assert_eq!(error.exit_code(), UNREACHABLE);
+        assert!(error.to_string().contains("--fingerprint"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_refused_upgrade_is_explained() {
+        for (answer, word) in [("404 Not Found", "path"), ("421 Misdirected Request", "publicUrls"), ("502 Bad Gateway", "proxy")] {
+            let error = refusal(None, &format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n")).await;
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_cut_off_is_no_message() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let (received, mut messages) = mpsc::channel(4);
+        far.write_all(b"{\"whole\":1}\n{\"cut").await.unwrap();
+        drop(far);
+        read_lines(near, received).await;
+        assert_eq!(messages.recv().await.as_deref(), Some("{\"whole\":1}\n"));
+        assert_eq!(messages.recv().await, None);
+    }
+}

@@ -74,7 +74,7 @@ impl Access {
         }
     }
 
-    /// Checks what a client at `address` presented; either of its two fields may hold the secret.
+    /// Checks what a client at `address` presented; either of its two fields may hold the secret. `now_ms` is of a clock that never jumps.
     ///
     /// # Errors
     /// Why it is refused. A missing secret does not count as a guess.

@@ -132,13 +132,20 @@ pub enum ClientMode {
 }
 
 impl ClientMode {
-    /// The wire name.
+    /// The name under which the mode is shown: the two names of `ui` are one.
     #[must_use]
     pub fn name(self) -> &'static str {
+        if self == Self::Operator { "ui" } else { self.as_sent() }
+    }
+
+    /// The name on the wire, which a device signs.
+    #[must_use]
+    pub fn as_sent(self) -> &'static str {
         match self {
             Self::Webchat => "webchat",
             Self::Cli => "cli",
-            Self::Ui | Self::Operator => "ui",
+            Self::Ui => "ui",
+            Self::Operator => "operator",
             Self::Backend => "backend",
             Self::Node => "node",
             Self::Probe => "probe",

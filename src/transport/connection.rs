@@ -127,18 +127,13 @@ impl Opening<'_> {
         let within = Duration::from_millis(gateway.loaded.config.gateway.limits.handshake_timeout_ms);
         let first = tokio::select! {
             () = self.closed.cancelled() => return,
-            first = tokio::time::timeout(within, link.reader.next()) => first,
+            first = tokio::time::timeout(within, self.first_text(&mut link.reader)) => first,
         };
         let text = match first {
             Err(_) => return self.close(1000, "").await,
-            Ok(Incoming::Text(text)) => text,
-            Ok(Incoming::Violation { code, reason }) => return self.close(code, reason).await,
-            Ok(Incoming::Close(_)) => return self.close(1000, "").await,
-            Ok(Incoming::Ping(payload)) => {
-                let _ = self.outlet.push(Outgoing::Pong(payload)).await;
-                return self.close(1008, "invalid request frame").await;
-            }
-            Ok(Incoming::Pong | Incoming::End) => return,
+            Ok(Err(None)) => return,
+            Ok(Err(Some((code, reason)))) => return self.close(code, reason).await,
+            Ok(Ok(text)) => text,
         };
         let request = handshake::Arrival { gateway, peer: &link.peer, nonce: &nonce, closed: self.closed };
         // Subscribed before the snapshot of hello is taken, so that nothing falls between the two.
@@ -158,6 +153,20 @@ impl Opening<'_> {
                 self.close(refusal.code, &refusal.reason).await;
             }
             Ok(welcome) => self.live(link, open, welcome).await,
+        }
+    }
+
+    /// The first message; signs of life before it are answered and do not prolong the wait. The error is the close frame to send, if one can be sent.
+    async fn first_text(&self, reader: &mut MessageReader) -> Result<String, Option<(u16, &'static str)>> {
+        loop {
+            match reader.next().await {
+                Incoming::Text(text) => return Ok(text),
+                Incoming::Ping(payload) => self.outlet.push(Outgoing::Pong(payload)).await.map_err(|_| None)?,
+                Incoming::Pong => {}
+                Incoming::Violation { code, reason } => return Err(Some((code, reason))),
+                Incoming::Close(_) => return Err(Some((1000, ""))),
+                Incoming::End => return Err(None),
+            }
         }
     }
 

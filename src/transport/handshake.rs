@@ -1,6 +1,6 @@
 //! The handshake: from a connection's first message to hello, or to the refusal that ends it.
 //!
-//! Order of checks: frame, method, schema, protocol range, role, scopes, credentials. Every refusal is a [`Refusal`]: the answer, if one is sent, and the close frame behind it. What the client says of itself (id, mode, platform) decides nothing.
+//! Order of checks: frame, method, schema, protocol range, role, scopes, the device's proof, credentials. Every refusal is a [`Refusal`]: the answer, if one is sent, and the close frame behind it. What the client says of itself (id, mode, platform) decides nothing.
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::feeds::Feeds;
 use super::wire::Peer;
+use crate::auth::device::{self, Expected, Unproven};
 use crate::clock::now_ms;
 use crate::gateway::access::{Counted, Refused};
 use crate::gateway::{Gateway, VERSION, presence};
@@ -112,6 +113,7 @@ pub fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(bool) -
     let protocol = negotiate(&params).map_err(|error| refuse(1002, error))?;
     let role = role_of(&params).map_err(|error| refuse(1008, error))?;
     let wanted = wanted_scopes(&params).map_err(|error| refuse(1008, error))?;
+    let device = prove_device(arrival, &params).map_err(|unproven| refuse(1008, unproven.into()))?;
     let principal = authenticate(arrival, &params).map_err(|error| refuse(1008, error))?;
     // The shared secret and the local socket grant every operator scope; a node role has none.
     let scopes = if role == "operator" { wanted.granted_by(ScopeSet::ALL) } else { ScopeSet::NONE };
@@ -119,7 +121,7 @@ pub fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(bool) -
     let feeds = subscribe(scopes.allows(Scope::Read));
     let counted = arrival.gateway.access.count();
     let presence = (params.client.mode != ClientMode::Cli)
-        .then(|| arrival.gateway.presence.join(&caller.conn_id, entry_of(&params, &caller, arrival.peer)));
+        .then(|| arrival.gateway.presence.join(&caller.conn_id, entry_of(&params, &caller, arrival.peer, device)));
     let hello = hello(arrival.gateway, &caller);
     let body = serde_json::to_vec(&hello).unwrap_or_default();
     Ok(Welcome { hello: frame::res_ok(&request.id, &body), caller, feeds, presence, counted })
@@ -183,6 +185,12 @@ fn wanted_scopes(params: &ConnectParams) -> Result<ScopeSet, RpcError> {
     Ok(ScopeSet::of(&scopes))
 }
 
+/// The id of the device that the client has proved to be, if it says to be one.
+fn prove_device<'p>(arrival: &Arrival<'_>, params: &'p ConnectParams) -> Result<Option<&'p str>, Unproven> {
+    let without_nonce = arrival.gateway.loaded.config.gateway.auth.legacy_device_payload;
+    device::verify(params, &Expected { nonce: arrival.nonce, now_ms: now_ms(), without_nonce })
+}
+
 /// Who the credentials say it is.
 fn authenticate(arrival: &Arrival<'_>, params: &ConnectParams) -> Result<&'static str, RpcError> {
     let address = match arrival.peer {
@@ -190,11 +198,6 @@ fn authenticate(arrival: &Arrival<'_>, params: &ConnectParams) -> Result<&'stati
         Peer::Local { .. } => return Ok("local"),
         Peer::Tcp { addr, .. } => *addr,
     };
-    if let Some(nonce) = params.device.as_ref().and_then(|device| device.nonce.as_deref())
-        && nonce != arrival.nonce
-    {
-        return Err(RpcError::invalid("device nonce mismatch").with_code("DEVICE_AUTH_NONCE_MISMATCH"));
-    }
     let auth = params.auth.as_ref();
     let presented = [auth.and_then(|auth| auth.token.as_deref()), auth.and_then(|auth| auth.password.as_deref())];
     check_secret(arrival.gateway, address, &presented, params)
@@ -203,7 +206,8 @@ fn authenticate(arrival: &Arrival<'_>, params: &ConnectParams) -> Result<&'stati
 fn check_secret(gateway: &Gateway, address: IpAddr, presented: &[Option<&str>], params: &ConnectParams) -> Result<&'static str, RpcError> {
     let mode = gateway.access.mode();
     let upper = mode.to_ascii_uppercase();
-    match gateway.access.check(address, presented, now_ms()) {
+    // Locks are measured on a clock that nobody can set.
+    match gateway.access.check(address, presented, gateway.uptime_ms()) {
         Ok(()) => Ok("token"),
         Err(Refused::Locked(locked)) => {
             let mut error = RpcError::invalid("unauthorized: too many failed attempts from this address; try again later");
@@ -242,7 +246,7 @@ fn hint(params: &ConnectParams) -> &'static str {
     }
 }
 
-fn entry_of(params: &ConnectParams, caller: &Caller, peer: &Peer) -> PresenceEntry {
+fn entry_of(params: &ConnectParams, caller: &Caller, peer: &Peer, device: Option<&str>) -> PresenceEntry {
     let client = &params.client;
     let ip = match peer {
         Peer::Tcp { addr, .. } => Some(addr.to_string()),
@@ -260,7 +264,7 @@ fn entry_of(params: &ConnectParams, caller: &Caller, peer: &Peer) -> PresenceEnt
         model_identifier: client.model_identifier.clone(),
         mode: Some(client.mode.name()),
         reason: Some("connect"),
-        device_id: None,
+        device_id: device.map(str::to_owned),
         roles: vec![caller.role],
         scopes: caller.scopes.names(),
         instance_id: client.instance_id.clone(),
