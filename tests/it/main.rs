@@ -25,3 +25,4 @@ mod raw_frames;
 mod runs;
 mod shim;
 mod tidy;
+mod vectors;
