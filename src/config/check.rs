@@ -2,9 +2,9 @@
 //!
 //! Pure: no file, no clock. The validator's own texts are never used, because they quote the value.
 
+use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::paths::{Location, LocationSegment};
-use jsonschema::ValidationError;
 use serde_json::Value;
 
 use super::Config;

@@ -167,7 +167,10 @@ mod tests {
     fn a_property_where_none_may_be_is_named() {
         let checker = Checker::new(&schemars::schema_for!(Nothing).to_value()).unwrap();
         assert_eq!(checker.check(&json!({})), Ok(()));
-        assert_eq!(checker.check(&json!({"a": 1, "b": 2})).unwrap_err(), "at root: unexpected property 'a'; at root: unexpected property 'b'");
+        assert_eq!(
+            checker.check(&json!({"a": 1, "b": 2})).unwrap_err(),
+            "at root: unexpected property 'a'; at root: unexpected property 'b'"
+        );
     }
 
     #[test]

@@ -167,9 +167,7 @@ impl Tails {
     /// Whether events of this run are still to be delivered.
     #[must_use]
     pub fn is_behind(&self, log: &RunLog) -> bool {
-        self.position(&log.file_id)
-            .and_then(|at| self.tails.get(at))
-            .is_some_and(|tail| tail.held.is_none() && tail.goes_on())
+        self.position(&log.file_id).and_then(|at| self.tails.get(at)).is_some_and(|tail| tail.held.is_none() && tail.goes_on())
     }
 
     fn push(&mut self, log: Arc<RunLog>, after: u64, held: Option<Instant>) {
