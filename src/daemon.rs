@@ -32,6 +32,7 @@ use crate::store::lock::{LockError, StateLock};
 use crate::tasks::Tasks;
 use crate::transport::connection::Front;
 use crate::transport::listener::{self, ListenError, Listeners};
+use crate::transport::tls;
 
 /// Exit codes of the daemon; they are part of its interface.
 pub mod exit {
@@ -199,6 +200,12 @@ fn greet(loaded: &Loaded, listeners: &Listeners, talk: &mut dyn Write) {
         "skykoi-gateway {VERSION}\n  url     {}\n  token   gateway.auth.token, from {token}\n  try     {state}{program} agent \"uname -a && df -h /\"",
         urls.join("  ")
     );
+    if loaded.config.gateway.tls.enabled {
+        let given = loaded.config.gateway.tls.cert_path.as_ref().map(std::path::PathBuf::from);
+        if let Ok(print) = tls::fingerprint(&given.unwrap_or_else(|| loaded.paths.tls_cert())) {
+            let _ = writeln!(talk, "  cert    sha256 {}", tls::show_fingerprint(&print));
+        }
+    }
     let _ = talk.flush();
 }
 

@@ -97,6 +97,14 @@ pub fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
+/// When this boot of the kernel began, ms since the epoch, by the wall clock as it stands now.
+#[must_use]
+pub fn booted_at_ms() -> Option<u64> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let seconds: u64 = text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    Some(seconds * 1000)
+}
+
 /// This process, as the first line of a journal of version `v` names it.
 #[must_use]
 pub fn this_process(v: u32) -> HostProcess {

@@ -34,10 +34,10 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Whether no line was ever written: the work never started.
+    /// Whether no line was ever written: the work never started. A damaged first line with others behind it says the opposite.
     #[must_use]
     pub fn never_started(&self) -> bool {
-        self.head == 0
+        self.head == 0 && !self.damaged
     }
 }
 
@@ -189,6 +189,9 @@ pub(crate) mod tests {
         let found = scan_bytes(&bytes);
         assert_eq!(found.head, 1);
         assert!(found.damaged);
+        bytes[0] ^= 0x01;
+        let found = scan_bytes(&bytes);
+        assert_eq!((found.head, found.never_started()), (0, false), "there were lines, so the work may have run");
     }
 
     #[test]

@@ -14,12 +14,14 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::control::{self, FromShim, RunSpec, ToShim};
+use super::end::{aborted_in_queue, unavailable};
 use super::launcher::ShimChild;
 use super::live::{Ended, Live};
-use super::supervisor::{Supervisor, unavailable};
+use super::supervisor::Supervisor;
 use crate::clock::now_ms;
 use crate::events::hub::Hub;
 use crate::exec::{env, proc};
+use crate::failpoint::failpoint;
 use crate::journal;
 use crate::journal::reader::{Line, Reader};
 use crate::journal::scan::Scan;
@@ -48,11 +50,11 @@ impl Supervisor {
         }
         let asked = live.abort_asked().borrow().clone();
         if let Some(reason) = asked {
-            let outcome = Outcome::without_work(RunStatus::Aborted, None, "aborted before it started", now_ms());
-            return self.close_journal(live, Outcome { stop_reason: Some(reason), may_have_run: Some(false), ..outcome }).await;
+            return self.close_journal(live, aborted_in_queue(&reason)).await;
         }
         if let Err(cause) = make_workspace(&work.cwd) {
-            return self.close_journal(live, unavailable(format!("the workspace {} cannot be made: {cause}", work.cwd.display()))).await;
+            let outcome = unavailable(format!("the workspace {} cannot be made: {cause}", work.cwd.display()));
+            return self.close_journal(live, outcome).await;
         }
         let started_at = now_ms();
         live.set_status(RunStatus::Running, Some(started_at));
@@ -70,7 +72,9 @@ impl Supervisor {
 
     async fn start_shim(&self, live: &Live, spec: &RunSpec) -> io::Result<(UnixStream, ShimChild)> {
         let journal = super::launcher::create_journal(&live.journal)?;
+        failpoint!("runs.before_spawn");
         let started = self.inner.launcher.start(spec, journal).await.map_err(io::Error::other)?;
+        failpoint!("runs.after_spawn");
         info!(run_id = %live.record.run_id, pid = started.pid, "run started");
         Ok((started.control, started.child))
     }

@@ -71,6 +71,11 @@ impl RunLog {
         }
     }
 
+    /// Nothing more comes, even if the newest line is no terminal one.
+    pub fn close(&self) {
+        self.lock().finished = true;
+    }
+
     /// Seq of the newest line; 0 = none.
     #[must_use]
     pub fn head(&self) -> u64 {

@@ -1,8 +1,9 @@
 //! Runs: accepted, queued, hosted by a shim each, followed by the daemon, ended exactly once.
 //!
-//! The daemon's side is `supervisor`, `follow` and `recover`; `runner`, `runners`, `sink` and `stop` work inside the shim; `control` is what the two say to each other.
+//! The daemon's side is `supervisor`, `follow`, `end` and `recover`; `runner`, `runners`, `sink` and `stop` work inside the shim; `control` is what the two say to each other.
 
 pub mod control;
+mod end;
 pub mod follow;
 pub mod handle;
 pub mod launcher;

@@ -3,7 +3,8 @@
 //! ```text
 //! journal locked           → its shim lives: follow it
 //! journal with a last line → it ended: commit the outcome
-//! journal absent or empty  → it never started: back into the queue, in order
+//! journal absent or empty  → it never started: back into the queue, in order; unless the machine was restarted since its turn came,
+//!                            which may have taken the first lines with it
 //! anything else            → its shim died: sweep what it left, end it as interrupted, never run it again
 //! ```
 
@@ -21,6 +22,8 @@ use super::launcher;
 use super::live::{Ended, Live};
 use super::supervisor::Supervisor;
 use crate::clock::now_ms;
+use crate::exec::proc;
+use crate::failpoint::failpoint;
 use crate::journal;
 use crate::journal::scan::Scan;
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
@@ -59,10 +62,11 @@ impl Supervisor {
         let mut requeue = Vec::new();
         for record in self.inner.store.unfinished().await? {
             let live = self.add(record);
+            failpoint!("runs.recover");
             match self.fate(&live).await {
                 Fate::Adopt => {
                     recovered.adopted += 1;
-                    self.follow_adopted(&live);
+                    self.follow_adopted(&live).await;
                 }
                 Fate::Ended(ended) => {
                     recovered.ended += 1;
@@ -89,23 +93,29 @@ impl Supervisor {
     }
 
     async fn fate(&self, live: &Live) -> Fate {
-        match launcher::is_locked(&live.journal) {
-            Ok(true) => return Fate::Adopt,
-            Ok(false) if !live.journal.exists() => return Fate::Requeue,
-            Ok(false) | Err(_) => {}
+        if let Ok(true) = launcher::is_locked(&live.journal) {
+            return Fate::Adopt;
         }
+        let lost_its_lines = lost_with_the_machine(live, proc::booted_at_ms());
         match journal::scan::scan_path(&live.journal, &live.record.run_id) {
             Ok(Scan { outcome: Some(outcome), head, .. }) => Fate::Ended(Ended { outcome, head }),
-            Ok(found) if found.never_started() => {
+            Ok(found) if found.never_started() && !lost_its_lines => {
                 // Half of a first line: the command is only started behind a whole one. The new shim begins with an empty file.
-                if let Err(cause) = empty(&live.journal) {
+                if found.file_len > 0
+                    && let Err(cause) = empty(&live.journal)
+                {
                     warn!(run_id = %live.record.run_id, %cause, "the journal of a run that never started cannot be emptied");
                 }
                 Fate::Requeue
             }
             Ok(found) => {
                 super::follow::sweep(&live.record.file_id, &found).await;
-                Fate::Interrupt(journal::close::interrupted(&found, now_ms()))
+                let mut outcome = journal::close::interrupted(&found, now_ms());
+                if lost_its_lines {
+                    outcome.may_have_run = Some(true);
+                    outcome.summary = "interrupted: the machine was restarted".to_owned();
+                }
+                Fate::Interrupt(outcome)
             }
             Err(cause) => {
                 warn!(run_id = %live.record.run_id, %cause, "the journal of a run cannot be read");
@@ -115,13 +125,15 @@ impl Supervisor {
         }
     }
 
-    fn follow_adopted(&self, live: &Arc<Live>) {
+    async fn follow_adopted(&self, live: &Arc<Live>) {
+        let mut tail = Tail::new(Arc::clone(live), Arc::clone(&self.inner.hub));
+        // Lines of the time without a daemon are history, not news: readers find them by their cursor. So they are taken over before anybody connects.
+        if let Some(ended) = tail.catch_up().await {
+            return self.finish(live, ended).await;
+        }
         self.adopt(live);
         let (supervisor, live) = (self.clone(), Arc::clone(live));
         self.inner.tasks.spawn("run.adopted", async move {
-            let mut tail = Tail::new(Arc::clone(&live), Arc::clone(&supervisor.inner.hub));
-            // Lines of the time without a daemon are history, not news: readers find them by their cursor.
-            tail.catch_up().await;
             let socket = supervisor.socket_path(&live.record.file_id);
             let ended = loop {
                 if let Ok(mut stream) = launcher::connect(&socket).await {
@@ -156,4 +168,48 @@ impl Supervisor {
 fn empty(path: &Path) -> io::Result<()> {
     let file = OpenOptions::new().write(true).open(path)?;
     if journal::close::try_lock(&file)? { file.set_len(0) } else { Err(io::ErrorKind::WouldBlock.into()) }
+}
+
+/// Whether the run's turn had come before the machine was started: its journal may have had lines that never reached the disk.
+fn lost_with_the_machine(live: &Live, booted_at: Option<u64>) -> bool {
+    let turn_came = live.record.started_at.filter(|_| live.record.status == RunStatus::Running);
+    turn_came.zip(booted_at).is_some_and(|(started, booted)| started < booted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::record::RunRecord;
+
+    fn run(status: RunStatus, started_at: Option<u64>) -> Arc<Live> {
+        let record = RunRecord {
+            file_id: "f".into(),
+            run_id: "r".into(),
+            principal: "p".into(),
+            session_key: "s".into(),
+            agent_id: "main".into(),
+            runner: "shell".into(),
+            status,
+            title: String::new(),
+            spec: String::new(),
+            accepted_at: 1,
+            started_at,
+            outcome: None,
+            head: 0,
+        };
+        Live::new(record, "/nonexistent".into())
+    }
+
+    #[test]
+    fn m84_a_run_whose_turn_came_before_a_power_cut_is_not_run_again() {
+        assert!(lost_with_the_machine(&run(RunStatus::Running, Some(10)), Some(11)));
+        assert!(!lost_with_the_machine(&run(RunStatus::Running, Some(10)), Some(9)), "no restart of the machine since");
+        assert!(!lost_with_the_machine(&run(RunStatus::Queued, None), Some(11)), "its turn never came");
+        assert!(!lost_with_the_machine(&run(RunStatus::Running, Some(10)), None));
+    }
+
+    #[test]
+    fn the_start_of_the_machine_is_in_the_past() {
+        assert!(proc::booted_at_ms().is_some_and(|at| at > 0 && at < now_ms()));
+    }
 }

@@ -39,6 +39,12 @@ impl Schedule {
         self.running.push(Waiting { run: run.to_owned(), session: session.to_owned() });
     }
 
+    /// A run that was taken for one at work, but never began: it waits again, and before all others.
+    pub fn put_back(&mut self, run: &str, session: &str) {
+        self.remove(run);
+        self.waiting.push_front(Waiting { run: run.to_owned(), session: session.to_owned() });
+    }
+
     /// Takes a run out, wherever it is. Returns whether it was there.
     pub fn remove(&mut self, run: &str) -> bool {
         let before = self.waiting.len() + self.running.len();
@@ -150,5 +156,16 @@ mod tests {
                 prop_assert!(!(startable && running.len() < max), "a run waits although it could start");
             }
         }
+    }
+
+    #[test]
+    fn a_run_that_is_put_back_starts_before_later_ones_of_its_session() {
+        let mut schedule = Schedule::new(2);
+        schedule.adopt("a", "s");
+        schedule.submit("b", "s");
+        assert!(schedule.start().is_empty());
+        schedule.put_back("a", "s");
+        assert_eq!(schedule.start(), ["a"]);
+        assert_eq!((schedule.position("b"), schedule.counts()), (Some(1), (1, 1)));
     }
 }

@@ -12,19 +12,20 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
-use tracing::{error, warn};
+use tracing::warn;
 
+use super::end::aborted_in_queue;
 use super::handle::Handle;
 use super::launcher::Launcher;
 use super::live::{Ended, Live, row_of};
 use super::log::RunLog;
 use super::schedule::Schedule;
-use crate::clock::now_ms;
 use crate::events::hub::Hub;
+use crate::failpoint::failpoint;
 use crate::journal;
 use crate::protocol::event::health::RunCounts;
 use crate::protocol::ids::{RunId, SessionKey};
-use crate::protocol::run::{Outcome, RunErrorCode, RunRow, RunStatus};
+use crate::protocol::run::{RunRow, RunStatus};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::record::{Accepted, NewRun, RunRecord};
@@ -32,9 +33,6 @@ use crate::tasks::Tasks;
 
 /// How many starts of runs a connection may lag behind before it looks at the whole list.
 const ANNOUNCEMENTS: usize = 256;
-
-/// Pause between two tries to lock a journal that is held for a moment.
-const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// What the supervisor needs to know of the configuration.
 #[derive(Clone, Debug)]
@@ -93,6 +91,7 @@ impl Ticket {
     /// Lets the run take its turn.
     #[must_use]
     pub fn release(self) -> Arc<Live> {
+        failpoint!("runs.after_ack");
         Arc::clone(&self.live)
     }
 }
@@ -130,6 +129,7 @@ impl Supervisor {
         match self.inner.store.accept_run(new).await? {
             Accepted::New(record) => {
                 let live = self.add(record);
+                failpoint!("runs.after_accept");
                 Ok(Submitted::New(Ticket { supervisor: self.clone(), live }))
             }
             Accepted::Same(record) => Ok(Submitted::Same(self.handle(record).await?)),
@@ -252,9 +252,18 @@ impl Supervisor {
 
     /// Puts a run in its session's line and starts whatever may start.
     pub(super) fn enqueue(&self, live: &Arc<Live>) {
+        self.line_up(live, Schedule::submit);
+    }
+
+    fn line_up(&self, live: &Arc<Live>, place: impl FnOnce(&mut Schedule, &str, &str)) {
         live.set_status(RunStatus::Queued, None);
-        self.schedule().submit(&live.record.file_id, live.record.session_key.as_str());
-        if live.abort_asked().borrow().is_some() && self.schedule().remove(&live.record.file_id) {
+        let aborted = {
+            // One look at both, so that nobody starts the run in between and it is then taken from among the running ones.
+            let mut schedule = self.schedule();
+            place(&mut schedule, &live.record.file_id, live.record.session_key.as_str());
+            live.abort_asked().borrow().is_some() && schedule.remove(&live.record.file_id)
+        };
+        if aborted {
             let (supervisor, live) = (self.clone(), Arc::clone(live));
             self.inner.tasks.spawn("run.abort", async move { supervisor.close_unstarted(&live, aborted_in_queue("rpc")).await });
         }
@@ -268,15 +277,24 @@ impl Supervisor {
         self.announce(live);
     }
 
-    /// Puts a run that was taken for a running one, but never began, back in the queue.
+    /// Puts a run that was taken for a running one, but never began, back in the queue, before the later ones of its session.
     pub(super) fn start_again(&self, live: &Arc<Live>) {
-        self.schedule().remove(&live.record.file_id);
-        self.enqueue(live);
+        self.line_up(live, Schedule::put_back);
     }
 
     pub(super) fn announce(&self, live: &Arc<Live>) {
         // An error only means that nobody is connected.
         let _ = self.inner.feed.send(Arc::clone(&live.log));
+    }
+
+    /// A run has ended: its place is free, and it is found in the store from now on unless `kept`.
+    pub(super) fn leave(&self, live: &Live, kept: bool) {
+        if !kept {
+            self.lives().remove(&live.record.file_id);
+        }
+        self.inner.changed.send_modify(|n| *n = n.wrapping_add(1));
+        self.schedule().remove(&live.record.file_id);
+        self.start_next();
     }
 
     fn start_next(&self) {
@@ -293,46 +311,6 @@ impl Supervisor {
                 supervisor.finish(&live, ended).await;
             });
         }
-    }
-
-    /// Ends a run that never began.
-    pub(super) async fn close_unstarted(&self, live: &Arc<Live>, outcome: Outcome) {
-        self.announce(live);
-        let ended = self.close_journal(live, outcome).await;
-        self.finish(live, ended).await;
-    }
-
-    /// Writes the terminal line of a run that has no shim, and shows it to readers.
-    pub(super) async fn close_journal(&self, live: &Arc<Live>, outcome: Outcome) -> Ended {
-        use journal::close::Closed;
-        let ended = loop {
-            match journal::close::close(&live.journal, &live.record.run_id, &live.record.session_key, outcome.clone()) {
-                Ok(Closed::Already(outcome, head) | Closed::Appended(outcome, head)) => break Ended { outcome, head },
-                // A process that a dead shim was just starting, or somebody who looks whether it lives, holds the lock for a moment.
-                Ok(Closed::Busy) => tokio::time::sleep(BUSY_PAUSE).await,
-                Err(cause) => {
-                    error!(run_id = %live.record.run_id, %cause, "the journal of a run could not be closed");
-                    break Ended { outcome, head: live.log.head() };
-                }
-            }
-        };
-        // A shim that was killed left its socket behind.
-        let _ = std::fs::remove_file(self.socket_path(&live.record.file_id));
-        super::follow::catch_up(live, &self.inner.hub);
-        ended
-    }
-
-    /// Commits the outcome, tells who waits, and lets the next run start.
-    pub(super) async fn finish(&self, live: &Arc<Live>, ended: Ended) {
-        if let Err(cause) = self.inner.store.finish_run(&live.record.file_id, ended.outcome.clone(), ended.head).await {
-            // The journal has the outcome; the next start of the daemon indexes it.
-            error!(run_id = %live.record.run_id, %cause, "the outcome of a run could not be committed");
-        }
-        live.finish(ended);
-        self.lives().remove(&live.record.file_id);
-        self.inner.changed.send_modify(|n| *n = n.wrapping_add(1));
-        self.schedule().remove(&live.record.file_id);
-        self.start_next();
     }
 
     async fn handle(&self, record: RunRecord) -> Result<Handle, StoreError> {
@@ -369,17 +347,4 @@ impl Supervisor {
     fn schedule(&self) -> std::sync::MutexGuard<'_, Schedule> {
         self.inner.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn aborted_in_queue(reason: &str) -> Outcome {
-    Outcome {
-        stop_reason: Some(reason.to_owned()),
-        may_have_run: Some(false),
-        ..Outcome::without_work(RunStatus::Aborted, None, "aborted before it started", now_ms())
-    }
-}
-
-/// The outcome of a run that could not be started.
-pub(super) fn unavailable(summary: impl Into<String>) -> Outcome {
-    Outcome::without_work(RunStatus::Error, Some(RunErrorCode::Unavailable), summary, now_ms())
 }

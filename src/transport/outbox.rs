@@ -133,7 +133,8 @@ impl Outbox {
             }
             self.shrink();
             let held_until = self.tails.held_until();
-            if self.tails.has_unread() {
+            // A subscription may be taken before the feeds are: its lines are read once they are here.
+            if feeds.is_some() && self.tails.has_unread() {
                 continue;
             }
             tokio::select! {

@@ -45,9 +45,7 @@ async fn play(dir: &str) {
     let gateway = gateway();
     for (name, file) in files(dir) {
         for case in file["cases"].as_array().unwrap_or_else(|| panic!("{dir}/{name}: no cases")) {
-            // A case that stops the gateway has one of its own.
-            let own = (file["stops"] == true).then(self::gateway);
-            play_case(own.as_ref().unwrap_or(&gateway), &schemas, &name, &file, case).await;
+            play_case(&gateway, &schemas, &name, &file, case).await;
         }
     }
 }
@@ -64,7 +62,9 @@ async fn play_case(gateway: &Gateway, schemas: &Schemas, name: &str, file: &Valu
             let key = format!("k-{}", uuid::Uuid::new_v4().simple());
             let case: Value = serde_json::from_str(&case.to_string().replace("{{key}}", &key).replace("{{token}}", TOKEN)).unwrap();
             let what = format!("{name}: {} [{transport}, protocol {protocol}]", case["name"]);
-            let mut player = Player::open(gateway, schemas, transport, what).await;
+            // A case that stops the gateway has one of its own.
+            let own = (file["stops"] == true).then(self::gateway);
+            let mut player = Player::open(own.as_ref().unwrap_or(gateway), schemas, transport, what).await;
             if file["connected"] != false {
                 player.connect(protocol, case.get("as")).await;
             }

@@ -1,6 +1,6 @@
 //! A client that keeps a model of what it was told and checks what must always hold.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use tokio::net::{TcpSocket, UnixStream};
 
 use super::Gateway;
 use super::gateway::TOKEN;
+use super::model::RunView;
 
 /// Longest wait for a frame that must come.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,27 +32,6 @@ pub struct Closed {
     pub code: Option<u16>,
     /// Close reason.
     pub reason: String,
-}
-
-/// What a client was told about a run.
-#[derive(Clone, Debug, Default)]
-pub struct RunView {
-    /// The payloads of its events, by seq.
-    pub events: BTreeMap<u64, Value>,
-    /// The last seq.
-    pub last: u64,
-}
-
-impl RunView {
-    /// Everything the run printed, both pipes in order of arrival.
-    pub fn text(&self) -> String {
-        self.events.values().filter(|event| event["stream"] == "exec").filter_map(|event| event["text"].as_str()).collect()
-    }
-
-    /// The terminal event, if it came.
-    pub fn terminal(&self) -> Option<&Value> {
-        self.events.values().find(|event| event["stream"] == "lifecycle" && event["data"]["phase"] != "start")
-    }
 }
 
 /// One connection.
@@ -75,6 +55,33 @@ impl Client {
     /// A WebSocket that has said `connect` with every scope.
     pub async fn connect(gateway: &Gateway) -> Self {
         let mut client = Self::open(gateway.port(), &[]).await;
+        client.hello(connect_params()).await.unwrap();
+        client
+    }
+
+    /// As [`Self::connect`], for a gateway that may be gone or go at any moment.
+    pub async fn try_connect(port: u16) -> Result<Self, Closed> {
+        let gone = |why: String| Closed { code: None, reason: why };
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(|error| gone(error.to_string()))?;
+        stream.set_nodelay(true).unwrap();
+        let mut client = Self::upgrade(stream, &format!("127.0.0.1:{port}"), &[]).await.map_err(gone)?;
+        client.send(&json!({"type": "req", "id": "connect", "method": "connect", "params": connect_params()})).await;
+        loop {
+            let frame = client.frame().await?;
+            if frame["id"] == "connect" {
+                assert_eq!(frame["ok"], true, "{frame}");
+                client.hello = frame["payload"].clone();
+                return Ok(client);
+            }
+        }
+    }
+
+    /// As [`Self::connect`], but dropping it resets the TCP connection instead of closing it.
+    pub async fn connect_abruptly(gateway: &Gateway) -> Self {
+        let port = gateway.port();
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+        let mut client = Self::upgrade(stream, &format!("127.0.0.1:{port}"), &[]).await.unwrap();
         client.hello(connect_params()).await.unwrap();
         client
     }
@@ -254,14 +261,15 @@ impl Client {
 
     /// Subscribes to a run from what this client has of it.
     pub async fn subscribe(&mut self, run_id: &str, after: u64) -> Value {
-        let run = self.runs.entry(run_id.to_owned()).or_default();
-        run.last = run.last.max(after);
+        self.runs.entry(run_id.to_owned()).or_default().subscribe(after);
         self.ok("runs.subscribe", json!({"runId": run_id, "after": after})).await
     }
 
     /// The next frame, taken into the model.
     pub async fn frame(&mut self) -> Result<Value, Closed> {
-        let text = tokio::time::timeout(PATIENCE, self.text()).await.expect("no frame in time");
+        let Ok(text) = tokio::time::timeout(PATIENCE, self.text()).await else {
+            panic!("no frame in time; runs: {:?}; waiting: {:?}", self.runs, self.waiting)
+        };
         let text = match text {
             Ok(text) => text,
             Err(closed) => {
@@ -285,11 +293,7 @@ impl Client {
         }
         if frame["event"] == "agent" {
             let payload = &frame["payload"];
-            let run = self.runs.entry(payload["runId"].as_str().unwrap().to_owned()).or_default();
-            let seq = payload["seq"].as_u64().unwrap();
-            assert!(run.last == 0 || seq == run.last + 1, "run seq {} after {}: {frame}", seq, run.last);
-            run.last = seq;
-            assert!(run.events.insert(seq, payload.clone()).is_none(), "event delivered twice: {frame}");
+            self.runs.entry(payload["runId"].as_str().unwrap().to_owned()).or_default().take(payload);
         }
         self.events.push(frame.clone());
     }

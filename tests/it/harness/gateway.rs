@@ -21,6 +21,7 @@ pub struct Gateway {
     child: Option<Child>,
     port: u16,
     env: Vec<(String, String)>,
+    wrapper: Vec<String>,
 }
 
 /// Objects merge, everything else replaces.
@@ -58,7 +59,7 @@ impl Gateway {
             "logging": { "level": "debug" },
         });
         merge(&mut config, patch);
-        let gateway = Self { dir, child: None, port: 0, env: Vec::new() };
+        let gateway = Self { dir, child: None, port: 0, env: Vec::new(), wrapper: Vec::new() };
         gateway.write_config(&config.to_string());
         gateway
     }
@@ -81,11 +82,17 @@ impl Gateway {
         self.env.clear();
     }
 
+    /// A command that the next starts go through; it must end in an exec of its arguments. Empty = none.
+    pub fn wrapper(&mut self, words: &[&str]) {
+        self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
+    }
+
     /// Spawns the daemon without waiting for it.
     pub fn spawn(&mut self) -> &mut Child {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
-        let mut command = program(env!("CARGO_BIN_EXE_skykoi-gateway"));
-        command.arg("start").env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.dir.path());
+        let words: Vec<&str> = self.wrapper.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_skykoi-gateway"), "start"]).collect();
+        let mut command = program(words[0]);
+        command.args(&words[1..]).env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.dir.path());
         command.env("SKYKOI_STATE_DIR", self.state_dir()).envs(self.env.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         self.child.insert(command.spawn().unwrap())
@@ -206,23 +213,12 @@ impl Drop for Gateway {
 }
 
 impl Gateway {
-    /// Ends the shims that the daemon left: a run is not to outlive its test.
+    /// Ends the runs that the daemon left: nothing is to outlive its test.
     fn end_runs(&self) {
-        let sockets = std::fs::read_dir(self.dir.path().join("run")).into_iter().flatten().flatten();
-        let ids: Vec<String> =
-            sockets.filter_map(|entry| entry.path().file_stem().map(|stem| stem.to_string_lossy().into_owned())).collect();
-        if ids.is_empty() {
-            return;
-        }
-        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
-            let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-            let marked = String::from_utf8_lossy(&environ)
-                .split('\0')
-                .any(|var| var.strip_prefix("SKYKOI_RUN=").is_some_and(|id| ids.iter().any(|known| known == id)));
-            if marked {
-                let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
-            }
+        for (_, shim) in self.shims() {
+            let tree = skykoi_gateway::exec::proc::descendants(shim);
+            super::kill_9(shim);
+            tree.iter().for_each(|process| super::kill_9(process.pid));
         }
     }
 }

@@ -3,7 +3,10 @@
 //! Tests wait for events, never for time: `Client::until` reads frames until the model satisfies them. The client itself asserts what always holds: connection `seq` without holes, per-run `seq` in order and once.
 
 pub mod client;
+pub mod disk;
 pub mod gateway;
+pub mod model;
 
 pub use client::Client;
+pub use disk::kill_9;
 pub use gateway::Gateway;

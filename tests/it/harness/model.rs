@@ -1,0 +1,70 @@
+//! What a client was told about a run, and what must hold whenever it is told more.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// What a client was told about a run on one connection.
+#[derive(Clone, Debug, Default)]
+pub struct RunView {
+    /// The payloads of its events, by seq.
+    pub events: BTreeMap<u64, Value>,
+    /// The last seq without a hole behind it, from where the connection began.
+    pub last: u64,
+    /// The seq after which this connection has asked for events, if it has.
+    pub after: Option<u64>,
+}
+
+impl RunView {
+    /// Takes an event in. It must come once, behind one that is known (a late subscription may go back and then jumps forward), and never at or below the place that was asked for.
+    pub fn take(&mut self, payload: &Value) {
+        let seq = payload["seq"].as_u64().unwrap();
+        let first = self.events.is_empty() && self.after.is_none();
+        assert!(
+            first || seq == self.last + 1 || self.events.contains_key(&(seq - 1)),
+            "seq {seq} of a run came after {}: {payload}",
+            self.last
+        );
+        assert!(self.after.is_none_or(|after| seq > after), "seq {seq} came, but {:?} was asked for: {payload}", self.after);
+        assert!(self.events.insert(seq, payload.clone()).is_none(), "event delivered twice: {payload}");
+        if first {
+            self.last = seq - 1;
+        }
+        self.advance();
+    }
+
+    /// The connection asks for everything above `after`.
+    pub fn subscribe(&mut self, after: u64) {
+        self.after = Some(after);
+        if !self.events.contains_key(&(after + 1)) {
+            self.last = after;
+        }
+        self.advance();
+    }
+
+    fn advance(&mut self) {
+        while self.events.contains_key(&(self.last + 1)) {
+            self.last += 1;
+        }
+    }
+
+    /// Everything the run printed, both pipes in order of arrival.
+    pub fn text(&self) -> String {
+        self.events.values().filter(|event| event["stream"] == "exec").filter_map(|event| event["text"].as_str()).collect()
+    }
+
+    /// The terminal event, if it came.
+    pub fn terminal(&self) -> Option<&Value> {
+        self.events.values().find(|event| is_terminal(event))
+    }
+}
+
+/// Whether this payload of an `agent` event is a run's last.
+pub fn is_terminal(event: &Value) -> bool {
+    event["stream"] == "lifecycle" && event["data"]["phase"] != "start"
+}
+
+/// The outcome in a terminal event.
+pub fn outcome_of(event: &Value) -> &Value {
+    if event["data"]["phase"] == "error" { &event["data"]["outcome"] } else { &event["data"] }
+}
