@@ -32,7 +32,7 @@ Flags win over the environment, that over the file, that over the defaults.
 An unknown key or a wrong value refuses to start with exit code 78; `skykoi-gateway config check` says where and why, `config explain KEY` says who set a key.
 `$include` takes in files of the same directory; `${NAME}` in a text is replaced from the environment or from `env`.
 
-The last column says what a change does to a running gateway: *none*, because the value is read when it is needed; *hot*, because it is taken in flight; *restart*.
+The last column says what a change does to a running gateway: *none*, because the value is read when it is needed or not at all; *restart*: it takes one, and runs go on meanwhile.
 In the paths `[]` stands for an entry of a list and `*` for a name of your own.
 Keys marked † are accepted, but this version does not act on them.
 ";

@@ -1,6 +1,6 @@
 //! The JSON Schema of the config, derived from the types; it validates, documents, suggests names and says what is secret.
 //!
-//! Our own keywords: `x-secret` (never shown), `x-open` (any keys), `x-reload` (`none`, `hot` or `restart`: what a change does to a running gateway), `x-acts: false` (accepted, but this version does nothing with it).
+//! Our own keywords: `x-secret` (never shown), `x-open` (any keys), `x-reload` (`none` or `restart`: what a change does to a running gateway), `x-acts: false` (accepted, but this version does nothing with it).
 
 use std::sync::OnceLock;
 
@@ -240,7 +240,7 @@ mod tests {
             assert!(entry || part.get("description").is_some(), "{path} has no description");
             let loose = path.to_string().contains("ownerAllowFrom");
             assert!(loose || part.get("type").is_some() || part.get("enum").is_some() || part.get("anyOf").is_some(), "{path}: {part}");
-            assert!(loose || matches!(part["x-reload"].as_str(), Some("none" | "hot" | "restart")), "{path}");
+            assert!(loose || matches!(part["x-reload"].as_str(), Some("none" | "restart")), "{path}");
         });
     }
 
