@@ -55,22 +55,22 @@ section! {
         #[schemars(extend("x-reload" = "restart"))]
         gateway: gateway::Gateway,
         /// The agents.
-        #[schemars(extend("x-reload" = "none"))]
+        #[schemars(extend("x-reload" = "restart"))]
         agents: agents::Agents,
         /// What agents may use.
-        #[schemars(extend("x-reload" = "none"))]
+        #[schemars(extend("x-reload" = "restart"))]
         tools: tools::Tools,
         /// How commands run: another spelling of `tools.exec`. Given in both places, values must be equal.
-        #[schemars(extend("x-reload" = "none"))]
+        #[schemars(extend("x-reload" = "restart"))]
         exec: Option<tools::Exec>,
         /// Sessions.
-        #[schemars(extend("x-reload" = "none"))]
+        #[schemars(extend("x-reload" = "restart"))]
         session: session::Session,
         /// Logging.
-        #[schemars(extend("x-reload" = "none"))]
+        #[schemars(extend("x-reload" = "restart"))]
         logging: logging::Logging,
         /// Providers of models.
-        #[schemars(extend("x-reload" = "none"))]
+        #[schemars(extend("x-reload" = "restart"))]
         models: models::Models,
         /// Values for `${NAME}` in this file. They are not put into anybody's environment.
         #[schemars(extend("x-reload" = "restart"))]

@@ -135,7 +135,8 @@ fn inherit_reload(schema: &mut Value, from: &str) {
     let Value::Object(object) = schema else {
         return;
     };
-    let own = object.get("x-reload").and_then(Value::as_str).unwrap_or(from).to_owned();
+    let idle = object.get("x-acts") == Some(&Value::Bool(false));
+    let own = object.get("x-reload").and_then(Value::as_str).unwrap_or(if idle { "none" } else { from }).to_owned();
     for keyword in ["properties", "anyOf"] {
         match object.get_mut(keyword) {
             Some(Value::Object(inner)) => inner.values_mut().for_each(|inner| inherit_reload(inner, &own)),
@@ -189,10 +190,15 @@ pub fn flag(part: &Value, keyword: &str) -> bool {
 
 /// Visits every key that the schema names, parents first, with its path; entries of lists appear as `[0]`, keys of maps as `*`.
 pub fn for_each_key(visit: &mut dyn FnMut(&KeyPath, &'static Value)) {
-    below(schema(), &mut KeyPath::default(), visit);
+    for_each_key_of(schema(), visit);
 }
 
-fn below(part: &'static Value, path: &mut KeyPath, visit: &mut dyn FnMut(&KeyPath, &'static Value)) {
+/// The same over any schema of the config.
+pub fn for_each_key_of<'s>(schema: &'s Value, visit: &mut dyn FnMut(&KeyPath, &'s Value)) {
+    below(schema, &mut KeyPath::default(), visit);
+}
+
+fn below<'s>(part: &'s Value, path: &mut KeyPath, visit: &mut dyn FnMut(&KeyPath, &'s Value)) {
     if let Some(Value::Array(branches)) = part.get("anyOf") {
         for branch in branches {
             below(branch, path, visit);

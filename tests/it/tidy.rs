@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use skykoi_gateway::config::schema::for_each_key;
+use skykoi_gateway::config::schema::{derived, for_each_key_of};
 use skykoi_gateway::protocol::codes::DETAIL_CODES;
 use skykoi_gateway::protocol::event::EVENTS;
 use skykoi_gateway::rpc::methods::METHODS;
@@ -267,7 +267,7 @@ fn every_method_and_event_has_vectors_and_no_vectors_are_left_over() {
 #[test]
 fn every_config_key_is_described() {
     let mut broken = Vec::new();
-    for_each_key(&mut |path, part| {
+    for_each_key_of(&derived(), &mut |path, part| {
         let path = path.to_string();
         let entry = path.ends_with("[0]") || path.ends_with("[\"*\"]");
         if !entry && part["description"].as_str().is_none_or(str::is_empty) {
