@@ -33,7 +33,6 @@ use crate::tasks::Tasks;
 /// How many starts of runs a connection may lag behind before it looks at the whole list.
 const ANNOUNCEMENTS: usize = 256;
 
-
 /// What the supervisor needs to know of the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
