@@ -67,7 +67,8 @@ async fn m32_a_hundred_thousand_nested_arrays_are_one_bad_frame() {
         raw.frame(0x81, text.as_bytes()).await;
         assert_eq!(raw.response("invalid").await["error"]["code"], "INVALID_REQUEST");
     }
-    let nested = format!(r#"{{"type":"req","id":"deep","method":"health","params":{{"a":{}{}}}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    let nested =
+        format!(r#"{{"type":"req","id":"deep","method":"health","params":{{"a":{}{}}}}}"#, "[".repeat(100_000), "]".repeat(100_000));
     raw.frame(0x81, nested.as_bytes()).await;
     let res = raw.next_json().await;
     assert!(res.is_ok(), "{res:?}");
@@ -187,7 +188,9 @@ async fn m41_every_length_of_wait_has_an_answer() {
 #[tokio::test]
 async fn m21_m22_m23_broken_frames_end_the_connection_with_their_code() {
     let gateway = Gateway::start();
-    for (bytes, code) in [(masked(0x82, b"{}"), 1003), (masked(0x88, &1005_u16.to_be_bytes()), 1002), (masked(0x89, b"").repeat(1000), 1008)] {
+    for (bytes, code) in
+        [(masked(0x82, b"{}"), 1003), (masked(0x88, &1005_u16.to_be_bytes()), 1002), (masked(0x89, b"").repeat(1000), 1008)]
+    {
         let mut raw = Raw::connected(&gateway).await;
         raw.send(&bytes).await;
         assert_eq!(raw.end().await.map(|(code, _)| code), Some(code));

@@ -132,7 +132,8 @@ async fn plays(client: &mut Client, calls: Vec<(&'static str, Value)>) {
 #[tokio::test]
 async fn every_call_of_a_stock_front_end_is_answered_on_both_protocols() {
     let gateway = Gateway::start();
-    for (protocol, id, mode, calls) in [(3, "SKYKOI-control-ui", "webchat", original()), (4, "openclaw-control-ui", "webchat", upstream())] {
+    for (protocol, id, mode, calls) in [(3, "SKYKOI-control-ui", "webchat", original()), (4, "openclaw-control-ui", "webchat", upstream())]
+    {
         for local in [false, true] {
             let mut client = if local { Client::open_local(&gateway).await } else { Client::open(gateway.port(), &[]).await };
             let mut params = connect_params();

@@ -189,12 +189,12 @@ async fn events_come_as_their_vectors_say() {
 }
 
 #[tokio::test]
-async fn m29_m32_m33_m34_m35_m36_m37_m38_frames_are_judged_as_their_vectors_say() {
+async fn m30_m32_m33_m34_m35_m36_m37_m38_frames_are_judged_as_their_vectors_say() {
     play("frames").await;
 }
 
 #[tokio::test]
-async fn connect_is_judged_as_its_vectors_say() {
+async fn m29_m31_m52_m53_m54_connect_is_judged_as_its_vectors_say() {
     play("connect").await;
 }
 
