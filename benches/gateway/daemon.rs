@@ -33,6 +33,7 @@ impl Home {
         let config = serde_json::json!({
             "gateway": { "mode": "local", "port": 0, "auth": { "mode": "token", "token": TOKEN } },
             "agents": { "defaults": { "workspace": workspace, "shell": "/bin/bash", "maxConcurrent": 8 } },
+            "exec": { "security": "full" },
             "logging": { "level": "warn" },
         });
         let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(dir.path().join("skykoi.json"))?;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::error::CliError;
 use super::output::Output;
 use crate::config::reference::reference_md;
-use crate::config::schema::schema_text;
+use crate::config::schema::{derived, schema_text};
 use crate::rpc::reference::{Examples, methods_md};
 use crate::rpc::schema::protocol_schema;
 
@@ -48,7 +48,7 @@ pub fn generated(root: &Path) -> Vec<(String, String)> {
         ("schema/protocol.schema.json".to_owned(), protocol_schema()),
         ("schema/config.schema.json".to_owned(), schema_text()),
         ("schema/methods.md".to_owned(), methods_md(&examples)),
-        ("schema/config.md".to_owned(), reference_md()),
+        ("schema/config.md".to_owned(), reference_md(&derived())),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! The JSON Schema of the config, derived from the types; it validates, documents, suggests names and says what is secret.
 //!
-//! Our own keywords: `x-secret` (never shown), `x-open` (any keys), `x-reload` (`none`, `hot` or `restart`: what a change does to a running gateway), `x-acts: false` (accepted, but this version does nothing with it).
+//! Our own keywords: `x-secret` (never shown), `x-open` (any keys), `x-reload` (`none` or `restart`: what a change does to a running gateway), `x-acts: false` (accepted, but this version does nothing with it).
 
 use std::sync::OnceLock;
 
@@ -135,7 +135,8 @@ fn inherit_reload(schema: &mut Value, from: &str) {
     let Value::Object(object) = schema else {
         return;
     };
-    let own = object.get("x-reload").and_then(Value::as_str).unwrap_or(from).to_owned();
+    let idle = object.get("x-acts") == Some(&Value::Bool(false));
+    let own = object.get("x-reload").and_then(Value::as_str).unwrap_or(if idle { "none" } else { from }).to_owned();
     for keyword in ["properties", "anyOf"] {
         match object.get_mut(keyword) {
             Some(Value::Object(inner)) => inner.values_mut().for_each(|inner| inherit_reload(inner, &own)),
@@ -189,10 +190,15 @@ pub fn flag(part: &Value, keyword: &str) -> bool {
 
 /// Visits every key that the schema names, parents first, with its path; entries of lists appear as `[0]`, keys of maps as `*`.
 pub fn for_each_key(visit: &mut dyn FnMut(&KeyPath, &'static Value)) {
-    below(schema(), &mut KeyPath::default(), visit);
+    for_each_key_of(schema(), visit);
 }
 
-fn below(part: &'static Value, path: &mut KeyPath, visit: &mut dyn FnMut(&KeyPath, &'static Value)) {
+/// The same over any schema of the config.
+pub fn for_each_key_of<'s>(schema: &'s Value, visit: &mut dyn FnMut(&KeyPath, &'s Value)) {
+    below(schema, &mut KeyPath::default(), visit);
+}
+
+fn below<'s>(part: &'s Value, path: &mut KeyPath, visit: &mut dyn FnMut(&KeyPath, &'s Value)) {
     if let Some(Value::Array(branches)) = part.get("anyOf") {
         for branch in branches {
             below(branch, path, visit);
@@ -240,7 +246,7 @@ mod tests {
             assert!(entry || part.get("description").is_some(), "{path} has no description");
             let loose = path.to_string().contains("ownerAllowFrom");
             assert!(loose || part.get("type").is_some() || part.get("enum").is_some() || part.get("anyOf").is_some(), "{path}: {part}");
-            assert!(loose || matches!(part["x-reload"].as_str(), Some("none" | "hot" | "restart")), "{path}");
+            assert!(loose || matches!(part["x-reload"].as_str(), Some("none" | "restart")), "{path}");
         });
     }
 

@@ -163,6 +163,7 @@ impl Opening<'_> {
                 Incoming::Text(text) => return Ok(text),
                 Incoming::Ping(payload) => self.outlet.push(Outgoing::Pong(payload)).await.map_err(|_| None)?,
                 Incoming::Pong => {}
+                Incoming::Binary(_) => return Err(Some((1003, "binary messages are not taken"))),
                 Incoming::Violation { code, reason } => return Err(Some((code, reason))),
                 Incoming::Close(_) => return Err(Some((1000, ""))),
                 Incoming::End => return Err(None),
@@ -224,6 +225,7 @@ impl Live {
                 Incoming::Ping(payload) => self.outlet.push(Outgoing::Pong(payload)).await.ok()?,
                 Incoming::Pong => {}
                 Incoming::Close(code) => return Some((code.filter(|code| *code != 1005).unwrap_or(1000), "")),
+                Incoming::Binary(_) => return Some((1003, "binary messages are not taken")),
                 Incoming::Violation { code, reason } => return Some((code, reason)),
                 Incoming::End => return None,
             }

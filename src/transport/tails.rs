@@ -1,6 +1,6 @@
 //! Which runs a connection is being told about, and how far it is with each.
 //!
-//! Runs that start while the connection is open are followed from their first event. A run that was already at work when the connection opened is followed from its newest event on, but only after a moment's hold, in which the client can say by `runs.subscribe` what it has already seen: then it gets the rest in order. Nothing is delivered twice on one connection while a run is being followed.
+//! Runs that start while the connection is open are followed from their first event. A run that was already at work when the connection opened is followed from its newest event on, but only after a moment's hold, in which the client can say by `runs.subscribe` what it has already seen: then it gets the rest in order. Nothing is delivered twice on one connection, also when a run has ended faster than its subscription came; only after `runs.unsubscribe` a subscription begins anew.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -38,18 +38,39 @@ impl Tail {
     }
 }
 
+/// A run of which everything was delivered, or nothing more is wanted.
+#[derive(Debug)]
+struct Through {
+    /// Hash of its file id.
+    run: u64,
+    /// Lowest seq from which on it was delivered; none = it was given up, and what was delivered does not count.
+    from: Option<u64>,
+}
+
+impl Tail {
+    /// Of a run whose lines from `from` on were all delivered, deliver the ones from `want` on that were not.
+    fn deliver_up_to(&mut self, want: u64, from: u64) {
+        let end = self.log.head() + 1;
+        if want < from {
+            self.jump = Some((from, end));
+        } else {
+            self.cursor.seek(end);
+            self.from = from;
+        }
+    }
+}
+
 /// The followed runs of one connection.
 #[derive(Debug, Default)]
 pub struct Tails {
     tails: VecDeque<Tail>,
-    /// File ids, as hashes, of runs of which everything was delivered.
-    through: VecDeque<u64>,
+    through: VecDeque<Through>,
 }
 
 impl Tails {
     /// Follows a run that has just started, from its first event; does nothing if it is followed already.
     pub fn start(&mut self, log: Arc<RunLog>) {
-        if self.position(&log.file_id).is_none() && !self.through.contains(&fingerprint(&log.file_id)) {
+        if self.position(&log.file_id).is_none() && self.through_position(&log.file_id).is_none() {
             self.push(log, 0, None);
         }
     }
@@ -70,7 +91,11 @@ impl Tails {
     pub fn follow(&mut self, log: Arc<RunLog>, after: u64) {
         let want = after + 1;
         let Some(tail) = self.position(&log.file_id).and_then(|at| self.tails.get_mut(at)) else {
+            let delivered = self.through_position(&log.file_id).and_then(|at| self.through.remove(at)).and_then(|through| through.from);
             self.push(log, after, None);
+            if let (Some(from), Some(tail)) = (delivered, self.tails.back_mut()) {
+                tail.deliver_up_to(want, from);
+            }
             return;
         };
         let fresh = tail.held.take().is_some();
@@ -90,7 +115,10 @@ impl Tails {
     /// Delivers no more events of this run.
     pub fn unfollow(&mut self, file_id: &str) {
         self.tails.retain(|tail| tail.log.file_id != file_id);
-        self.remember(fingerprint(file_id));
+        if let Some(at) = self.through_position(file_id) {
+            self.through.remove(at);
+        }
+        self.remember(Through { run: fingerprint(file_id), from: None });
     }
 
     /// When the hold of the next held run ends.
@@ -148,7 +176,7 @@ impl Tails {
         self.tails.retain(|tail| {
             let more = tail.goes_on();
             if !more {
-                through.push(fingerprint(&tail.log.file_id));
+                through.push(Through { run: fingerprint(&tail.log.file_id), from: Some(tail.from) });
             }
             more
         });
@@ -175,11 +203,16 @@ impl Tails {
         self.tails.push_back(Tail { log, cursor, from: after + 1, jump: None, held, broken: false });
     }
 
-    fn remember(&mut self, run: u64) {
-        self.through.push_back(run);
+    fn remember(&mut self, through: Through) {
+        self.through.push_back(through);
         if self.through.len() > REMEMBERED {
             self.through.pop_front();
         }
+    }
+
+    fn through_position(&self, file_id: &str) -> Option<usize> {
+        let run = fingerprint(file_id);
+        self.through.iter().position(|through| through.run == run)
     }
 
     fn position(&self, file_id: &str) -> Option<usize> {

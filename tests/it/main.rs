@@ -15,6 +15,7 @@ mod echo;
 mod sockets;
 
 mod config_vectors;
+mod crash;
 mod deploy;
 mod door;
 mod drift;

@@ -61,9 +61,14 @@ impl Gateway {
         self.journals().into_iter().find(|journal| journal.run_id == run_id).unwrap_or_else(|| panic!("{run_id} has no journal"))
     }
 
-    /// Living shims: run ids and process ids.
+    /// Living shims: run ids and process ids. A shim is found by its socket, which stands beside those of its like.
     pub fn shims(&self) -> Vec<(String, u32)> {
-        let hosts = self.journals().into_iter().filter_map(|journal| Some((journal.run_id, journal.scan.host?)));
+        let sockets = std::fs::read_dir(self.state_dir().join("run")).into_iter().flatten().flatten();
+        let ids: Vec<_> = sockets.filter_map(|entry| Some(entry.path().file_stem()?.to_owned())).collect();
+        let months: Vec<_> =
+            std::fs::read_dir(self.state_dir().join("runs")).into_iter().flatten().flatten().map(|month| month.path()).collect();
+        let paths = ids.iter().flat_map(|id| months.iter().map(move |month| month.join(id).with_extension("ndjson")));
+        let hosts = paths.filter(|path| path.exists()).filter_map(Journal::read).filter_map(|journal| Some((journal.run_id, journal.scan.host?)));
         let lives = |pid: u32, start: u64| proc::stat(pid).is_some_and(|stat| stat.start_ticks == start && !stat.is_dead());
         hosts.filter(|(_, host)| lives(host.pid, host.start_ticks)).map(|(run_id, host)| (run_id, host.pid)).collect()
     }

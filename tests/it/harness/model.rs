@@ -64,7 +64,9 @@ pub fn is_terminal(event: &Value) -> bool {
     event["stream"] == "lifecycle" && event["data"]["phase"] != "start"
 }
 
-/// The outcome in a terminal event.
-pub fn outcome_of(event: &Value) -> &Value {
-    if event["data"]["phase"] == "error" { &event["data"]["outcome"] } else { &event["data"] }
+/// The outcome in a terminal event, as other answers give it.
+pub fn outcome_of(event: &Value) -> Value {
+    let mut outcome = if event["data"]["phase"] == "error" { event["data"]["outcome"].clone() } else { event["data"].clone() };
+    outcome.as_object_mut().unwrap().remove("phase");
+    outcome
 }
