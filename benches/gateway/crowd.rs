@@ -15,8 +15,6 @@ use crate::{Effort, Error};
 
 /// Handshakes at a time; the gateway takes 32 from one address.
 const AT_ONCE: usize = 16;
-/// Long enough for the news of the last newcomers to be told.
-const SETTLE: Duration = Duration::from_secs(5);
 /// Between two events, so that none is joined with the one before it.
 const PAUSE: Duration = Duration::from_millis(25);
 const FIFO: &str = "broadcast";
@@ -26,7 +24,8 @@ pub async fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
     let home = Home::new()?;
     let daemon = std::sync::Arc::new(Daemon::start(&home).await?);
     let mut runner = daemon.connect().await?;
-    tokio::time::sleep(SETTLE / 5).await;
+    let settle = Duration::from_millis(effort.settle_ms);
+    tokio::time::sleep(settle / 5).await;
     let before = daemon.rss()?;
 
     let tasks = Tasks::new();
@@ -53,7 +52,8 @@ pub async fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
         }
     }
     report.figure("connects", effort.clients as f64 / began.elapsed().as_secs_f64(), "per s", Bound::None);
-    tokio::time::sleep(SETTLE).await;
+    // The news of the last newcomers is told to all.
+    tokio::time::sleep(settle).await;
     let each = (daemon.rss()? - before) / effort.clients as f64 / 1024.0;
     report.figure(format!("idle connection, {} of them", effort.clients), each, "KiB each", Bound::Most(16.0));
 

@@ -32,7 +32,7 @@ impl Home {
         let workspace = dir.path().join("workspace");
         let config = serde_json::json!({
             "gateway": { "mode": "local", "port": 0, "auth": { "mode": "token", "token": TOKEN } },
-            "agents": { "defaults": { "workspace": workspace, "shell": "/bin/bash", "maxConcurrent": 8 } },
+            "agents": { "defaults": { "workspace": workspace, "shell": "/bin/bash", "maxConcurrent": 32 } },
             "exec": { "security": "full" },
             "logging": { "level": "warn" },
         });

@@ -6,9 +6,6 @@ use crate::daemon::{Daemon, Home};
 use crate::report::{Bound, Report, median, ms, percentile};
 use crate::{Effort, Error};
 
-/// How long a daemon is left alone before its memory is looked at.
-const SETTLE: Duration = Duration::from_millis(1500);
-
 /// From the start of the process to the first hello, and the resident memory a while later.
 pub async fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
     let home = Home::new()?;
@@ -28,7 +25,7 @@ pub async fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
 
     let daemon = Daemon::start(&home).await?;
     drop(daemon.connect().await?);
-    tokio::time::sleep(SETTLE).await;
+    tokio::time::sleep(Duration::from_millis(effort.settle_ms)).await;
     report.figure("idle memory of the daemon", daemon.rss()? / 1e6, "MB", Bound::Most(12.0));
     daemon.stop().await
 }

@@ -18,8 +18,6 @@ use crate::{Effort, Error};
 const COMMAND: &str = "echo hi";
 /// Bytes of the bare append.
 const BLOCK: [u8; 4096] = [b'x'; 4096];
-/// Idle shims that are looked at.
-const SHIMS: usize = 6;
 /// How often memory is looked at during a flood.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -29,7 +27,7 @@ pub async fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
     let daemon = Daemon::start(&home).await?;
     let mut client = daemon.connect().await?;
     starts(effort, &home, &mut client, report).await?;
-    idle_shims(&daemon, &mut client, report).await?;
+    idle_shims(effort.shims, &daemon, &mut client, report).await?;
     flood(effort, &daemon, &mut client, report).await?;
     daemon.stop().await
 }
@@ -115,9 +113,9 @@ async fn bare_bash(dir: &Path) -> Result<f64, Error> {
 }
 
 /// The memory of shims whose commands sleep. Pages that they share with the daemon count in parts.
-async fn idle_shims(daemon: &Daemon, client: &mut Client, report: &mut Report) -> Result<(), Error> {
+async fn idle_shims(count: usize, daemon: &Daemon, client: &mut Client, report: &mut Report) -> Result<(), Error> {
     let mut runs = Vec::new();
-    for number in 0..SHIMS {
+    for number in 0..count {
         let params = json!({ "message": "echo up; exec sleep 60", "sessionKey": format!("agent:main:idle{number}") });
         let id = client.request("agent", &params).await?;
         runs.push((client.answer(&id).await?["payload"]["runId"].clone(), id));
@@ -125,10 +123,10 @@ async fn idle_shims(daemon: &Daemon, client: &mut Client, report: &mut Report) -
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     let sizes = daemon.shims()?.into_iter().map(|pid| memory(pid, "Pss:")).collect::<Result<Vec<_>, _>>()?;
-    if sizes.len() != SHIMS {
-        return Err(format!("{} shims instead of {SHIMS}", sizes.len()).into());
+    if sizes.len() != count {
+        return Err(format!("{} shims instead of {count}", sizes.len()).into());
     }
-    report.figure("memory of an idle shim (PSS)", median(&sizes) / 1e6, "MB", Bound::Most(1.0));
+    report.figure(format!("idle shim, {count} of them (PSS)"), median(&sizes) / 1e6, "MB", Bound::Most(1.0));
     for (run, id) in runs {
         client.request("runs.abort", &json!({ "runId": run })).await?;
         tokio::time::timeout(PATIENCE, client.answer(&id)).await??;
