@@ -93,9 +93,8 @@ impl Supervisor {
     }
 
     async fn fate(&self, live: &Live) -> Fate {
-        match launcher::is_locked(&live.journal) {
-            Ok(true) => return Fate::Adopt,
-            Ok(false) | Err(_) => {}
+        if matches!(launcher::is_locked(&live.journal), Ok(true)) {
+            return Fate::Adopt;
         }
         let lost_its_lines = lost_with_the_machine(live, proc::booted_at_ms());
         match journal::scan::scan_path(&live.journal, &live.record.run_id) {

@@ -150,7 +150,7 @@ async fn ask_until_refused(client: &mut Client, bytes: usize) -> (Vec<String>, O
 async fn m87_a_write_that_fails_ends_the_daemon_with_70_and_nothing_that_was_accepted_is_lost() {
     let mut gateway = Gateway::prepared(&json!({"logging": {"level": "error"}}));
     // A limit on file sizes is a disk that refuses: with the signal ignored, the write itself fails.
-    gateway.wrapper(&["bash", "-c", "trap '' XFSZ; ulimit -f 600; exec \"$@\"", "bash"]);
+    gateway.wrapper(&["bash", "-c", "trap '' XFSZ; ulimit -f 2000; exec \"$@\"", "bash"]);
     gateway.launch();
     let mut client = Client::connect(&gateway).await;
     let (accepted, refusal) = ask_until_refused(&mut client, 30_000).await;
@@ -188,7 +188,9 @@ async fn m88_a_full_disk_refuses_new_work_keeps_what_was_accepted_and_heals() {
     // The mount is seen only from inside; so is what fills it.
     let ballast = format!("/proc/{}/root{}/ballast", gateway.pid(), state.display());
     let mut client = Client::connect(&gateway).await;
-    let (id, _) = client.agent(json!({"message": "echo before; while [ ! -e $GO ]; do sleep 0.02; done; exit 3".replace("$GO", &format!("{}/go", gateway.state_dir().display())), "idempotencyKey": "early"})).await;
+    let go = gateway.state_dir().join("go");
+    let message = format!("echo before; while [ ! -e {} ]; do sleep 0.02; done; exit 3", go.display());
+    let (id, _) = client.agent(json!({"message": message, "idempotencyKey": "early"})).await;
     client.until("it runs", |client| client.runs.get("early").is_some_and(|run| run.last >= 3)).await;
     fill(&ballast);
     let refusal = loop {
@@ -200,36 +202,29 @@ async fn m88_a_full_disk_refuses_new_work_keeps_what_was_accepted_and_heals() {
     };
     assert_eq!((refusal["error"]["code"].as_str(), refusal["error"]["retryable"].as_bool()), (Some("UNAVAILABLE"), Some(true)));
     assert!(client.ok("runs.list", json!({})).await["runs"].as_array().unwrap().iter().any(|row| row["runId"] == "early"), "reads work");
-    std::fs::write(gateway.state_dir().join("go"), "").unwrap();
+    std::fs::write(&go, "").unwrap();
     let last = client.response(&id).await;
     assert_eq!(last["payload"]["exitCode"], 3, "the end of a run at work has its room: {last}");
     let again = client.ok("agent.wait", json!({"runId": "early", "timeoutMs": 1000})).await;
     assert_eq!(again["outcome"], last["payload"]["result"], "known though its commit found no space");
     std::fs::remove_file(&ballast).unwrap();
-    tokio::time::timeout(Duration::from_secs(20), async {
-        loop {
-            let (_, refusal) = tokio::time::timeout(Duration::from_secs(5), one_more(&mut client)).await.unwrap();
-            if refusal.is_none() {
-                break;
-            }
-        }
-    })
-    .await
-    .expect("it accepts again once there is space");
-    until("the outcome is committed", || gateway.log().contains("committed at last") || !gateway.log().contains("could not be committed")).await;
+    let healed = async { while !one_more(&mut client).await {} };
+    tokio::time::timeout(Duration::from_secs(20), healed).await.expect("it accepts again once there is space");
+    until("the outcome is committed", || gateway.log().contains("committed at last") || !gateway.log().contains("could not be committed"))
+        .await;
     let row = client.ok("runs.list", json!({"status": "error"})).await;
     assert!(row["runs"].as_array().unwrap().iter().any(|row| row["runId"] == "early"), "{row}");
 }
 
-async fn one_more(client: &mut Client) -> ((), Option<Value>) {
+/// Asks for one more run; whether it was accepted, and then it must end well.
+async fn one_more(client: &mut Client) -> bool {
     let id = client.request("agent", json!({"message": "echo after"})).await;
-    let res = client.response(&id).await;
-    if res["ok"] == true {
+    let accepted = client.response(&id).await["ok"] == true;
+    if accepted {
         let last = client.response(&id).await;
         assert_eq!(last["payload"]["status"], "ok", "{last}");
-        return ((), None);
     }
-    ((), Some(res))
+    accepted
 }
 
 /// Writes until there is no space.

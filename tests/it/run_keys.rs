@@ -65,11 +65,16 @@ async fn m103_a_key_gives_the_same_final_after_the_end_and_after_a_restart_and_r
         }
         client = Client::connect(&gateway).await;
         assert_eq!(client.call("agent", params.clone()).await["payload"], last["payload"]);
-        for other in [json!({"message": "echo other"}), json!({"message": NOTED, "timeout": 9}), json!({"message": NOTED, "sessionKey": "x"})] {
+        for other in
+            [json!({"message": "echo other"}), json!({"message": NOTED, "timeout": 9}), json!({"message": NOTED, "sessionKey": "x"})]
+        {
             let mut body = other.clone();
             body["idempotencyKey"] = json!("k");
             let refused = client.err("agent", body).await;
-            assert_eq!((refused["code"].as_str(), refused["details"]["code"].as_str()), (Some("IDEMPOTENCY_CONFLICT"), Some("IDEMPOTENCY_CONFLICT")));
+            assert_eq!(
+                (refused["code"].as_str(), refused["details"]["code"].as_str()),
+                (Some("IDEMPOTENCY_CONFLICT"), Some("IDEMPOTENCY_CONFLICT"))
+            );
         }
     }
     assert_eq!(executions(&gateway), 1);
@@ -207,7 +212,9 @@ async fn the_list_comes_in_pages_newest_first_and_can_be_narrowed() {
     let gateway = Gateway::start();
     let mut client = Client::connect(&gateway).await;
     for n in 0..7 {
-        let (id, _) = client.agent(json!({"message": format!("exit {}", n % 2), "idempotencyKey": format!("r{n}"), "sessionKey": format!("s{}", n % 3)})).await;
+        let (id, _) = client
+            .agent(json!({"message": format!("exit {}", n % 2), "idempotencyKey": format!("r{n}"), "sessionKey": format!("s{}", n % 3)}))
+            .await;
         client.response(&id).await;
     }
     let mut seen = Vec::new();
@@ -223,7 +230,8 @@ async fn the_list_comes_in_pages_newest_first_and_can_be_narrowed() {
         params["cursor"] = page["nextCursor"].clone();
     }
     assert_eq!((seen.join(" "), pages), ("r6 r5 r4 r3 r2 r1 r0".to_owned(), 3));
-    let ids = |page: &Value| page["runs"].as_array().unwrap().iter().map(|row| row["runId"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let ids =
+        |page: &Value| page["runs"].as_array().unwrap().iter().map(|row| row["runId"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
     assert_eq!(ids(&client.ok("runs.list", json!({"status": "error"})).await), ["r5", "r3", "r1"]);
     assert_eq!(ids(&client.ok("runs.list", json!({"sessionKey": "s0", "status": "ok"})).await), ["r6", "r0"]);
     for bad in [json!({"cursor": "x"}), json!({"limit": 0}), json!({"limit": 201}), json!({"status": "odd"}), json!({"more": 1})] {
