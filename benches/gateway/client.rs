@@ -55,9 +55,10 @@ impl Client {
             "client": { "id": "gateway-client", "mode": "backend", "version": "1.0.0", "platform": "linux" },
             "auth": { "token": token },
         });
-        let answer = client.call("connect", &params).await?;
-        if answer["ok"] != true {
-            return Err(format!("no hello: {answer}").into());
+        client.request("connect", &params).await?;
+        let answer = client.text().await?;
+        if !answer.starts_with(b"{\"type\":\"res\",\"id\":\"b1\",\"ok\":true") {
+            return Err(format!("no hello: {}", String::from_utf8_lossy(answer)).into());
         }
         Ok(client)
     }

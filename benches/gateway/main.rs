@@ -3,6 +3,7 @@
 //! ```text
 //! make bench                          every figure, one JSON line each, then a table
 //! cargo bench -- --quick --no-bounds  a short run that only shows that everything works
+//! cargo bench -- calls work           only these parts of: startup, crowd, calls, work
 //! ```
 //! Figures with a bound fail the run when they miss it. Where the machine decides more than the program (round trips, syncs, starting a process), the bound is a ratio to the least that has to be done anyway, measured in turns with it: on a slow or busy machine both suffer alike.
 
@@ -52,7 +53,10 @@ fn main() -> ExitCode {
     let has = |flag: &str| args.iter().any(|arg| arg == flag);
     let done = match args.as_slice() {
         [mode, size] if mode == bare::MODE => bare::serve(size).map(|()| true),
-        _ => measure(if has("--quick") { QUICK } else { FULL }).map(|good| good || has("--no-bounds")),
+        _ => {
+            let parts: Vec<&str> = args.iter().map(String::as_str).filter(|arg| !arg.starts_with("--")).collect();
+            measure(if has("--quick") { QUICK } else { FULL }, &parts).map(|good| good || has("--no-bounds"))
+        }
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -64,16 +68,26 @@ fn main() -> ExitCode {
     }
 }
 
-/// Takes every figure. Returns whether all bounds are kept.
-fn measure(effort: Effort) -> Result<bool, Error> {
+/// Takes every figure of the parts, or of all when none is named. Returns whether all bounds are kept.
+fn measure(effort: Effort, parts: &[&str]) -> Result<bool, Error> {
+    let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
     let began = Instant::now();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut report = Report::default();
     runtime.block_on(async {
-        startup::measure(effort, &mut report).await?;
-        crowd::measure(effort, &mut report).await?;
-        calls::measure(effort, &mut report).await?;
-        work::measure(effort, &mut report).await
+        if wanted("startup") {
+            startup::measure(effort, &mut report).await?;
+        }
+        if wanted("crowd") {
+            crowd::measure(effort, &mut report).await?;
+        }
+        if wanted("calls") {
+            calls::measure(effort, &mut report).await?;
+        }
+        if wanted("work") {
+            work::measure(effort, &mut report).await?;
+        }
+        Ok::<(), Error>(())
     })?;
     report.table(began.elapsed());
     Ok(report.all_kept())
