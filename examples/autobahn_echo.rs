@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let bound = bind(settings).await?;
     let address = bound.addresses().first().copied().ok_or("nothing bound")?;
     let tasks = Tasks::new();
-    let _listeners = bound.serve(Arc::new(echo::Echo::default()), &tasks);
+    let _listeners = bound.serve(Arc::new(echo::Echo { binary: true, ..echo::Echo::default() }), &tasks);
     #[expect(clippy::print_stdout, reason = "the script that starts this reads the address from here")]
     {
         println!("ws://{address}");

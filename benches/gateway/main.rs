@@ -1,3 +1,94 @@
-//! Benchmarks of the gateway.
+//! Measures the gateway as its users meet it: the real program, started from its binary, on a disk, over loopback.
+//!
+//! ```text
+//! make bench                          every figure, one JSON line each, then a table
+//! cargo bench -- --quick --no-bounds  a short run that only shows that everything works
+//! cargo bench -- calls work           only these parts of: startup, crowd, calls, work
+//! ```
+//! Figures with a bound fail the run when they miss it. Where the machine decides more than the program (round trips, syncs, starting a process), the bound is a ratio to the least that has to be done anyway, measured in turns with it: on a slow or busy machine both suffer alike.
 
-fn main() {}
+#![expect(clippy::indexing_slicing, reason = "what is indexed is JSON, which never panics")]
+
+mod bare;
+mod calls;
+mod client;
+mod crowd;
+mod daemon;
+mod report;
+mod startup;
+mod work;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use report::Report;
+
+/// What can go wrong while measuring; any of it ends the bench.
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// How much of everything is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Starts of the daemon.
+    pub starts: usize,
+    /// Clients in the crowd.
+    pub clients: usize,
+    /// Events sent to the crowd.
+    pub broadcasts: usize,
+    /// Rounds of calls, each once per server.
+    pub call_rounds: usize,
+    /// Length of such a round in ms.
+    pub call_round_ms: u64,
+    /// Runs that are acknowledged.
+    pub runs: usize,
+    /// MiB that one run writes.
+    pub flood_mib: u64,
+}
+
+const FULL: Effort = Effort { starts: 15, clients: 1000, broadcasts: 100, call_rounds: 9, call_round_ms: 400, runs: 300, flood_mib: 512 };
+const QUICK: Effort = Effort { starts: 2, clients: 50, broadcasts: 5, call_rounds: 1, call_round_ms: 100, runs: 5, flood_mib: 16 };
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let has = |flag: &str| args.iter().any(|arg| arg == flag);
+    let done = match args.as_slice() {
+        [mode, size] if mode == bare::MODE => bare::serve(size).map(|()| true),
+        _ => {
+            let parts: Vec<&str> = args.iter().map(String::as_str).filter(|arg| !arg.starts_with("--")).collect();
+            measure(if has("--quick") { QUICK } else { FULL }, &parts).map(|good| good || has("--no-bounds"))
+        }
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            report::complain(&error.to_string());
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Takes every figure of the parts, or of all when none is named. Returns whether all bounds are kept.
+fn measure(effort: Effort, parts: &[&str]) -> Result<bool, Error> {
+    let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
+    let began = Instant::now();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let mut report = Report::default();
+    runtime.block_on(async {
+        if wanted("startup") {
+            startup::measure(effort, &mut report).await?;
+        }
+        if wanted("crowd") {
+            crowd::measure(effort, &mut report).await?;
+        }
+        if wanted("calls") {
+            calls::measure(effort, &mut report).await?;
+        }
+        if wanted("work") {
+            work::measure(effort, &mut report).await?;
+        }
+        Ok::<(), Error>(())
+    })?;
+    report.table(began.elapsed());
+    Ok(report.all_kept())
+}

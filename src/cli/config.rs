@@ -9,7 +9,7 @@ use crate::config::layers::Sources;
 use crate::config::load::{Loaded, load};
 use crate::config::problem::{ConfigError, lines};
 use crate::config::reference::reference_md;
-use crate::config::schema::schema_text;
+use crate::config::schema::{schema, schema_text};
 
 /// What is asked about the config.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub fn run(command: &ConfigCommand, sources: &Sources, out: &mut dyn Write) -> i
             Ok(OK)
         }
         ConfigCommand::Reference => {
-            out.write_all(reference_md().as_bytes())?;
+            out.write_all(reference_md(schema()).as_bytes())?;
             Ok(OK)
         }
         ConfigCommand::Check | ConfigCommand::Explain { .. } | ConfigCommand::Show => match load(sources) {

@@ -5,12 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::error::CliError;
 use super::output::Output;
 use crate::config::reference::reference_md;
-use crate::config::schema::schema_text;
+use crate::config::schema::{derived, schema_text};
 use crate::rpc::reference::{Examples, methods_md};
 use crate::rpc::schema::protocol_schema;
 
@@ -48,7 +48,7 @@ pub fn generated(root: &Path) -> Vec<(String, String)> {
         ("schema/protocol.schema.json".to_owned(), protocol_schema()),
         ("schema/config.schema.json".to_owned(), schema_text()),
         ("schema/methods.md".to_owned(), methods_md(&examples)),
-        ("schema/config.md".to_owned(), reference_md()),
+        ("schema/config.md".to_owned(), reference_md(&derived())),
     ]
 }
 
@@ -59,11 +59,48 @@ fn examples(dir: &Path) -> Examples {
         .filter_map(|path| {
             let name = path.file_name()?.to_str()?.strip_suffix(".json")?.to_owned();
             let vectors: Value = serde_json::from_str(&fs::read_to_string(&path).ok()?).ok()?;
-            let cases = vectors.as_array().or_else(|| vectors.get("cases")?.as_array())?;
-            let case = cases.iter().find(|case| case.get("params").is_some() && case.get("payload").is_some())?;
-            Some((name, (case.get("params")?.clone(), case.get("payload")?.clone())))
+            let example = vectors.get("cases")?.as_array()?.iter().find_map(example)?;
+            Some((name, example))
         })
         .collect()
+}
+
+fn example(case: &Value) -> Option<(Value, Vec<Value>)> {
+    let params = case.pointer("/send/params").filter(|params| params.is_object())?;
+    let expected = match case.get("expect")? {
+        Value::Array(frames) => frames.clone(),
+        frame => vec![frame.clone()],
+    };
+    let payloads: Option<Vec<Value>> =
+        expected.iter().map(|frame| frame.get("payload").filter(|_| frame.get("error").is_none()).map(shown)).collect();
+    payloads.map(|payloads| (shown(params), payloads))
+}
+
+/// What a vector expects, as a reader is shown it: some value that fits where the vector has a rule.
+fn shown(value: &Value) -> Value {
+    match value {
+        Value::String(text) => text.replace("{{key}}", "nightly-1").into(),
+        Value::Array(items) => items.iter().map(shown).collect(),
+        Value::Object(object) => match object.iter().next() {
+            Some((rule, least)) if rule == "$min" => least.clone(),
+            Some((rule, Value::String(kind))) if rule == "$type" => match kind.as_str() {
+                "integer" | "number" => 1.into(),
+                "boolean" => true.into(),
+                "array" => Value::Array(Vec::new()),
+                "object" => Value::Object(Map::new()),
+                _ => "…".into(),
+            },
+            Some((rule, one)) if rule == "$some" => Value::Array(vec![shown(one)]),
+            Some((rule, _)) if rule == "$length" => Value::Array(vec!["…".into()]),
+            Some((rule, _)) if rule.starts_with('$') && rule != "$closed" => "…".into(),
+            _ => object
+                .iter()
+                .filter(|(key, value)| *key != "$closed" && value.get("$absent").is_none())
+                .map(|(key, value)| (key.clone(), shown(value)))
+                .collect(),
+        },
+        other => other.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -87,10 +124,11 @@ mod tests {
     #[test]
     fn the_first_good_case_of_a_vector_is_the_example() {
         let root = tempfile::tempdir().unwrap();
-        fs::write(root.path().join("health.json"), r#"{"cases":[{"params":1,"error":{}},{"params":{},"payload":{"ok":true}}]}"#).unwrap();
+        fs::write(root.path().join("health.json"), r#"{"cases":[{"send":{"params":{"x":1}},"expect":{"error":{}}},{"send":{"params":{"id":"{{key}}"}},"expect":{"payload":{"$closed":true,"ok":{"$type":"integer"}}}}]}"#).unwrap();
         fs::write(root.path().join("status.json"), "not JSON").unwrap();
         let examples = examples(root.path());
         assert_eq!(examples.len(), 1);
-        assert_eq!(examples["health"].1["ok"], true);
+        let (params, payloads) = &examples["health"];
+        assert_eq!((params.to_string(), payloads[0].to_string()), (r#"{"id":"nightly-1"}"#.to_owned(), r#"{"ok":1}"#.to_owned()));
     }
 }

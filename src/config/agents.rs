@@ -172,7 +172,7 @@ section! {
         /// How a long context is summarised.
         compaction: Option<Compaction>,
         /// Regular wake-ups.
-        #[schemars(extend("x-reload" = "hot", "x-acts" = false))]
+        #[schemars(extend("x-reload" = "none", "x-acts" = false))]
         heartbeat: Option<Heartbeat>,
         /// Isolation of processes; only mode `off` starts.
         sandbox: Option<Sandbox>,
@@ -240,7 +240,7 @@ pub struct Agent {
     /// Pauses between blocks.
     pub human_delay: Option<HumanDelay>,
     /// Regular wake-ups.
-    #[schemars(extend("x-reload" = "hot", "x-acts" = false))]
+    #[schemars(extend("x-reload" = "none", "x-acts" = false))]
     pub heartbeat: Option<Heartbeat>,
     /// How it presents itself.
     pub identity: Option<Identity>,

@@ -2,24 +2,21 @@
 //!
 //! Pure: no file, no clock. The validator's own texts are never used, because they quote the value.
 
-use std::sync::OnceLock;
-
+use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::paths::{Location, LocationSegment};
-use jsonschema::{ValidationError, Validator};
 use serde_json::Value;
 
 use super::Config;
 use super::key_path::{KeyPath, Step};
 use super::problem::Problem;
-use super::schema::{key_names, part, schema};
+use super::schema::{for_value, key_names, part, schema};
 use super::suggest::nearest;
 
 /// Every fault of the value, in the order of the schema's keys.
 #[must_use]
 pub fn against_schema(value: &Value) -> Vec<Problem> {
-    static VALIDATOR: OnceLock<Option<Validator>> = OnceLock::new();
-    let Some(validator) = VALIDATOR.get_or_init(|| jsonschema::validator_for(schema()).ok()) else {
+    let Ok(validator) = jsonschema::draft202012::new(&for_value(schema(), value)) else {
         return vec![Problem::value(KeyPath::default(), "the schema of this program does not compile")];
     };
     let mut problems = Vec::new();

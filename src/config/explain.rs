@@ -23,7 +23,7 @@ pub struct Explained {
     pub doc: String,
     /// The words it may be, when they are few.
     pub allowed: Vec<String>,
-    /// What a change does to a running gateway: `none`, `hot` or `restart`.
+    /// What a change does to a running gateway: `none` or `restart`.
     pub reload: String,
 }
 

@@ -90,15 +90,12 @@ section! {
         /// The IP address to listen on when `bind` is `custom`.
         custom_bind_host: Option<String>,
         /// Own public origins such as `https://koi.example.com`: their hosts are valid in `Host`, the origins themselves in `Origin`.
-        #[schemars(extend("x-reload" = "hot"))]
         public_urls: Vec<String>,
         /// Addresses or networks (CIDR) of reverse proxies whose forwarded-for header is believed.
-        #[schemars(extend("x-reload" = "hot"))]
         trusted_proxies: Vec<String>,
         /// Permits listening on an address other than loopback without TLS. Tokens then cross the network in clear.
         dangerously_allow_plaintext: bool = false,
         /// Who may connect.
-        #[schemars(extend("x-reload" = "hot"))]
         auth: Auth,
         /// The web console.
         control_ui: ControlUi,
@@ -170,7 +167,6 @@ section! {
         #[schemars(extend("x-acts" = false))]
         root: Option<String>,
         /// Browser origins that may connect besides the own ones: scheme, host and port, no wildcard.
-        #[schemars(extend("x-reload" = "hot"))]
         allowed_origins: Vec<String>,
         /// Only `false` starts: a console over plain HTTP would have no device identity.
         allow_insecure_auth: bool = false,

@@ -25,6 +25,9 @@ section! {
         /// Time between `tick` events, ms.
         #[schemars(range(min = 1000, max = 600_000))]
         tick_interval_ms: u64 = 30_000,
+        /// Time between `health` events while nothing changes, ms.
+        #[schemars(range(min = 1000, max = 600_000))]
+        health_interval_ms: u64 = 60_000,
         /// Time from the upgrade to a complete `connect`, ms.
         #[schemars(range(min = 100, max = 120_000))]
         handshake_timeout_ms: u64 = 10_000,

@@ -55,22 +55,22 @@ section! {
         #[schemars(extend("x-reload" = "restart"))]
         gateway: gateway::Gateway,
         /// The agents.
-        #[schemars(extend("x-reload" = "none"))]
+        #[schemars(extend("x-reload" = "restart"))]
         agents: agents::Agents,
         /// What agents may use.
-        #[schemars(extend("x-reload" = "none"))]
+        #[schemars(extend("x-reload" = "restart"))]
         tools: tools::Tools,
         /// How commands run: another spelling of `tools.exec`. Given in both places, values must be equal.
-        #[schemars(extend("x-reload" = "none"))]
+        #[schemars(extend("x-reload" = "restart"))]
         exec: Option<tools::Exec>,
         /// Sessions.
-        #[schemars(extend("x-reload" = "none"))]
+        #[schemars(extend("x-reload" = "restart"))]
         session: session::Session,
         /// Logging.
-        #[schemars(extend("x-reload" = "none"))]
+        #[schemars(extend("x-reload" = "restart"))]
         logging: logging::Logging,
         /// Providers of models.
-        #[schemars(extend("x-reload" = "none"))]
+        #[schemars(extend("x-reload" = "restart"))]
         models: models::Models,
         /// Values for `${NAME}` in this file. They are not put into anybody's environment.
         #[schemars(extend("x-reload" = "restart"))]
@@ -82,10 +82,10 @@ section! {
         #[schemars(extend("x-reload" = "restart", "x-acts" = false))]
         commands: Option<messages::Commands>,
         /// Work by time.
-        #[schemars(extend("x-reload" = "hot", "x-acts" = false))]
+        #[schemars(extend("x-reload" = "none", "x-acts" = false))]
         cron: Option<schedule::Cron>,
         /// Work by HTTP request.
-        #[schemars(extend("x-reload" = "hot", "x-acts" = false))]
+        #[schemars(extend("x-reload" = "none", "x-acts" = false))]
         hooks: Option<schedule::Hooks>,
         /// Looks of the front end.
         #[schemars(extend("x-reload" = "none", "x-acts" = false))]
@@ -121,7 +121,7 @@ section! {
         #[schemars(extend("x-reload" = "restart", "x-acts" = false))]
         web: Option<Open>,
         /// Message channels.
-        #[schemars(extend("x-reload" = "hot", "x-acts" = false))]
+        #[schemars(extend("x-reload" = "none", "x-acts" = false))]
         channels: Option<Open>,
         /// Finding gateways in the network.
         #[schemars(extend("x-reload" = "restart", "x-acts" = false))]
@@ -142,7 +142,7 @@ section! {
         #[schemars(extend("x-reload" = "restart", "x-acts" = false))]
         plugins: Option<Open>,
         /// A browser for agents.
-        #[schemars(extend("x-reload" = "hot", "x-acts" = false))]
+        #[schemars(extend("x-reload" = "none", "x-acts" = false))]
         browser: Option<Open>,
         /// This machine as a node of another gateway.
         #[schemars(extend("x-reload" = "restart", "x-acts" = false))]

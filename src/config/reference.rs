@@ -5,16 +5,16 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::key_path::{KeyPath, Step};
-use super::schema::{flag, for_each_key, schema};
+use super::schema::{flag, for_each_key_of};
 
-/// The text of `schema/config.md`.
+/// The text of `schema/config.md`, for this schema.
 #[must_use]
-pub fn reference_md() -> String {
+pub fn reference_md(schema: &Value) -> String {
     let mut text = HEAD.to_owned();
-    let sections = schema().get("properties").and_then(Value::as_object).into_iter().flatten();
+    let sections = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
     let (known, idle): (Vec<_>, Vec<_>) = sections.partition(|(_, part)| !flag(part, "x-open"));
     for (name, part) in known {
-        section(&mut text, name, part);
+        section(&mut text, schema, name, part);
     }
     text.push_str(
         "\n## Accepted without effect\n\nSections of the original that this version does not act on. Any keys are accepted in them, and a warning names each at start.\n\n",
@@ -32,12 +32,12 @@ Flags win over the environment, that over the file, that over the defaults.
 An unknown key or a wrong value refuses to start with exit code 78; `skykoi-gateway config check` says where and why, `config explain KEY` says who set a key.
 `$include` takes in files of the same directory; `${NAME}` in a text is replaced from the environment or from `env`.
 
-The last column says what a change does to a running gateway: *none*, because the value is read when it is needed; *hot*, because it is taken in flight; *restart*.
+The last column says what a change does to a running gateway: *restart*: it takes one, and runs go on meanwhile; *none*: nothing, because this version does not act on the key.
 In the paths `[]` stands for an entry of a list and `*` for a name of your own.
 Keys marked † are accepted, but this version does not act on them.
 ";
 
-fn section(text: &mut String, name: &str, part: &Value) {
+fn section(text: &mut String, schema: &Value, name: &str, part: &Value) {
     let _ = write!(text, "\n## {name}\n\n{}{}\n\n", describe(part), if is_idle(part) { " †" } else { "" });
     if part.get("properties").is_none() {
         let _ = writeln!(text, "{HEADER}\n{}", row(name, part));
@@ -45,7 +45,7 @@ fn section(text: &mut String, name: &str, part: &Value) {
     }
     let _ = writeln!(text, "{HEADER}");
     let mut last = String::new();
-    for_each_key(&mut |path, part| {
+    for_each_key_of(schema, &mut |path, part| {
         let inside = path.0.len() > 1 && path.0.first() == Some(&Step::Key(name.to_owned()));
         let shown = shown(path);
         // The two forms of a model share their path; one row says both.
@@ -125,10 +125,11 @@ fn list_kind(part: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::schema::derived;
 
     #[test]
     fn every_key_has_a_row_with_type_default_meaning_and_change() {
-        let text = reference_md();
+        let text = reference_md(&derived());
         for wanted in [
             "| `gateway.port` | whole number, 0 to 65535 | `18789` | TCP port; 0 takes any free port",
             "| `gateway.auth.token` | secret text |  | The shared token",
@@ -148,7 +149,7 @@ mod tests {
 
     #[test]
     fn no_path_has_two_rows() {
-        let text = reference_md();
+        let text = reference_md(&derived());
         let mut keys = text.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('`').nth(1)).collect::<Vec<_>>();
         let all = keys.len();
         keys.sort_unstable();

@@ -1,6 +1,6 @@
 //! The JSON Schema of the config, derived from the types; it validates, documents, suggests names and says what is secret.
 //!
-//! Our own keywords: `x-secret` (never shown), `x-open` (any keys), `x-reload` (`none`, `hot` or `restart`: what a change does to a running gateway), `x-acts: false` (accepted, but this version does nothing with it).
+//! Our own keywords: `x-secret` (never shown), `x-open` (any keys), `x-reload` (`none` or `restart`: what a change does to a running gateway), `x-acts: false` (accepted, but this version does nothing with it).
 
 use std::sync::OnceLock;
 
@@ -10,22 +10,53 @@ use serde_json::{Map, Value};
 use super::Config;
 use super::key_path::{KeyPath, Step};
 
-/// The schema, made once per process.
+/// The committed schema; a test keeps it equal to what the types say. Reading it is much cheaper at start than deriving it, in time and in memory.
+const COMMITTED: &str = include_str!("../../schema/config.schema.json");
+
+/// The schema, read once per process.
 pub fn schema() -> &'static Value {
     static SCHEMA: OnceLock<Value> = OnceLock::new();
-    SCHEMA.get_or_init(|| {
-        let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-        let mut schema = settings.into_generator().into_root_schema_for::<Config>().to_value();
-        tidy(&mut schema);
-        inherit_reload(&mut schema, "none");
-        schema
-    })
+    SCHEMA.get_or_init(|| serde_json::from_str(COMMITTED).unwrap_or_else(|_| derived()))
+}
+
+/// The schema as the types say it.
+#[must_use]
+pub fn derived() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    let mut schema = settings.into_generator().into_root_schema_for::<Config>().to_value();
+    tidy(&mut schema);
+    inherit_reload(&mut schema, "none");
+    schema
+}
+
+/// The part of a schema that matters for `value`: subschemas of keys that `value` does not have are left out, so that compiling it costs as much as the file is long and not as the schema is.
+#[must_use]
+pub fn for_value(schema: &Value, value: &Value) -> Value {
+    let Value::Object(object) = schema else { return schema.clone() };
+    let mut kept = Map::new();
+    for (keyword, inner) in object {
+        let inner = match (keyword.as_str(), inner, value) {
+            ("properties", Value::Object(named), Value::Object(given)) => {
+                let present = named.iter().filter_map(|(key, inner)| Some((key.clone(), for_value(inner, given.get(key)?))));
+                Value::Object(present.collect())
+            }
+            ("anyOf" | "allOf" | "oneOf", Value::Array(branches), _) => branches.iter().map(|branch| for_value(branch, value)).collect(),
+            ("properties", _, _) => Value::Object(Map::new()),
+            ("items", _, Value::Array(items)) if !items.is_empty() => inner.clone(),
+            ("additionalProperties", Value::Object(_), Value::Object(given)) if !given.is_empty() => inner.clone(),
+            ("items" | "additionalProperties", Value::Object(_), _) => Value::Bool(true),
+            ("description" | "default" | "x-words" | "x-reload" | "$schema" | "title", _, _) => continue,
+            _ => inner.clone(),
+        };
+        kept.insert(keyword.clone(), inner);
+    }
+    Value::Object(kept)
 }
 
 /// The schema as the text of `schema/config.schema.json`.
 #[must_use]
 pub fn schema_text() -> String {
-    let mut text = serde_json::to_string_pretty(schema()).unwrap_or_default();
+    let mut text = serde_json::to_string_pretty(&derived()).unwrap_or_default();
     text.push('\n');
     text
 }
@@ -104,7 +135,8 @@ fn inherit_reload(schema: &mut Value, from: &str) {
     let Value::Object(object) = schema else {
         return;
     };
-    let own = object.get("x-reload").and_then(Value::as_str).unwrap_or(from).to_owned();
+    let idle = object.get("x-acts") == Some(&Value::Bool(false));
+    let own = object.get("x-reload").and_then(Value::as_str).unwrap_or(if idle { "none" } else { from }).to_owned();
     for keyword in ["properties", "anyOf"] {
         match object.get_mut(keyword) {
             Some(Value::Object(inner)) => inner.values_mut().for_each(|inner| inherit_reload(inner, &own)),
@@ -158,10 +190,15 @@ pub fn flag(part: &Value, keyword: &str) -> bool {
 
 /// Visits every key that the schema names, parents first, with its path; entries of lists appear as `[0]`, keys of maps as `*`.
 pub fn for_each_key(visit: &mut dyn FnMut(&KeyPath, &'static Value)) {
-    below(schema(), &mut KeyPath::default(), visit);
+    for_each_key_of(schema(), visit);
 }
 
-fn below(part: &'static Value, path: &mut KeyPath, visit: &mut dyn FnMut(&KeyPath, &'static Value)) {
+/// The same over any schema of the config.
+pub fn for_each_key_of<'s>(schema: &'s Value, visit: &mut dyn FnMut(&KeyPath, &'s Value)) {
+    below(schema, &mut KeyPath::default(), visit);
+}
+
+fn below<'s>(part: &'s Value, path: &mut KeyPath, visit: &mut dyn FnMut(&KeyPath, &'s Value)) {
     if let Some(Value::Array(branches)) = part.get("anyOf") {
         for branch in branches {
             below(branch, path, visit);
@@ -209,7 +246,7 @@ mod tests {
             assert!(entry || part.get("description").is_some(), "{path} has no description");
             let loose = path.to_string().contains("ownerAllowFrom");
             assert!(loose || part.get("type").is_some() || part.get("enum").is_some() || part.get("anyOf").is_some(), "{path}: {part}");
-            assert!(loose || matches!(part["x-reload"].as_str(), Some("none" | "hot" | "restart")), "{path}");
+            assert!(loose || matches!(part["x-reload"].as_str(), Some("none" | "restart")), "{path}");
         });
     }
 

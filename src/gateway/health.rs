@@ -15,8 +15,6 @@ use crate::protocol::frame;
 use crate::store::error::StoreError;
 use crate::store::record::SessionFilter;
 
-/// How often the summary is refreshed and sent.
-const PERIOD: Duration = Duration::from_secs(60);
 /// How often a change of what fails is looked for.
 const LOOK: Duration = Duration::from_secs(1);
 /// How many sessions the summary names.
@@ -93,6 +91,7 @@ impl Gateway {
     /// Refreshes and sends health on its timer, and at once when what fails has changed.
     pub async fn watch_health(&self) {
         let stop = self.tasks.stop_token();
+        let period = Duration::from_millis(self.loaded.config.gateway.limits.health_interval_ms);
         let mut last_sent = Instant::now();
         let mut last_failing = self.failing();
         loop {
@@ -101,7 +100,7 @@ impl Gateway {
                 () = tokio::time::sleep(LOOK) => {}
             }
             let failing = self.failing();
-            if failing == last_failing && last_sent.elapsed() < PERIOD {
+            if failing == last_failing && last_sent.elapsed() < period {
                 continue;
             }
             if let Err(cause) = self.refresh_health().await {

@@ -91,18 +91,18 @@ impl Presence {
     /// The entries, newest first; the gateway's own is always among them.
     #[must_use]
     pub fn snapshot(&self) -> Vec<PresenceEntry> {
-        let mut merged: HashMap<String, PresenceEntry> = HashMap::new();
-        for present in self.shared.lock().values() {
-            match merged.get_mut(&present.key) {
-                None => {
-                    merged.insert(present.key.clone(), present.entry.clone());
-                }
-                Some(entry) => merge(entry, &present.entry),
-            }
+        // Only what is listed is copied: with a thousand clients, copying all would be most of the cost of each hello.
+        let present = self.shared.lock();
+        let mut merged: HashMap<&str, Merged<'_>> = HashMap::with_capacity(present.len());
+        for Present { key, entry } in present.values() {
+            merged.entry(key).and_modify(|merged| merged.add(entry)).or_insert(Merged { newest: entry, others: Vec::new() });
         }
-        let mut entries: Vec<_> = merged.into_values().collect();
-        entries.sort_by(|a, b| b.ts.cmp(&a.ts).then_with(|| a.text.cmp(&b.text)));
-        entries.truncate(MAX_ENTRIES - 1);
+        let mut listed: Vec<Merged<'_>> = merged.into_values().collect();
+        listed.sort_unstable_by(|a, b| b.newest.ts.cmp(&a.newest.ts).then_with(|| a.newest.text.cmp(&b.newest.text)));
+        listed.truncate(MAX_ENTRIES - 1);
+        let mut entries: Vec<PresenceEntry> = listed.iter().map(Merged::entry).collect();
+        drop(listed);
+        drop(present);
         entries.push(PresenceEntry { ts: now_ms(), ..self.shared.own.clone() });
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.ts));
         entries
@@ -126,15 +126,27 @@ impl Presence {
     }
 }
 
-/// Adds what another connection of the same device says.
-fn merge(entry: &mut PresenceEntry, other: &PresenceEntry) {
-    let roles = std::mem::take(&mut entry.roles);
-    let scopes = std::mem::take(&mut entry.scopes);
-    if other.ts > entry.ts {
-        *entry = other.clone();
+/// The connections of one device.
+struct Merged<'a> {
+    newest: &'a PresenceEntry,
+    others: Vec<&'a PresenceEntry>,
+}
+
+impl<'a> Merged<'a> {
+    fn add(&mut self, other: &'a PresenceEntry) {
+        let newer = other.ts > self.newest.ts;
+        self.others.push(if newer { std::mem::replace(&mut self.newest, other) } else { other });
     }
-    entry.roles = union(roles, &other.roles);
-    entry.scopes = union(scopes, &other.scopes);
+
+    /// The newest entry, with the roles and scopes of all.
+    fn entry(&self) -> PresenceEntry {
+        let mut entry = self.newest.clone();
+        for other in &self.others {
+            entry.roles = union(entry.roles, &other.roles);
+            entry.scopes = union(entry.scopes, &other.scopes);
+        }
+        entry
+    }
 }
 
 fn union(mut names: Vec<&'static str>, more: &[&'static str]) -> Vec<&'static str> {

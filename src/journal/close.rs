@@ -133,6 +133,11 @@ mod tests {
         close_with(path, &"r".into(), &"agent:main:main".into(), |found| interrupted(found, 50)).unwrap()
     }
 
+    /// For a journal that nobody holds. Other tests of this process start programs, which have every open file between fork and exec, and so for a moment the lock of this one.
+    fn close_free(path: &Path) -> Closed {
+        (0..1_000_000).map(|_| close_at(path)).find(|closed| !matches!(closed, Closed::Busy)).unwrap()
+    }
+
     #[test]
     fn m85_every_torn_tail_is_closed_once_and_the_second_time_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
@@ -144,13 +149,13 @@ mod tests {
             for tail in tails {
                 fs::write(&path, [&bytes[..cut], tail].concat()).unwrap();
                 let whole_end = cut == bytes.len();
-                match close_at(&path) {
+                match close_free(&path) {
                     Closed::Already(outcome, head) => assert!(whole_end && head == 3 && outcome.status == RunStatus::Ok),
                     Closed::Appended(outcome, _) => assert!(!whole_end && outcome.status == RunStatus::Interrupted),
                     Closed::Busy => panic!("nobody holds the lock"),
                 }
                 let after = fs::read(&path).unwrap();
-                assert!(matches!(close_at(&path), Closed::Already(..)));
+                assert!(matches!(close_free(&path), Closed::Already(..)));
                 assert_eq!(fs::read(&path).unwrap(), after, "cut at {cut}");
                 let found = super::super::scan::scan_path(&path, &"r".into()).unwrap();
                 assert_eq!((found.len, found.outcome.is_some()), (after.len() as u64, true));

@@ -36,7 +36,12 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     of("INVALID_ROLE", CONNECT, "The role is neither `operator` nor `node`."),
     of("UNKNOWN_SCOPE", CONNECT, "A scope in `scopes` does not exist."),
     of("DEVICE_IDENTITY_REQUIRED", CONNECT, "Neither a secret nor a device was given."),
+    of("DEVICE_AUTH_DEVICE_ID_MISMATCH", CONNECT, "The device's id is not the digest of its key, or the key cannot be read."),
+    of("DEVICE_AUTH_PUBLIC_KEY_INVALID", CONNECT, "The device's key is one for which anybody can sign."),
+    of("DEVICE_AUTH_NONCE_REQUIRED", CONNECT, "The device's proof names no nonce."),
     of("DEVICE_AUTH_NONCE_MISMATCH", CONNECT, "The device signed the nonce of another connection."),
+    of("DEVICE_AUTH_SIGNATURE_EXPIRED", CONNECT, "The time in the device's proof is too far from the gateway's."),
+    of("DEVICE_AUTH_SIGNATURE_INVALID", CONNECT, "The device's signature fits no form of the text."),
     of("AUTH_TOKEN_MISSING", CONNECT, "The gateway wants its token and none was given."),
     of("AUTH_TOKEN_MISMATCH", CONNECT, "The token is wrong. It counts as a failed attempt of the address."),
     of("AUTH_PASSWORD_MISSING", CONNECT, "The gateway wants its password and none was given."),
@@ -92,7 +97,6 @@ pub static CLOSE_CODES: &[CloseCode] = &[
     close(1008, "too many fragments", "A message in more frames than allowed."),
     close(1008, "too many pings", "More pings per second than anybody needs."),
     close(1009, "message too big", "Over `policy.maxPreauthPayload` before hello, over `policy.maxPayload` after."),
-    close(1011, "internal error", "A run's journal could not be read."),
     close(1012, "service restart", "The daemon stops or restarts; connect again."),
 ];
 

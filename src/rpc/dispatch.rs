@@ -1,6 +1,7 @@
 //! From a request to the future that answers it: find the method, check the scope, check the parameters, prepare the handler.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use serde_json::{Map, Value, json};
 
@@ -20,19 +21,26 @@ pub struct Router {
 
 struct Compiled {
     entry: &'static Entry,
-    checker: Checker,
+    /// Compiled at the first call: a daemon at rest does not pay for methods that nobody uses.
+    checker: OnceLock<Result<Checker, String>>,
+}
+
+impl Compiled {
+    fn checker(&self) -> Result<&Checker, RpcError> {
+        let checker = self.checker.get_or_init(|| Checker::new(&(self.entry.params)()));
+        checker.as_ref().map_err(|error| RpcError::unavailable("internal error", format!("{}: {error}", self.entry.name)))
+    }
 }
 
 impl Router {
-    /// Compiles the table.
+    /// Takes the table.
     ///
     /// # Errors
-    /// A name that stands twice or a schema that does not compile: bugs of ours, found at start.
+    /// A name that stands twice: a bug of ours, found at start.
     pub fn new() -> Result<Self, String> {
         let mut methods = HashMap::with_capacity(METHODS.len());
         for entry in METHODS {
-            let checker = Checker::new(&(entry.params)()).map_err(|error| format!("{}: {error}", entry.name))?;
-            if methods.insert(entry.name, Compiled { entry, checker }).is_some() {
+            if methods.insert(entry.name, Compiled { entry, checker: OnceLock::new() }).is_some() {
                 return Err(format!("{} is in the table twice", entry.name));
             }
         }
@@ -77,7 +85,7 @@ impl Router {
             Some(raw) => strict::from_json(raw.get()).map_err(|error| RpcError::invalid(format!("invalid {name} params: {error}")))?,
         };
         if let Some(compiled) = self.methods.get(name) {
-            compiled.checker.check(&params).map_err(|problems| RpcError::invalid(format!("invalid {name} params: {problems}")))?;
+            compiled.checker()?.check(&params).map_err(|problems| RpcError::invalid(format!("invalid {name} params: {problems}")))?;
         }
         (entry.prepare)(call, params)
     }
@@ -89,4 +97,17 @@ fn missing_scope(scope: Scope, protocol: u32) -> RpcError {
         .with_code("MISSING_SCOPE")
         .with_detail("missingScope", json!(scope.name()))
         .with_detail("requiredScopes", json!([scope.name()]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_schema_compiles_and_every_name_stands_once() {
+        let router = Router::new().unwrap();
+        for compiled in router.methods.values() {
+            assert!(compiled.checker().is_ok(), "{}", compiled.entry.name);
+        }
+    }
 }

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::schema::document;
 
-/// Examples by method: what a client sends as `params`, and what comes back as `payload`.
-pub type Examples = BTreeMap<String, (Value, Value)>;
+/// Examples by method: what a client sends as `params`, and the `payload` of each answer.
+pub type Examples = BTreeMap<String, (Value, Vec<Value>)>;
 
 /// The text of `schema/methods.md`.
 #[must_use]
@@ -80,8 +80,12 @@ impl Book<'_> {
         }
         text.push_str("\nResult:\n\n");
         self.shape(text, method.get("result"));
-        if let Some((params, payload)) = self.examples.get(name) {
-            let _ = write!(text, "\nExample:\n\n```json\n{params:#}\n```\n\n```json\n{payload:#}\n```\n");
+        if let Some((params, payloads)) = self.examples.get(name) {
+            let _ = write!(text, "\nExample: `params`, and the `payload` of each answer (some values left out):\n\n```json\n{params}\n");
+            payloads.iter().for_each(|payload| {
+                let _ = writeln!(text, "{payload}");
+            });
+            text.push_str("```\n");
         }
         let errors: Vec<String> = list(method.get("errors")).filter_map(Value::as_str).map(|code| format!("`{code}`")).collect();
         if !errors.is_empty() {
@@ -339,9 +343,9 @@ mod tests {
 
     #[test]
     fn an_example_stands_with_its_method() {
-        let examples = Examples::from([("health".to_owned(), (json!({ "probe": true }), json!({ "ok": true })))]);
+        let examples = Examples::from([("health".to_owned(), (json!({ "probe": true }), vec![json!({ "ok": true })]))]);
         let text = methods_md(&examples);
         let health = text.split("\n### health\n").nth(1).unwrap().split("\n### ").next().unwrap();
-        assert!(health.contains("\"probe\": true") && health.contains("\"ok\": true"), "{health}");
+        assert!(health.contains("{\"probe\":true}\n{\"ok\":true}\n"), "{health}");
     }
 }

@@ -36,7 +36,7 @@ impl Checker {
         }
         let mut problems: Vec<String> = Vec::new();
         for error in self.validator.iter_errors(value) {
-            explain(&error, &mut problems);
+            explain(&error, value, &mut problems);
             if problems.len() >= MAX_PROBLEMS {
                 break;
             }
@@ -49,20 +49,26 @@ impl Checker {
     }
 }
 
-fn explain(error: &ValidationError<'_>, problems: &mut Vec<String>) {
+fn explain(error: &ValidationError<'_>, root: &Value, problems: &mut Vec<String>) {
     let path = error.instance_path().as_str();
     let at = |text: String| if path.is_empty() { text } else { format!("at {path}: {text}") };
+    let place = if path.is_empty() { "root" } else { path };
     let text = match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => {
-            let place = if path.is_empty() { "root" } else { path };
             problems.extend(unexpected.iter().map(|name| format!("at {place}: unexpected property '{}'", short(name))));
+            return;
+        }
+        // An object that may have no property at all; the library does not say which ones it has.
+        ValidationErrorKind::FalseSchema => {
+            let names = root.pointer(path).and_then(Value::as_object).into_iter().flat_map(serde_json::Map::keys);
+            problems.extend(names.map(|name| format!("at {place}: unexpected property '{}'", short(name))));
             return;
         }
         ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
             // `Option<T>` is `anyOf [T, null]`: the problems of the branch that is not null say what is wrong.
             let branch = context.iter().find(|branch| !branch.iter().any(|problem| is_null_type(problem)));
             if let Some(branch) = branch.filter(|_| context.len() == 2) {
-                branch.iter().for_each(|problem| explain(problem, problems));
+                branch.iter().for_each(|problem| explain(problem, root, problems));
                 return;
             }
             "must match a schema in anyOf".to_owned()
@@ -128,6 +134,10 @@ mod tests {
 
     #[derive(JsonSchema)]
     #[serde(deny_unknown_fields)]
+    struct Nothing {}
+
+    #[derive(JsonSchema)]
+    #[serde(deny_unknown_fields)]
     #[expect(dead_code, reason = "only its schema is used")]
     struct Inner {
         n: u8,
@@ -151,6 +161,16 @@ mod tests {
             "at /mode: must be equal to one of the allowed values: \"fast\", \"slow\""
         );
         assert_eq!(problems(json!([])), "must be object");
+    }
+
+    #[test]
+    fn a_property_where_none_may_be_is_named() {
+        let checker = Checker::new(&schemars::schema_for!(Nothing).to_value()).unwrap();
+        assert_eq!(checker.check(&json!({})), Ok(()));
+        assert_eq!(
+            checker.check(&json!({"a": 1, "b": 2})).unwrap_err(),
+            "at root: unexpected property 'a'; at root: unexpected property 'b'"
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 pub mod control;
 mod end;
 pub mod follow;
+pub mod handle;
 pub mod launcher;
 pub mod live;
 pub mod log;

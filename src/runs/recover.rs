@@ -93,7 +93,7 @@ impl Supervisor {
     }
 
     async fn fate(&self, live: &Live) -> Fate {
-        if matches!(launcher::is_locked(&live.journal), Ok(true)) {
+        if let Ok(true) = launcher::is_locked(&live.journal) {
             return Fate::Adopt;
         }
         let lost_its_lines = lost_with_the_machine(live, proc::booted_at_ms());

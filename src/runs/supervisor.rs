@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::end::aborted_in_queue;
+use super::handle::Handle;
 use super::launcher::Launcher;
 use super::live::{Ended, Live, row_of};
 use super::log::RunLog;
@@ -77,15 +78,6 @@ pub enum Submitted {
     Same(Handle),
     /// The same key was used with other parameters.
     Conflict,
-}
-
-/// A run to wait for: one that has not ended, or the record of one that has.
-#[derive(Clone)]
-pub enum Handle {
-    /// It has not ended.
-    Live(Arc<Live>),
-    /// It has.
-    Past(Box<RunRecord>),
 }
 
 /// Holds an accepted run back until it is released or dropped.
@@ -354,33 +346,5 @@ impl Supervisor {
 
     fn schedule(&self) -> std::sync::MutexGuard<'_, Schedule> {
         self.inner.schedule.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Handle {
-    /// The run as it was accepted, or as it ended.
-    #[must_use]
-    pub fn record(&self) -> &RunRecord {
-        match self {
-            Self::Live(live) => &live.record,
-            Self::Past(record) => record,
-        }
-    }
-
-    /// The outcome, if the run has ended.
-    #[must_use]
-    pub fn ended(&self) -> Option<Ended> {
-        match self {
-            Self::Live(live) => live.ended(),
-            Self::Past(record) => record.outcome.clone().map(|outcome| Ended { outcome, head: record.head }),
-        }
-    }
-
-    /// Waits for the outcome, until `deadline` if there is one.
-    pub async fn wait(&self, deadline: Option<Instant>) -> Option<Ended> {
-        match self {
-            Self::Live(live) => live.wait(deadline).await,
-            Self::Past(_) => self.ended(),
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! The operations as SQL, each inside a savepoint of the batch's transaction.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::error::StoreError;
 use super::op::{Accept, Applied, Op};
@@ -39,10 +39,20 @@ pub fn apply(conn: &Connection, op: &Op) -> Result<Applied, Failure> {
         Op::DropKeys { ended_until, limit } => drop_keys(conn, *ended_until, *limit),
         Op::Forget { file_ids } => forget(conn, file_ids),
         Op::Ping => {
-            conn.execute("UPDATE probe SET times = times + 1", [])?;
+            execute(conn, "UPDATE probe SET times = times + 1", [])?;
             Ok(Applied::Done)
         }
     }
+}
+
+/// Runs a statement that is kept ready: most of the time of a small write would else go into reading its text.
+fn execute(conn: &Connection, sql: &str, values: impl Params) -> rusqlite::Result<usize> {
+    conn.prepare_cached(sql)?.execute(values)
+}
+
+/// The same for a question with one yes or no.
+fn exists(conn: &Connection, sql: &str, values: impl Params) -> rusqlite::Result<bool> {
+    conn.prepare_cached(sql)?.query_row(values, |row| row.get(0))
 }
 
 fn accept_run(conn: &Connection, accept: &Accept) -> Result<Accepted, Failure> {
@@ -50,12 +60,13 @@ fn accept_run(conn: &Connection, accept: &Accept) -> Result<Accepted, Failure> {
     if let Some(known) = used_key(conn, run)? {
         return Ok(known);
     }
-    conn.execute(
+    execute(
+        conn,
         "INSERT INTO sessions (key, session_id, agent_id, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?4)
          ON CONFLICT (key) DO UPDATE SET updated_at = max(updated_at, excluded.updated_at)",
         params![run.session_key.as_str(), accept.new_session_id, run.agent_id.as_str(), ms(run.accepted_at)],
     )?;
-    let taken: bool = conn.query_row("SELECT EXISTS (SELECT 1 FROM runs WHERE run_id = ?1)", [run.run_id.as_str()], |row| row.get(0))?;
+    let taken: bool = exists(conn, "SELECT EXISTS (SELECT 1 FROM runs WHERE run_id = ?1)", [run.run_id.as_str()])?;
     let run_id = if taken { &accept.spare_run_id } else { &run.run_id };
     insert_run(conn, run, run_id)?;
     Ok(Accepted::New(new_record(run, run_id.clone())))
@@ -66,21 +77,23 @@ fn used_key(conn: &Connection, run: &NewRun) -> Result<Option<Accepted>, Failure
     let Some(key) = &run.key else { return Ok(None) };
     let sql = format!("SELECT {RUN_COLUMNS}, digest, ended_at FROM runs WHERE principal = ?1 AND method = ?2 AND key = ?3");
     let known = conn
-        .query_row(&sql, params![run.principal, run.method, key], |row| {
+        .prepare_cached(&sql)?
+        .query_row(params![run.principal, run.method, key], |row| {
             Ok((run_record(row)?, row.get::<_, [u8; 32]>("digest")?, row.get::<_, Option<i64>>("ended_at")?))
         })
         .optional()?;
     let Some((record, digest, ended_at)) = known else { return Ok(None) };
     let forgotten_from = ended_at.map(|ended_at| ended_at.saturating_add(ms(KEY_LIFE_MS)));
     if forgotten_from.is_some_and(|from| from <= ms(run.accepted_at)) {
-        conn.execute("UPDATE runs SET key = NULL WHERE file_id = ?1", [&record.file_id])?;
+        execute(conn, "UPDATE runs SET key = NULL WHERE file_id = ?1", [&record.file_id])?;
         return Ok(None);
     }
     Ok(Some(if digest == run.digest { Accepted::Same(record) } else { Accepted::Conflict }))
 }
 
 fn insert_run(conn: &Connection, run: &NewRun, run_id: &RunId) -> Result<(), Failure> {
-    conn.execute(
+    execute(
+        conn,
         "INSERT INTO runs (file_id, run_id, principal, method, key, digest, session_key, agent_id, runner, status, title, accepted_at, spec)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         params![
@@ -128,7 +141,8 @@ fn set_status(conn: &Connection, file_id: &str, status: RunStatus, started_at: O
         _ => return Err(Failure::Refused(StoreError::Refused(format!("a run is not moved to `{}` this way", status.name())))),
     };
     let (Some(first), Some(second)) = (before.first(), before.get(1)) else { return Ok(Applied::Done) };
-    conn.execute(
+    execute(
+        conn,
         "UPDATE runs SET status = ?2, started_at = coalesce(?3, started_at) WHERE file_id = ?1 AND status IN (?4, ?5)",
         params![file_id, status.name(), started_at.map(ms), first, second],
     )?;
@@ -140,16 +154,18 @@ fn finish(conn: &Connection, file_id: &str, outcome: &Outcome, head: u64) -> Res
         return Err(Failure::Refused(StoreError::Refused(format!("`{}` is no end of a run", outcome.status.name()))));
     }
     let text = serde_json::to_string(outcome).map_err(|error| Failure::Refused(StoreError::Refused(error.to_string())))?;
-    let changed = conn.execute(
+    let changed = execute(
+        conn,
         "UPDATE runs SET status = ?2, outcome = ?3, ended_at = ?4, started_at = coalesce(?5, started_at), head = ?6
          WHERE file_id = ?1 AND ended_at IS NULL",
         params![file_id, outcome.status.name(), text, ms(outcome.ended_at), outcome.started_at.map(ms), ms(head)],
     )?;
     if changed == 0 {
-        let known: bool = conn.query_row("SELECT EXISTS (SELECT 1 FROM runs WHERE file_id = ?1)", [file_id], |row| row.get(0))?;
+        let known: bool = exists(conn, "SELECT EXISTS (SELECT 1 FROM runs WHERE file_id = ?1)", [file_id])?;
         return if known { Ok(Applied::First(false)) } else { Err(Failure::Refused(StoreError::NotFound)) };
     }
-    conn.execute(
+    execute(
+        conn,
         "UPDATE sessions SET updated_at = max(updated_at, ?2) WHERE key = (SELECT session_key FROM runs WHERE file_id = ?1)",
         params![file_id, ms(outcome.ended_at)],
     )?;
@@ -167,7 +183,8 @@ fn forget(conn: &Connection, file_ids: &[String]) -> Result<Applied, Failure> {
 }
 
 fn drop_keys(conn: &Connection, ended_until: u64, limit: usize) -> Result<Applied, Failure> {
-    let n = conn.execute(
+    let n = execute(
+        conn,
         "UPDATE runs SET key = NULL WHERE n IN
            (SELECT n FROM runs WHERE ended_at <= ?1 AND key IS NOT NULL ORDER BY ended_at LIMIT ?2)",
         [ms(ended_until), ms(limit as u64)],

@@ -97,7 +97,11 @@ impl Front {
         let outbox = Outbox::new(writer, link.framing, queued, outlet.slow(), closed.clone(), Arc::clone(&liveness), patience);
         let writing = self.tasks.spawn("connection.outbox", outbox.run(opened));
         let opening = Opening { front: &self, outlet: &outlet, closed: &closed, liveness: &liveness };
-        opening.serve(&mut link, open).await;
+        // On the heap, so that what the handshake needed is not kept for the life of the connection.
+        let welcome = Box::pin(opening.handshake(&mut link)).await;
+        if let Some(welcome) = welcome {
+            opening.live(&mut link, open, welcome).await;
+        }
         drop(outlet);
         // The writer ends by itself: its queue is empty and without senders, or it has written the close frame.
         let stop = self.tasks.stop_token();
@@ -118,21 +122,26 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    async fn serve(self, link: &mut Link, open: oneshot::Sender<Feeds>) {
+    /// From the challenge to hello. `None`: the connection ends, and has been told why.
+    async fn handshake(&self, link: &mut Link) -> Option<Welcome> {
         let nonce = uuid::Uuid::new_v4().to_string();
-        if self.outlet.send(handshake::challenge(&nonce)).await.is_err() {
-            return;
-        }
+        self.outlet.send(handshake::challenge(&nonce)).await.ok()?;
         let gateway = &self.front.gateway;
         let within = Duration::from_millis(gateway.loaded.config.gateway.limits.handshake_timeout_ms);
         let first = tokio::select! {
-            () = self.closed.cancelled() => return,
+            () = self.closed.cancelled() => return None,
             first = tokio::time::timeout(within, self.first_text(&mut link.reader)) => first,
         };
         let text = match first {
-            Err(_) => return self.close(1000, "").await,
-            Ok(Err(None)) => return,
-            Ok(Err(Some((code, reason)))) => return self.close(code, reason).await,
+            Err(_) => {
+                self.close(1000, "").await;
+                return None;
+            }
+            Ok(Err(None)) => return None,
+            Ok(Err(Some((code, reason)))) => {
+                self.close(code, reason).await;
+                return None;
+            }
             Ok(Ok(text)) => text,
         };
         let request = handshake::Arrival { gateway, peer: &link.peer, nonce: &nonce, closed: self.closed };
@@ -143,16 +152,16 @@ impl Opening<'_> {
             let intervals = Intervals { tick: Duration::from_millis(limits.tick_interval_ms), ping };
             Feeds::subscribe(Arc::clone(&gateway.hub), gateway.runs.clone(), reads, intervals)
         };
-        let judged = handshake::connect(&request, &text, feeds);
-        match judged {
+        match handshake::connect(&request, &text, feeds) {
+            Ok(welcome) => Some(welcome),
             Err(refusal) => {
                 info!(peer = %link.peer, reason = %refusal.reason, "connection refused");
                 if let Some(answer) = refusal.answer {
                     let _ = self.outlet.send(answer).await;
                 }
                 self.close(refusal.code, &refusal.reason).await;
+                None
             }
-            Ok(welcome) => self.live(link, open, welcome).await,
         }
     }
 
@@ -163,6 +172,7 @@ impl Opening<'_> {
                 Incoming::Text(text) => return Ok(text),
                 Incoming::Ping(payload) => self.outlet.push(Outgoing::Pong(payload)).await.map_err(|_| None)?,
                 Incoming::Pong => {}
+                Incoming::Binary(_) => return Err(Some((1003, "binary messages are not taken"))),
                 Incoming::Violation { code, reason } => return Err(Some((code, reason))),
                 Incoming::Close(_) => return Err(Some((1000, ""))),
                 Incoming::End => return Err(None),
@@ -224,6 +234,7 @@ impl Live {
                 Incoming::Ping(payload) => self.outlet.push(Outgoing::Pong(payload)).await.ok()?,
                 Incoming::Pong => {}
                 Incoming::Close(code) => return Some((code.filter(|code| *code != 1005).unwrap_or(1000), "")),
+                Incoming::Binary(_) => return Some((1003, "binary messages are not taken")),
                 Incoming::Violation { code, reason } => return Some((code, reason)),
                 Incoming::End => return None,
             }

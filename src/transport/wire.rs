@@ -19,6 +19,8 @@ use crate::transport::{ndjson, ws};
 pub enum Incoming {
     /// A whole message, valid UTF-8.
     Text(String),
+    /// A binary message; comes only after [`MessageReader::take_binary`].
+    Binary(Vec<u8>),
     /// A ping; answer with a pong of the same payload (at most 125 bytes).
     Ping(Vec<u8>),
     /// An answer to our ping (or an unasked one).
@@ -69,6 +71,13 @@ impl MessageReader {
         match self {
             Self::WebSocket(reader) => reader.set_limits(max_message_bytes, max_fragments),
             Self::Lines(reader) => reader.set_limits(max_message_bytes),
+        }
+    }
+
+    /// Takes binary messages too, where the framing has them. The gateway speaks text only and closes with 1003 instead.
+    pub fn take_binary(&mut self) {
+        if let Self::WebSocket(reader) = self {
+            reader.take_binary();
         }
     }
 

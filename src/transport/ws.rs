@@ -21,6 +21,8 @@ pub struct Reader {
     guard: StrictRead,
     /// The joined fragments of the open message.
     joined: Vec<u8>,
+    /// Whether that message is binary.
+    joins_binary: bool,
     pings: PingRate,
     max_message_bytes: usize,
     ended: bool,
@@ -34,6 +36,7 @@ impl Reader {
         Self {
             guard: StrictRead::new(intake, limits.max_message_bytes, limits.max_fragments),
             joined: Vec::new(),
+            joins_binary: false,
             pings: PingRate::default(),
             max_message_bytes: limits.max_message_bytes,
             ended: false,
@@ -58,6 +61,11 @@ impl Reader {
         };
         self.ended = matches!(incoming, Incoming::End | Incoming::Close(_) | Incoming::Violation { .. });
         incoming
+    }
+
+    /// See [`StrictRead::take_binary`].
+    pub fn take_binary(&mut self) {
+        self.guard.take_binary();
     }
 
     /// See [`Intake::drain`].
@@ -106,12 +114,15 @@ impl Reader {
             Kind::Pong => Ok(Some(Incoming::Pong)),
             Kind::Close => close_code(&payload).map(|code| Some(Incoming::Close(code))),
             Kind::Text if header.fin => text(into_vec(payload)).map(Some),
-            Kind::Text | Kind::Continuation => {
+            Kind::Binary if header.fin => Ok(Some(Incoming::Binary(into_vec(payload)))),
+            Kind::Text | Kind::Binary | Kind::Continuation => {
+                self.joins_binary = header.kind == Kind::Binary || (self.joins_binary && header.kind == Kind::Continuation);
                 self.joined.extend_from_slice(&payload);
                 if !header.fin {
                     return Ok(None);
                 }
-                text(std::mem::take(&mut self.joined)).map(Some)
+                let joined = std::mem::take(&mut self.joined);
+                if self.joins_binary { Ok(Some(Incoming::Binary(joined))) } else { text(joined).map(Some) }
             }
         }
     }

@@ -86,6 +86,37 @@ impl Nginx {
         fs::read_to_string(self.dir.path().join("skykoi-gateway.access.log")).expect("the site's access log")
     }
 
+    /// Has nginx read its configuration again: new workers take new connections, the old ones keep theirs.
+    pub fn reload(&self) {
+        let asked = nginx().arg("-c").arg(self.dir.path().join("nginx.conf")).args(["-s", "reload"]).output();
+        assert!(asked.expect("nginx -s reload").status.success());
+    }
+
+    /// Kills nginx with all its workers, as a crash of the machine's proxy would.
+    pub fn kill(&self) {
+        let master: i32 = fs::read_to_string(self.dir.path().join("nginx.pid")).expect("its pid").trim().parse().expect("a number");
+        let workers = fs::read_to_string(format!("/proc/{master}/task/{master}/children")).expect("its workers");
+        let pids = std::iter::once(master).chain(workers.split_whitespace().filter_map(|pid| pid.parse().ok()));
+        for pid in pids.filter_map(rustix::process::Pid::from_raw) {
+            // A worker may have ended with its master.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+
+    /// Starts it again after [`Self::kill`], on the same port.
+    pub fn start_again(&self) {
+        // The port is free only when the last of the killed processes is gone.
+        let mut last = String::new();
+        for _ in 0..100 {
+            let started = nginx().arg("-c").arg(self.dir.path().join("nginx.conf")).output().expect("nginx");
+            if started.status.success() {
+                return;
+            }
+            last = String::from_utf8_lossy(&started.stderr).into_owned();
+        }
+        panic!("nginx does not start again: {last}");
+    }
+
     /// Stops nginx and waits until its last log line is written.
     pub fn stop(&self) {
         let pid = fs::read_to_string(self.dir.path().join("nginx.pid")).unwrap_or_default();

@@ -15,11 +15,13 @@ pub struct Echo {
     pub ready: AtomicBool,
     /// Longest message after `authenticate`.
     pub max_message_bytes: usize,
+    /// Whether binary messages are echoed instead of refused.
+    pub binary: bool,
 }
 
 impl Default for Echo {
     fn default() -> Self {
-        Self { ready: AtomicBool::new(true), max_message_bytes: 512 * 1024 }
+        Self { ready: AtomicBool::new(true), max_message_bytes: 512 * 1024, binary: false }
     }
 }
 
@@ -39,6 +41,9 @@ impl Serve for Echo {
 
 impl Echo {
     async fn run(&self, mut link: Link) -> std::io::Result<()> {
+        if self.binary {
+            link.reader.take_binary();
+        }
         loop {
             let mut out = Vec::new();
             let mut end = false;
@@ -50,6 +55,14 @@ impl Echo {
                 }
                 Incoming::Text(text) if text == "whoami" => send(link.framing, &describe(&link), &mut out),
                 Incoming::Text(text) => send(link.framing, &text, &mut out),
+                Incoming::Binary(bytes) => {
+                    link.framing.text_header(bytes.len(), &mut out);
+                    // The same header, but for the opcode.
+                    if let Some(opcode) = out.first_mut() {
+                        *opcode = 0x82;
+                    }
+                    out.extend_from_slice(&bytes);
+                }
                 Incoming::Ping(payload) => link.framing.pong(&payload, &mut out),
                 Incoming::Pong => {}
                 Incoming::Close(code) => {

@@ -34,7 +34,9 @@ pub struct AgentEvent {
     pub data: Value,
 }
 
-/// What `data` may be, for the schema. The events themselves keep it as text, because only few readers look into it.
+/// What `data` may be, by `stream`.
+//
+// Only for the schema: the events themselves keep it as a value, because few readers look into it.
 #[derive(JsonSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "only its schema is used")]

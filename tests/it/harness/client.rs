@@ -11,7 +11,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use super::Gateway;
 use super::gateway::TOKEN;
@@ -88,15 +88,27 @@ impl Client {
 
     /// A connection over the local socket that has said `connect`.
     pub async fn local(gateway: &Gateway) -> Self {
-        let stream = UnixStream::connect(gateway.socket()).await.unwrap();
-        let mut client = Self::over(Wire::Lines(BufReader::new(stream)));
+        let mut client = Self::open_local(gateway).await;
         client.hello(connect_params()).await.unwrap();
         client
     }
 
+    /// A connection over the local socket that has said nothing yet.
+    pub async fn open_local(gateway: &Gateway) -> Self {
+        let stream = UnixStream::connect(gateway.socket()).await.unwrap();
+        Self::over(Wire::Lines(BufReader::new(stream)))
+    }
+
     /// A WebSocket that has said nothing yet.
     pub async fn open(port: u16, headers: &[(&str, &str)]) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        Self::open_from([127, 0, 0, 1], port, headers).await
+    }
+
+    /// As [`Self::open`], from this address of the loopback network.
+    pub async fn open_from(source: [u8; 4], port: u16, headers: &[(&str, &str)]) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((source, 0).into()).unwrap();
+        let stream = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Self::upgrade(stream, &format!("127.0.0.1:{port}"), headers).await.unwrap()
     }

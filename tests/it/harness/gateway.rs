@@ -108,7 +108,7 @@ impl Gateway {
         let stdout = self.spawn().stdout.take().unwrap();
         for line in BufReader::new(stdout).lines() {
             let line = line.unwrap();
-            let Some((_, rest)) = line.split_once("127.0.0.1:") else { continue };
+            let Some((_, rest)) = ["127.0.0.1:", "0.0.0.0:"].iter().find_map(|address| line.split_once(address)) else { continue };
             self.port = rest.split('/').next().unwrap().parse().unwrap();
             return Ok(());
         }

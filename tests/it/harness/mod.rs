@@ -6,6 +6,7 @@ pub mod client;
 pub mod disk;
 pub mod gateway;
 pub mod model;
+pub mod raw;
 
 pub use client::Client;
 pub use disk::kill_9;

@@ -12,8 +12,9 @@ use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
 use crate::rpc::method::{Method, Rate};
+use crate::runs::handle::Handle;
 use crate::runs::live::Ended;
-use crate::runs::supervisor::{Handle, Submitted};
+use crate::runs::supervisor::Submitted;
 use crate::store::record::NewRun;
 
 /// Longest title of a run, in characters.

@@ -9,7 +9,7 @@ use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
 use crate::rpc::method::{Method, Rate};
 use crate::rpc::methods::agent::target;
-use crate::runs::supervisor::Handle;
+use crate::runs::handle::Handle;
 
 /// End the runs of a session, queued ones too, or the one named. A run that is unknown or over is no error: `aborted` is false.
 #[derive(Debug, Deserialize, JsonSchema)]

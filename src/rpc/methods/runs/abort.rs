@@ -10,7 +10,7 @@ use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
 use crate::rpc::error::no_such_run;
 use crate::rpc::method::{Method, Rate};
-use crate::runs::supervisor::Handle;
+use crate::runs::handle::Handle;
 
 /// End a run, queued or at work: its processes get TERM, a grace period, then KILL. Safe to repeat; a run that is over stays as it is.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -1,0 +1,97 @@
+//! M101: clients that stop reading while a run prints 50 MB. They slow nobody, cost the daemon little, are told, and miss nothing when they come back.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::harness::raw::closed;
+use crate::harness::{Client, Gateway};
+use crate::sockets::Raw;
+
+const BYTES: u64 = 50_000_000;
+/// What one client that does not read may cost.
+const MAX_PER_CLIENT: u64 = 4 << 20;
+const SLOW: u64 = 4;
+
+fn gateway() -> Gateway {
+    Gateway::with(&json!({ "gateway": { "limits": { "writeTimeoutMs": 500 } }, "logging": { "level": "info" } }))
+}
+
+/// Runs the flood and reads it all; gives the most memory that the daemon was seen with.
+async fn flood(gateway: &Gateway, client: &mut Client, key: &str) -> u64 {
+    let script = format!("yes 0123456789abcdefghijklmnopqrstuvwxyz | head -c {BYTES}");
+    let id = client.request("agent", json!({ "message": script, "idempotencyKey": key })).await;
+    let mut peak = 0;
+    let mut frames = 0_u64;
+    loop {
+        let frame = client.frame().await.unwrap();
+        frames += 1;
+        if frames.is_multiple_of(50) {
+            peak = peak.max(gateway.rss_bytes());
+        }
+        if frame["id"] == id && frame["payload"]["status"] != "accepted" {
+            assert_eq!(frame["payload"]["result"]["stdoutBytes"], BYTES, "{frame}");
+            assert_eq!(frame["payload"]["result"]["droppedBytes"], 0, "{frame}");
+            break;
+        }
+    }
+    let run = &client.runs[key];
+    assert_eq!(run.text().len() as u64, BYTES);
+    peak.max(gateway.rss_bytes())
+}
+
+#[tokio::test]
+async fn m101_clients_that_stop_reading_slow_nobody_cost_little_and_come_back_to_everything() {
+    let gateway = gateway();
+    let mut client = Client::connect(&gateway).await;
+    let alone = flood(&gateway, &mut client, "alone").await;
+    client.runs.clear();
+    let mut slow = Vec::new();
+    for _ in 0..SLOW {
+        slow.push(Raw::connected(&gateway).await);
+    }
+    let with_slow = flood(&gateway, &mut client, "crowd").await;
+    let growth = with_slow.saturating_sub(alone);
+    assert!(growth <= SLOW * MAX_PER_CLIENT, "{} KiB per client", growth / SLOW / 1024);
+    // Others come and are answered at once.
+    let began = Instant::now();
+    Client::local(&gateway).await.ok("health", json!({})).await;
+    assert!(began.elapsed().as_secs() < 5);
+    let wanted = &client.runs["crowd"].events;
+    for (n, raw) in slow.iter_mut().enumerate() {
+        let last = reads_again(raw).await;
+        assert!(last < *wanted.keys().last().unwrap(), "it read up to {last}");
+        if n == 0 {
+            comes_back(&gateway, last, wanted).await;
+        }
+    }
+}
+
+/// Reads what was on its way and the close; gives the last event it had.
+async fn reads_again(raw: &mut Raw) -> u64 {
+    let mut last = 0;
+    let end = loop {
+        match raw.next_json().await {
+            Ok(frame) if frame["event"] == "agent" => {
+                assert_eq!(frame["payload"]["seq"], last + 1);
+                last += 1;
+            }
+            Ok(_) => {}
+            Err(end) => break end,
+        }
+    };
+    assert_eq!(end, closed(1008, "slow consumer"));
+    assert!(last > 0);
+    last
+}
+
+/// Gets the rest by a subscription on a new connection.
+async fn comes_back(gateway: &Gateway, last: u64, wanted: &BTreeMap<u64, Value>) {
+    let mut again = Client::connect(gateway).await;
+    let reply = again.subscribe("crowd", last).await;
+    assert_eq!(&reply["head"], wanted.keys().last().unwrap());
+    again.until_end("crowd").await;
+    let rest: Vec<&Value> = again.runs["crowd"].events.values().collect();
+    assert_eq!(rest, wanted.range(last + 1..).map(|(_, event)| event).collect::<Vec<_>>());
+}

@@ -1,0 +1,211 @@
+//! The vectors of `tests/vectors`, played against a real gateway: over WebSocket and the local socket, on protocol 3 and 4.
+
+mod pattern;
+mod schemas;
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use skykoi_gateway::protocol::event::EVENTS;
+use skykoi_gateway::rpc::methods::METHODS;
+
+use crate::harness::gateway::{TOKEN, merge};
+use crate::harness::{Client, Gateway};
+use crate::nginx::repository;
+use pattern::mismatch;
+use schemas::Schemas;
+
+/// Longest wait for a frame that a vector expects.
+const PATIENCE: Duration = Duration::from_secs(30);
+const TRANSPORTS: [&str; 2] = ["ws", "local"];
+
+/// The vectors of one directory, by the name of their file.
+fn files(dir: &str) -> Vec<(String, Value)> {
+    let dir = repository().join("tests/vectors").join(dir);
+    let mut files: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|entry| read(&entry.unwrap().path())).collect();
+    files.sort_by(|a, b| a.0.cmp(&b.0));
+    files
+}
+
+fn read(path: &Path) -> (String, Value) {
+    let text = std::fs::read_to_string(path).unwrap();
+    let value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    (path.file_stem().unwrap().to_str().unwrap().to_owned(), value)
+}
+
+fn gateway() -> Gateway {
+    Gateway::with(&read(&repository().join("tests/vectors/gateway.json")).1)
+}
+
+/// Plays every case of a directory.
+async fn play(dir: &str) {
+    let schemas = Schemas::new();
+    let gateway = gateway();
+    for (name, file) in files(dir) {
+        for case in file["cases"].as_array().unwrap_or_else(|| panic!("{dir}/{name}: no cases")) {
+            play_case(&gateway, &schemas, &name, &file, case).await;
+        }
+    }
+}
+
+async fn play_case(gateway: &Gateway, schemas: &Schemas, name: &str, file: &Value, case: &Value) {
+    let both = json!([3, 4]);
+    let protocols = case.get("protocols").unwrap_or(&both).as_array().unwrap();
+    for protocol in protocols {
+        for transport in TRANSPORTS {
+            if case.get("transport").is_some_and(|only| only != transport) || (file["stops"] == true && transport != "ws") {
+                continue;
+            }
+            // The name and the variables are new each time, so that cases do not see each other's runs.
+            let key = format!("k-{}", uuid::Uuid::new_v4().simple());
+            let case: Value = serde_json::from_str(&case.to_string().replace("{{key}}", &key).replace("{{token}}", TOKEN)).unwrap();
+            let what = format!("{name}: {} [{transport}, protocol {protocol}]", case["name"]);
+            // A case that stops the gateway has one of its own.
+            let own = (file["stops"] == true).then(self::gateway);
+            let mut player = Player::open(own.as_ref().unwrap_or(gateway), schemas, transport, what).await;
+            if file["connected"] != false {
+                player.connect(protocol, case.get("as")).await;
+            }
+            player.steps(&case).await;
+        }
+    }
+}
+
+struct Player<'a> {
+    gateway: &'a Gateway,
+    schemas: &'a Schemas,
+    client: Client,
+    local: bool,
+    what: String,
+    methods: HashMap<String, String>,
+    frames: Vec<Value>,
+    sent: String,
+}
+
+impl<'a> Player<'a> {
+    async fn open(gateway: &'a Gateway, schemas: &'a Schemas, transport: &str, what: String) -> Self {
+        let local = transport == "local";
+        let client = if local { Client::open_local(gateway).await } else { Client::open(gateway.port(), &[]).await };
+        Self { gateway, schemas, client, local, what, methods: HashMap::new(), frames: Vec::new(), sent: String::new() }
+    }
+
+    async fn connect(&mut self, protocol: &Value, differently: Option<&Value>) {
+        let mut params = crate::harness::client::connect_params();
+        merge(&mut params, &json!({ "minProtocol": protocol, "maxProtocol": protocol }));
+        merge(&mut params, differently.unwrap_or(&json!({})));
+        self.client.hello(params).await.unwrap_or_else(|res| panic!("{}: {res}", self.what));
+        self.schemas.check(&json!({ "type": "res", "id": "c", "ok": true, "payload": self.client.hello }), Some("connect"));
+        // Presence tells of this very connection; from here on it only tells of others.
+        self.client.events.clear();
+    }
+
+    async fn steps(&mut self, case: &Value) {
+        let one = json!([case]);
+        for step in case.get("steps").unwrap_or(&one).as_array().unwrap() {
+            self.client.runs.clear();
+            if let Some(frame) = step.get("send") {
+                self.sent = frame["id"].as_str().unwrap_or_default().to_owned();
+                self.methods.insert(self.sent.clone(), frame["method"].as_str().unwrap_or_default().to_owned());
+                self.client.send(frame).await;
+            }
+            if let Some(text) = step.get("sendText") {
+                self.client.send_text(text.as_str().unwrap()).await;
+            }
+            if step.get("stop").is_some() {
+                self.gateway.signal(rustix::process::Signal::TERM);
+            }
+            let expected = step.get("expect").unwrap_or_else(|| panic!("{}: a step that expects nothing", self.what));
+            match expected {
+                Value::Array(all) => {
+                    for pattern in all {
+                        self.expect(pattern).await;
+                    }
+                }
+                one => self.expect(one).await,
+            }
+        }
+    }
+
+    async fn expect(&mut self, pattern: &Value) {
+        let in_time = if pattern.get("close").is_some() {
+            tokio::time::timeout(PATIENCE, self.expect_close(pattern)).await.is_ok()
+        } else {
+            tokio::time::timeout(PATIENCE, self.expect_frame(pattern)).await.is_ok()
+        };
+        assert!(in_time, "{}: {pattern} did not come; there were {:?}", self.what, self.frames);
+    }
+
+    async fn expect_close(&mut self, pattern: &Value) {
+        let closed = self.client.until_closed().await;
+        if !self.local {
+            assert_eq!(closed.code.map(Value::from).as_ref(), pattern.get("close"), "{}", self.what);
+            let wrong = pattern.get("reason").and_then(|reason| mismatch(reason, Some(&json!(closed.reason))));
+            assert_eq!(wrong, None, "{}", self.what);
+        }
+    }
+
+    async fn expect_frame(&mut self, pattern: &Value) {
+        let mut searched = 0;
+        loop {
+            while let Some(frame) = self.frames.get(searched) {
+                if self.answers(pattern, frame) {
+                    self.frames.remove(searched);
+                    return;
+                }
+                searched += 1;
+            }
+            let frame = self.client.frame().await.unwrap_or_else(|closed| panic!("{}: {closed:?} before {pattern}", self.what));
+            let method = frame["id"].as_str().and_then(|id| self.methods.get(id)).map(String::as_str);
+            self.schemas.check(&frame, method);
+            self.frames.push(frame);
+        }
+    }
+
+    /// Whether this is the frame that the pattern means. An answer is meant by its id and must match; an event is meant only if it matches.
+    fn answers(&self, pattern: &Value, frame: &Value) -> bool {
+        if pattern["type"] == "res" {
+            let id = pattern["id"].as_str().unwrap_or(&self.sent);
+            if frame["type"] != "res" || frame["id"] != id {
+                return false;
+            }
+            let wrong = mismatch(pattern, Some(frame));
+            assert_eq!(wrong, None, "{}: {frame}", self.what);
+            return true;
+        }
+        mismatch(pattern, Some(frame)).is_none()
+    }
+}
+
+#[tokio::test]
+async fn methods_answer_as_their_vectors_say() {
+    play("methods").await;
+}
+
+#[tokio::test]
+async fn events_come_as_their_vectors_say() {
+    play("events").await;
+}
+
+#[tokio::test]
+async fn m30_m32_m33_m34_m35_m36_m37_m38_frames_are_judged_as_their_vectors_say() {
+    play("frames").await;
+}
+
+#[tokio::test]
+async fn m29_m31_m52_m53_m54_connect_is_judged_as_its_vectors_say() {
+    play("connect").await;
+}
+
+/// A good and a bad case for every method, and a file for every event; nothing else.
+#[test]
+fn every_method_and_event_has_vectors() {
+    let named = |dir: &str| files(dir).into_iter().map(|(name, _)| name).collect::<BTreeSet<_>>();
+    assert_eq!(named("methods"), METHODS.iter().map(|entry| entry.name.to_owned()).collect());
+    assert_eq!(named("events"), EVENTS.iter().map(|event| event.name.to_owned()).collect());
+    for (name, file) in files("methods") {
+        let text = file.to_string();
+        assert!(text.contains("\"ok\":true") && text.contains("\"ok\":false"), "{name} needs a good and a bad case");
+    }
+}
