@@ -10,10 +10,12 @@ mod stop;
 mod upkeep;
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::clock::now_ms;
@@ -23,6 +25,7 @@ use crate::config::load::{Loaded, load};
 use crate::config::paths::Paths;
 use crate::config::problem::{ConfigError, lines};
 use crate::events::hub::Hub;
+use crate::exec::proc;
 use crate::gateway::{Gateway, Parts, VERSION};
 use crate::runs::launcher::Launcher;
 use crate::runs::orphans::{Children, become_subreaper};
@@ -126,7 +129,7 @@ async fn serve(loaded: Arc<Loaded>, talk: &mut dyn Write) -> Result<(), StartErr
         let code = if cause.kind() == std::io::ErrorKind::PermissionDenied { exit::PERMISSION } else { exit::CANNOT_CREATE };
         StartError::new(code, format!("the state directory {} cannot be used: {cause}", paths.state_dir.display()))
     })?;
-    let lock = StateLock::take(&paths.state_dir, now_ms()).map_err(|error| {
+    let lock = take_lock(&paths.state_dir).await.map_err(|error| {
         let code = if matches!(error, LockError::Held { .. }) { exit::TRY_LATER } else { exit::CANNOT_CREATE };
         StartError::new(code, error)
     })?;
@@ -142,6 +145,21 @@ async fn serve(loaded: Arc<Loaded>, talk: &mut dyn Write) -> Result<(), StartErr
     stop::stop(&gateway, &front, &listeners).await;
     drop(lock);
     ended
+}
+
+/// Takes the state directory. The lock of a daemon that was killed can outlive it for a moment, in a process that it was just starting, so a holder that is dead is waited for.
+async fn take_lock(state_dir: &Path) -> Result<StateLock, LockError> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match StateLock::take(state_dir, now_ms()) {
+            Err(LockError::Held { pid: Some(pid), .. })
+                if Instant::now() < deadline && proc::stat(pid).is_none_or(|holder| holder.is_dead()) =>
+            {
+                tokio::time::sleep(LOCK_POLL).await;
+            }
+            taken => return taken,
+        }
+    }
 }
 
 /// The parts, with every unfinished run taken care of.
@@ -268,5 +286,8 @@ fn notify(state: &[sd_notify::NotifyState<'_>]) {
     }
 }
 
+/// How long the lock of a dead daemon is waited for, and how often it is tried.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_POLL: Duration = Duration::from_millis(5);
 /// How long the whole stop may take; well below the unit's own limit.
 const STOP: Duration = Duration::from_secs(20);

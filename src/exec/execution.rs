@@ -86,6 +86,8 @@ pub async fn follow<S: Sink>(running: Running, output: &mut Output<S>, rules: Ru
 /// Waits for the leader and ends it when told to. The time is that of the KILL that the rest of the group has to fear, if there was a stop.
 async fn end_of(leader: &mut Leader, grace: Duration, stop: &CancellationToken) -> io::Result<(ExitStatus, Option<Instant>)> {
     let mut child_ended = signal(SignalKind::child())?;
+    // Orphans that ended before we listened are announced no more.
+    reap_all_but(Some(leader.pid()));
     loop {
         tokio::select! {
             status = leader.wait() => return Ok((status?, None)),

@@ -57,8 +57,6 @@ impl Supervisor {
                 }
             }
         };
-        // A shim that was killed left its socket behind.
-        let _ = std::fs::remove_file(self.socket_path(&live.record.file_id));
         super::follow::catch_up(live, &self.inner.hub);
         ended
     }
@@ -66,6 +64,8 @@ impl Supervisor {
     /// Commits the outcome, tells who waits, and lets the next run start.
     pub(super) async fn finish(&self, live: &Arc<Live>, ended: Ended) {
         failpoint!("runs.before_finish");
+        // A shim that was killed left its socket behind; another one removes it anyway.
+        let _ = std::fs::remove_file(self.socket_path(&live.record.file_id));
         let commit = self.commit(live, &ended).await;
         failpoint!("runs.after_finish");
         // A terminal line that could not be written must not keep readers waiting for it.

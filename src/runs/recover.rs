@@ -141,9 +141,12 @@ impl Supervisor {
                     let _ = control::send(&mut stream, &ToShim::Hello { v: control::VERSION }).await;
                     break Some(supervisor.follow(&live, stream, None).await);
                 }
-                // A shim that was just being started listens in a moment; one that died lets go of the lock.
+                // A shim that was just being started listens in a moment; one that died lets go of the lock. One that could not open its socket is followed by looking.
                 if !matches!(launcher::is_locked(&live.journal), Ok(true)) {
                     break supervisor.after_shim(&live, &mut tail).await;
+                }
+                if let Some(ended) = tail.catch_up().await {
+                    break Some(ended);
                 }
                 tokio::time::sleep(CONNECT_POLL).await;
             };

@@ -71,6 +71,8 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     }
     let (address, _dir) = socket_address(path)?;
+    // We hold the run's journal, so a socket of this name is left over from a shim that died.
+    let _ = std::fs::remove_file(&address);
     let listener = UnixListener::bind(&address)?;
     std::fs::set_permissions(&address, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)

@@ -176,7 +176,7 @@ impl Tails {
         self.tails.retain(|tail| {
             let more = tail.goes_on();
             if !more {
-                through.push(Through { run: fingerprint(&tail.log.file_id), from: Some(tail.from) });
+                through.push(Through { run: fingerprint(&tail.log.file_id), from: (!tail.broken).then_some(tail.from) });
             }
             more
         });
@@ -224,4 +224,71 @@ fn fingerprint(file_id: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     file_id.hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A log with `n` lines, the last of them terminal.
+    fn log(n: u64) -> Arc<RunLog> {
+        let log = RunLog::live("f", "r".into(), "/nonexistent".into());
+        (1..=n).for_each(|seq| log.append(seq, Bytes::from(seq.to_string()), seq == n));
+        Arc::new(log)
+    }
+
+    async fn delivered(tails: &mut Tails) -> Vec<u64> {
+        let mut seqs = Vec::new();
+        while tails.has_unread() {
+            let lines = tails.read(0, 1 << 20).await;
+            seqs.extend(lines.iter().map(|line| std::str::from_utf8(line).unwrap().parse::<u64>().unwrap()));
+            tails.rotate();
+        }
+        seqs
+    }
+
+    #[tokio::test]
+    async fn a_run_that_was_delivered_whole_is_not_delivered_again_until_it_was_given_up() {
+        let (log, mut tails) = (log(5), Tails::default());
+        tails.start(Arc::clone(&log));
+        assert_eq!(delivered(&mut tails).await, [1, 2, 3, 4, 5]);
+        for after in [0, 2, 5] {
+            tails.follow(Arc::clone(&log), after);
+            assert_eq!(delivered(&mut tails).await, [0; 0]);
+            tails.rotate();
+            assert!(tails.is_empty() && !tails.is_behind(&log));
+        }
+        tails.start(Arc::clone(&log));
+        assert!(tails.is_empty(), "a late announcement starts nothing");
+        tails.unfollow("f");
+        tails.follow(log, 3);
+        assert_eq!(delivered(&mut tails).await, [4, 5]);
+    }
+
+    #[tokio::test]
+    async fn of_a_run_that_was_delivered_from_a_place_on_a_subscription_brings_what_is_before() {
+        let (log, mut tails) = (log(5), Tails::default());
+        tails.follow(Arc::clone(&log), 3);
+        assert_eq!(delivered(&mut tails).await, [4, 5]);
+        tails.follow(Arc::clone(&log), 1);
+        assert_eq!(delivered(&mut tails).await, [2, 3]);
+        tails.follow(log, 0);
+        assert_eq!(delivered(&mut tails).await, [1]);
+        assert!(tails.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_late_subscription_goes_back_and_then_on_without_a_repeat() {
+        let log = Arc::new(RunLog::live("f", "r".into(), "/nonexistent".into()));
+        (1..=3).for_each(|seq| log.append(seq, Bytes::from(seq.to_string()), false));
+        let mut tails = Tails::default();
+        tails.hold(vec![Arc::clone(&log)]);
+        assert!(!tails.has_unread());
+        tails.follow(Arc::clone(&log), 3);
+        log.append(4, Bytes::from_static(b"4"), false);
+        assert_eq!(delivered(&mut tails).await, [4]);
+        tails.follow(Arc::clone(&log), 1);
+        log.append(5, Bytes::from_static(b"5"), true);
+        assert_eq!(delivered(&mut tails).await, [2, 3, 5]);
+    }
 }

@@ -30,7 +30,7 @@ def main(reports):
                 verdict = "FAILED"
             counts[verdict] = counts.get(verdict, 0) + 1
     total = sum(counts.values())
-    print("Autobahn: %d cases: %s" % (total, ", ".join("%d %s" % (n, verdict) for verdict, n in sorted(counts.items()))))
+    print("m28 Autobahn: %d cases: %s" % (total, ", ".join("%d %s" % (n, verdict) for verdict, n in sorted(counts.items()))))
     for case, verdict in sorted(failed):
         print("  %s %s" % (case, verdict))
     return 1 if failed or total == 0 else 0

@@ -58,7 +58,9 @@ impl Echo {
                 Incoming::Binary(bytes) => {
                     link.framing.text_header(bytes.len(), &mut out);
                     // The same header, but for the opcode.
-                    out[0] = 0x82;
+                    if let Some(opcode) = out.first_mut() {
+                        *opcode = 0x82;
+                    }
                     out.extend_from_slice(&bytes);
                 }
                 Incoming::Ping(payload) => link.framing.pong(&payload, &mut out),

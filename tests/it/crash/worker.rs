@@ -67,7 +67,14 @@ struct Gone;
 impl Drop for Worker {
     fn drop(&mut self) {
         for job in &self.jobs {
-            eprintln!("worker {} still has {}: acked {}, head {}, ended {}", self.index, job.key, job.acked, job.head(), job.terminal().is_some());
+            eprintln!(
+                "worker {} still has {}: acked {}, head {}, ended {}",
+                self.index,
+                job.key,
+                job.acked,
+                job.head(),
+                job.terminal().is_some()
+            );
         }
     }
 }

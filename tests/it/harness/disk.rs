@@ -68,7 +68,8 @@ impl Gateway {
         let months: Vec<_> =
             std::fs::read_dir(self.state_dir().join("runs")).into_iter().flatten().flatten().map(|month| month.path()).collect();
         let paths = ids.iter().flat_map(|id| months.iter().map(move |month| month.join(id).with_extension("ndjson")));
-        let hosts = paths.filter(|path| path.exists()).filter_map(Journal::read).filter_map(|journal| Some((journal.run_id, journal.scan.host?)));
+        let hosts =
+            paths.filter(|path| path.exists()).filter_map(Journal::read).filter_map(|journal| Some((journal.run_id, journal.scan.host?)));
         let lives = |pid: u32, start: u64| proc::stat(pid).is_some_and(|stat| stat.start_ticks == start && !stat.is_dead());
         hosts.filter(|(_, host)| lives(host.pid, host.start_ticks)).map(|(run_id, host)| (run_id, host.pid)).collect()
     }

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -115,6 +115,19 @@ impl Gateway {
         Err(self.child.take().unwrap().wait().unwrap())
     }
 
+    /// Whether a daemon was started and its end was not taken note of.
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Whether the daemon ends by itself within this time.
+    pub fn ends_within(&self, limit: Duration) -> bool {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut fds, Some(&rustix::event::Timespec::try_from(limit).unwrap())).unwrap() > 0
+    }
+
     /// The daemon's process id.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()
@@ -147,15 +160,11 @@ impl Gateway {
 
     /// Waits for the end of the daemon, at most 30 s.
     pub fn wait(&mut self) -> ExitStatus {
+        let ended = self.ends_within(Duration::from_secs(30));
         let mut child = self.child.take().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(30);
-        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
-        let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = rustix::event::Timespec::try_from(left).unwrap();
-        if rustix::event::poll(&mut fds, Some(&timeout)).unwrap() == 0 {
+        if !ended {
             let _ = child.kill();
+            let _ = child.wait();
             panic!("the gateway did not end\n{}", self.log());
         }
         let status = child.wait().unwrap();

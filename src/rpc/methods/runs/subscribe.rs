@@ -11,7 +11,7 @@ use crate::rpc::call::{Call, Outgoing};
 use crate::rpc::error::no_such_run;
 use crate::rpc::method::Method;
 
-/// Deliver every event of a run with a `seq` above `after`, in order and once, and go on live. Works for runs of any age, from any connection, and after a restart. What this connection has already been given of a run that it still follows is not given again.
+/// Deliver every event of a run with a `seq` above `after`, in order and once, and go on live. Works for runs of any age, from any connection, and after a restart. What this connection has already been given of the run is not given again, unless it has called `runs.unsubscribe` in between.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SubscribeParams {
