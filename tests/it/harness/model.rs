@@ -16,10 +16,11 @@ pub struct RunView {
 }
 
 impl RunView {
-    /// Takes an event in. It must come once, behind one that is known (a late subscription may go back and then jumps forward), and never at or below the place that was asked for.
+    /// Takes an event in. It must come once, behind one that is known, and never at or below the place that was asked for.
+    /// The first may come from anywhere: a run at work is told live until the subscription is served, which then goes back for the rest.
     pub fn take(&mut self, payload: &Value) {
         let seq = payload["seq"].as_u64().unwrap();
-        let first = self.events.is_empty() && self.after.is_none();
+        let first = self.events.is_empty();
         assert!(
             first || seq == self.last + 1 || self.events.contains_key(&(seq - 1)),
             "seq {seq} of a run came after {}: {payload}",
@@ -27,7 +28,7 @@ impl RunView {
         );
         assert!(self.after.is_none_or(|after| seq > after), "seq {seq} came, but {:?} was asked for: {payload}", self.after);
         assert!(self.events.insert(seq, payload.clone()).is_none(), "event delivered twice: {payload}");
-        if first {
+        if first && self.after.is_none() {
             self.last = seq - 1;
         }
         self.advance();
