@@ -8,14 +8,15 @@ use tokio::sync::mpsc;
 
 use crate::bare::Bare;
 use crate::client::{Client, frame};
-use crate::daemon::{Daemon, Home};
+use crate::daemon::{Daemon, Home, PATIENCE};
 use crate::report::{Bound, Report, median};
 use crate::{Effort, Error};
 
-/// Requests on their way on each connection.
-const WINDOW: usize = 16;
+/// Requests on their way on each connection: as many as the gateway serves one connection at once.
+const WINDOW: usize = 32;
 const CONNECTIONS: [usize; 3] = [1, 16, 64];
-const ANSWER: &[u8] = b"{\"type\":\"res\"";
+/// Only answers like this are counted; with any other the round would not end.
+const ANSWER: &[u8] = b"{\"type\":\"res\",\"id\":\"b1\",\"ok\":true";
 
 /// Round trips per second, and as a share of the bare server's.
 pub async fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
@@ -67,7 +68,7 @@ async fn calls(clients: Vec<Client>, length: Duration) -> Result<(f64, Vec<Clien
     }
     let (mut answers, mut back) = (0, Vec::new());
     for _ in 0..count {
-        let (client, got) = results.recv().await.ok_or("a client is gone")??;
+        let (client, got) = tokio::time::timeout(PATIENCE, results.recv()).await?.ok_or("a client is gone")??;
         answers += got;
         back.push(client);
     }
