@@ -36,6 +36,8 @@ use self::writer::{Message, Meter, Writer};
 use crate::protocol::ids::RunId;
 use crate::protocol::run::{Outcome, RunStatus};
 
+/// How long an answer may take after its thread has closed its queue.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
 /// Operations that may wait for the writer.
 pub const QUEUE: usize = 1024;
 /// Questions that may wait for the reader.
@@ -290,7 +292,7 @@ impl Store {
     async fn apply(&self, op: Op) -> Result<Applied, StoreError> {
         let (answer, result) = oneshot::channel();
         self.send(Message::Op(op, Some(answer))).await?;
-        result.await.map_err(|_| self.gone())?
+        answered(result, &self.ops).await.ok_or_else(|| self.gone())?
     }
 
     async fn send(&self, message: Message) -> Result<(), StoreError> {
@@ -324,7 +326,7 @@ impl Store {
             Err(SendTimeoutError::Timeout(_)) => return Err(StoreError::Busy),
             Err(SendTimeoutError::Closed(_)) => return Err(StoreError::Closed),
         }
-        result.await.map_err(|_| StoreError::Closed)?
+        answered(result, &self.questions).await.ok_or(StoreError::Closed)?
     }
 
     /// Why nobody answers any more.
@@ -333,6 +335,16 @@ impl Store {
             Health::Poisoned(cause) => StoreError::Poisoned(cause),
             Health::Writing | Health::Full => StoreError::Closed,
         }
+    }
+}
+
+/// The answer, or none when the thread that owed it has ended. A message can slip into a queue while its reader is being dropped; nobody would ever drop the sender in it.
+async fn answered<T, M>(mut answer: oneshot::Receiver<T>, queue: &mpsc::Sender<M>) -> Option<T> {
+    tokio::select! {
+        biased;
+        got = &mut answer => got.ok(),
+        // A queue that is being closed in order still answers what it took.
+        () = queue.closed() => tokio::time::timeout(LAST_ANSWER, answer).await.ok()?.ok(),
     }
 }
 
