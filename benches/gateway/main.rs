@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! make bench                          every figure, one JSON line each, then a table
-//! cargo bench -- --quick --no-bounds  a short run that only shows that everything works; `cargo test` does this
+//! cargo bench -- --quick --no-bounds  a short run that only shows that everything works
 //! cargo bench -- calls work           only these parts of: startup, crowd, calls, work
 //! ```
 //! Figures with a bound fail the run when they miss it. Where the machine decides more than the program (round trips, syncs, starting a process), the bound is a ratio to the least that has to be done anyway, measured in turns with it: on a slow or busy machine both suffer alike.
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
     let done = match args.as_slice() {
         [mode, size] if mode == bare::MODE => bare::serve(size).map(|()| true),
         _ => {
-            // Cargo says `--bench` when it was asked for measures, and nothing when it runs this as a test.
+            // Cargo says `--bench` when it was asked for measures, and nothing when `cargo test --bench gateway` runs this.
             let quick = has("--quick") || !has("--bench");
             let parts: Vec<&str> = args.iter().map(String::as_str).filter(|arg| !arg.starts_with("--")).collect();
             let lenient = has("--no-bounds") || !has("--bench");
