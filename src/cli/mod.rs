@@ -8,6 +8,7 @@ pub mod client;
 pub mod completions;
 pub mod config;
 pub mod configs;
+pub mod conformance;
 pub mod error;
 #[cfg(test)]
 mod fake;
@@ -77,6 +78,7 @@ pub enum Command {
     Call(call::CallArgs),
     Config(configs::ConfigArgs),
     Token(token::TokenArgs),
+    Conformance(conformance::ConformanceArgs),
     Version(version::VersionArgs),
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
@@ -120,6 +122,7 @@ fn run(command: Command, out: &mut Output<'_>) -> Result<u8, CliError> {
         Command::Agent(args) => wait(agent::run(args, out)),
         Command::Runs(args) => wait(runs::run(args, out)),
         Command::Call(args) => wait(call::run(args, out)),
+        Command::Conformance(args) => wait(conformance::run(args, out)),
     }
 }
 
@@ -178,6 +181,8 @@ mod tests {
             "config check",
             "config explain gateway.port --json --state-dir s",
             "token new",
+            "conformance --url ws://h --token-file t --filter agent --protocol 3 --json --allow-writes --no-shell --slow",
+            "conformance --list --cases a.json5 --cases b.json5",
             "version --json",
             "completions fish --name skg",
         ] {

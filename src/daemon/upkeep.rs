@@ -1,4 +1,4 @@
-//! What a running daemon does on its own: publish presence and health, feed the watchdog, forget what is past retention.
+//! What a running daemon does on its own: publish presence and health, feed the watchdog, forget what is past retention, leave safe mode.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +22,26 @@ pub fn start(gateway: &Arc<Gateway>) {
     gateway.tasks.spawn("health", async move { shared.watch_health().await });
     let shared = Arc::clone(gateway);
     gateway.tasks.spawn("prune", async move { prune(shared).await });
+    if gateway.in_safe_mode() {
+        let shared = Arc::clone(gateway);
+        gateway.tasks.spawn("safe-mode", async move { calm_down(shared).await });
+    }
     if let Some(limit) = sd_notify::watchdog_enabled() {
         let shared = Arc::clone(gateway);
         gateway.tasks.spawn("watchdog", async move { watchdog(shared, limit / 3).await });
     }
+}
+
+/// A daemon that has lived for as long as crashes count leaves safe mode by itself.
+async fn calm_down(gateway: Arc<Gateway>) {
+    let stop = gateway.tasks.stop_token();
+    tokio::select! {
+        () = stop.cancelled() => return,
+        () = tokio::time::sleep(Duration::from_millis(gateway.loaded.config.gateway.limits.safe_mode_window_ms)) => {}
+    }
+    let runs = gateway.leave_safe_mode();
+    info!(runs, "safe mode is over; what was held takes its turn");
+    gateway.publish_health();
 }
 
 /// Reports life only if the runtime and the store's writer both answer, so that a hung daemon is restarted.

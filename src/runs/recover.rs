@@ -53,11 +53,11 @@ enum Fate {
 }
 
 impl Supervisor {
-    /// Decides the fate of every unfinished run.
+    /// Decides the fate of every unfinished run. With `hold`, those that wait are not started before [`Self::release_held`].
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn recover(&self) -> Result<Recovered, StoreError> {
+    pub async fn recover(&self, hold: bool) -> Result<Recovered, StoreError> {
         let mut recovered = Recovered::default();
         let mut requeue = Vec::new();
         for record in self.inner.store.unfinished().await? {
@@ -84,7 +84,11 @@ impl Supervisor {
             }
         }
         for live in requeue {
-            self.enqueue(&live);
+            if hold {
+                self.hold(&live);
+            } else {
+                self.enqueue(&live);
+            }
         }
         if recovered != Recovered::default() {
             info!(?recovered, "unfinished runs of the last daemon");

@@ -16,6 +16,7 @@ use tracing::warn;
 
 use super::end::aborted_in_queue;
 use super::handle::Handle;
+use super::hold::Held;
 use super::launcher::Launcher;
 use super::live::{Ended, Live, row_of};
 use super::log::RunLog;
@@ -63,6 +64,7 @@ pub(super) struct Inner {
     pub launcher: Launcher,
     pub hub: Arc<Hub>,
     pub tasks: Tasks,
+    pub held: Mutex<Held>,
     schedule: Mutex<Schedule>,
     live: Mutex<HashMap<String, Arc<Live>>>,
     /// Changes whenever a run becomes live or ceases to be.
@@ -113,6 +115,7 @@ impl Supervisor {
             launcher,
             hub,
             tasks,
+            held: Mutex::default(),
             schedule,
             live: Mutex::default(),
             changed: watch::Sender::new(0),
@@ -178,7 +181,7 @@ impl Supervisor {
             let mut schedule = self.schedule();
             schedule.position(&live.record.file_id).is_some() && schedule.remove(&live.record.file_id)
         };
-        if waiting {
+        if waiting || self.held().remove(&live.record.file_id) {
             self.close_unstarted(live, aborted_in_queue(reason)).await;
         }
         true
@@ -209,7 +212,9 @@ impl Supervisor {
     pub fn counts(&self) -> RunCounts {
         let schedule = self.schedule();
         let (running, queued) = schedule.counts();
-        RunCounts { running, queued, max: schedule.max() }
+        let max = schedule.max();
+        drop(schedule);
+        RunCounts { running, queued: queued + self.held().len(), max }
     }
 
     /// A run as clients see it.
@@ -250,12 +255,18 @@ impl Supervisor {
         live
     }
 
-    /// Puts a run in its session's line and starts whatever may start.
+    /// Puts a run in its session's line and starts whatever may start. Behind a run that is held it is held too.
     pub(super) fn enqueue(&self, live: &Arc<Live>) {
-        self.line_up(live, Schedule::submit);
+        if !self.held().joins(live) {
+            self.line_up(live);
+        }
     }
 
-    fn line_up(&self, live: &Arc<Live>, place: impl FnOnce(&mut Schedule, &str, &str)) {
+    pub(super) fn line_up(&self, live: &Arc<Live>) {
+        self.place(live, Schedule::submit);
+    }
+
+    fn place(&self, live: &Arc<Live>, place: impl FnOnce(&mut Schedule, &str, &str)) {
         live.set_status(RunStatus::Queued, None);
         let aborted = {
             // One look at both, so that nobody starts the run in between and it is then taken from among the running ones.
@@ -279,7 +290,7 @@ impl Supervisor {
 
     /// Puts a run that was taken for a running one, but never began, back in the queue, before the later ones of its session.
     pub(super) fn start_again(&self, live: &Arc<Live>) {
-        self.line_up(live, Schedule::put_back);
+        self.place(live, Schedule::put_back);
     }
 
     pub(super) fn announce(&self, live: &Arc<Live>) {

@@ -312,5 +312,6 @@ fn hello(gateway: &Gateway, caller: &Caller) -> HelloOk {
             max_in_flight: limits.max_calls_per_connection,
             attachments: AttachmentPolicy { max_bytes: limits.max_payload / 4 * 3, max_image_bytes: 6_291_456 },
         },
+        safe_mode: gateway.in_safe_mode(),
     }
 }

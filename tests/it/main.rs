@@ -15,6 +15,7 @@ mod echo;
 mod sockets;
 
 mod config_vectors;
+mod conformance;
 mod crash;
 mod crash_points;
 mod daemon_faults;
@@ -37,6 +38,7 @@ mod run_ends;
 mod run_keys;
 mod run_streams;
 mod runs;
+mod safe_mode;
 mod shim;
 mod slow_reader;
 mod start_refused;
