@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::notify;
@@ -13,6 +14,8 @@ use crate::store::error::StoreError;
 const PRUNE: Duration = Duration::from_secs(3600);
 /// Pause between two batches of deletions; file systems slow down after thousands at once.
 const PRUNE_PAUSE: Duration = Duration::from_millis(200);
+/// How far the wall clock may run ahead of the time that passes, for a clock that is corrected a little.
+const CLOCK_SLACK: Duration = Duration::from_secs(600);
 
 /// Starts the tasks; they end with the gateway's.
 pub fn start(gateway: &Arc<Gateway>) {
@@ -61,8 +64,9 @@ async fn watchdog(gateway: Arc<Gateway>, period: Duration) {
 
 async fn prune(gateway: Arc<Gateway>) {
     let stop = gateway.tasks.stop_token();
+    let (started, started_ms) = (Instant::now(), gateway.now());
     loop {
-        if let Err(cause) = prune_once(&gateway).await {
+        if let Err(cause) = prune_once(&gateway, steady(gateway.now(), started_ms, started.elapsed())).await {
             warn!(%cause, "old runs could not be forgotten; tried again in an hour");
         }
         tokio::select! {
@@ -72,9 +76,15 @@ async fn prune(gateway: Arc<Gateway>) {
     }
 }
 
-async fn prune_once(gateway: &Gateway) -> Result<(), StoreError> {
+/// The wall clock, as far as the time that has really passed bears it out: a clock that jumps ahead while we run makes nothing old.
+fn steady(now_ms: u64, started_ms: u64, up: Duration) -> u64 {
+    let passed = u64::try_from((up + CLOCK_SLACK).as_millis()).unwrap_or(u64::MAX);
+    now_ms.min(started_ms.saturating_add(passed))
+}
+
+async fn prune_once(gateway: &Gateway, now_ms: u64) -> Result<(), StoreError> {
     loop {
-        let pruned = gateway.store.prune(gateway.now()).await?;
+        let pruned = gateway.store.prune(now_ms).await?;
         if pruned.expired.is_empty() {
             return Ok(());
         }
@@ -95,5 +105,19 @@ async fn prune_once(gateway: &Gateway) -> Result<(), StoreError> {
         info!(runs = gone.len(), "forgot runs past retention");
         gateway.store.forget_runs(gone).await?;
         tokio::time::sleep(PRUNE_PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn m92_a_clock_that_jumps_makes_nothing_old() {
+        const DAY: u64 = 86_400_000;
+        let hour = Duration::from_secs(3600);
+        assert_eq!(steady(50 * DAY + 3_600_000, 50 * DAY, hour), 50 * DAY + 3_600_000, "an hour is an hour");
+        assert_eq!(steady(90 * DAY, 50 * DAY, hour), 50 * DAY + 3_600_000 + 600_000, "forty days within an hour are not");
+        assert_eq!(steady(DAY, 50 * DAY, hour), DAY, "what is young in the past stays young");
     }
 }

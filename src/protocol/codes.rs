@@ -63,8 +63,12 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     of("ATTACHMENTS_NOT_TAKEN", AGENT, "The agent's runner takes no attachments."),
     of("AGENT_NOT_FOUND", TARGETED, "No such agent is configured."),
     of("AGENT_MISMATCH", TARGETED, "`agentId` and the session key name different agents."),
-    of("RUN_NOT_FOUND", OF_A_RUN, "No run has this id."),
-    of("CURSOR_AHEAD", &["runs.subscribe"], "`after` is past the last event of a run that is over."),
+    of("RUN_NOT_FOUND", OF_A_RUN, "No run has this id, or it ended more than `retentionMs` ago. Drop what is kept of it."),
+    of(
+        "CURSOR_AHEAD",
+        &["runs.subscribe"],
+        "`after` is past the last event (`head`) of a run that is over: what the client has is not of this run. Drop it and subscribe with `after` 0.",
+    ),
     of("RUN_MISMATCH", &["chat.abort"], "The run belongs to another session."),
 ];
 
