@@ -27,6 +27,7 @@ use crate::config::problem::{ConfigError, lines};
 use crate::events::hub::Hub;
 use crate::exec::proc;
 use crate::gateway::{Gateway, Parts, VERSION};
+use crate::runs::chronicle::Nobody;
 use crate::runs::launcher::Launcher;
 use crate::runs::orphans::{Children, become_subreaper};
 use crate::runs::supervisor::Supervisor;
@@ -175,7 +176,7 @@ async fn build(loaded: Arc<Loaded>) -> Result<(Arc<Gateway>, Arc<Front>), StartE
     let launcher = Launcher::of_this_program(&paths.state_dir, children.clone()).map_err(|cause| bug(&cause))?;
     let (hub, tasks) = (Arc::new(Hub::default()), Tasks::new());
     let settings = settings::of_runs(&loaded).map_err(|cause| StartError::new(exit::CANNOT_CREATE, cause))?;
-    let runs = Supervisor::new(settings, store.clone(), launcher, Arc::clone(&hub), tasks.clone());
+    let runs = Supervisor::new(settings, store.clone(), launcher, Arc::clone(&hub), tasks.clone(), Arc::new(Nobody));
     let stop = tasks.stop_token();
     tasks.spawn("orphans", async move {
         if let Err(cause) = children.watch(stop).await {

@@ -23,6 +23,8 @@ const fn of(name: &'static str, methods: &'static [&'static str], meaning: &'sta
 
 const CONNECT: &[&str] = &["connect"];
 const AGENT: &[&str] = &["agent"];
+/// The methods that start runs.
+const STARTERS: &[&str] = &["agent", "chat.send"];
 /// The methods that take a session key or an agent.
 const TARGETED: &[&str] = &["agent", "agent.identity.get", "runs.list", "chat.abort"];
 /// The methods that name one run.
@@ -59,6 +61,7 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     any("INTERNAL", "A defect of the gateway; its log says more."),
     of("STOPPING", AGENT, "The gateway is stopping. Retryable."),
     of("IDEMPOTENCY_CONFLICT", AGENT, "The idempotency key was used before with other parameters."),
+    of("QUEUE_FULL", STARTERS, "As many runs wait as may, in the session or in all. Nothing was accepted. Retryable."),
     of("UNKNOWN_CHANNEL", AGENT, "The channel is neither `webchat` nor `last`."),
     of("ATTACHMENTS_NOT_TAKEN", AGENT, "The agent's runner takes no attachments."),
     of("AGENT_NOT_FOUND", TARGETED, "No such agent is configured."),

@@ -1,6 +1,7 @@
 //! Events: what the server sends unasked. One payload per file, one line per event in [`EVENTS`].
 
 pub mod agent;
+pub mod chat;
 pub mod health;
 pub mod presence;
 pub mod shutdown;
@@ -64,6 +65,13 @@ pub static EVENTS: &[EventEntry] = &[
         class: Class::Log,
         payload: SchemaGenerator::subschema_for::<agent::AgentEvent>,
         summary: "One event of a run, exactly as it stands in the run's journal.",
+    },
+    EventEntry {
+        name: "chat",
+        scope: Some(Scope::Read),
+        class: Class::Log,
+        payload: SchemaGenerator::subschema_for::<chat::ChatEvent>,
+        summary: "What a run says as a chat shows it: the text so far, at most once in 150 ms, then exactly one last event behind the run's last `agent` event. Who lags gets the newest text only.",
     },
     EventEntry {
         name: "presence",

@@ -11,6 +11,7 @@ use crate::protocol::ids::{AgentId, RunId, SessionKey};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
+use crate::rpc::error::queue_full;
 use crate::rpc::method::{Method, Rate};
 use crate::runs::handle::Handle;
 use crate::runs::live::Ended;
@@ -189,6 +190,7 @@ impl Method for Run {
                 return Err(RpcError::new(ErrorCode::IdempotencyConflict, "this idempotencyKey was used with other parameters")
                     .with_code("IDEMPOTENCY_CONFLICT"));
             }
+            Submitted::Full(full) => return Err(queue_full(full)),
             Submitted::New(ticket) => {
                 cx.ack(&Reply::Ack(ack(&Handle::Live(ticket.live.clone()), AckStatus::Accepted))).await;
                 (Handle::Live(ticket.release()), true)
@@ -287,6 +289,7 @@ fn new_run(cx: &Call, params: RunParams) -> Result<NewRun, RpcError> {
         runner: agent.runner.clone(),
         title,
         spec,
+        queue: None,
         accepted_at: cx.gateway.now(),
     })
 }
