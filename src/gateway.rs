@@ -17,6 +17,7 @@ use crate::events::hub::Hub;
 use crate::runs::supervisor::Supervisor;
 use crate::store::{Health as StoreHealth, Store};
 use crate::tasks::Tasks;
+use crate::transcript::Transcripts;
 
 use access::Access;
 use agents::Agents;
@@ -34,6 +35,8 @@ pub struct Gateway {
     pub store: Store,
     /// The runs.
     pub runs: Supervisor,
+    /// The conversations of the sessions.
+    pub transcripts: Transcripts,
     /// What connections listen to.
     pub hub: Arc<Hub>,
     /// Who is connected.
@@ -87,6 +90,7 @@ impl Gateway {
             boot_id: uuid::Uuid::new_v4().to_string(),
             host,
             started: Instant::now(),
+            transcripts: Transcripts::new(&loaded.paths.state_dir),
             stopping: AtomicBool::new(false),
             loaded,
             store,
