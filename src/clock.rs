@@ -19,9 +19,24 @@ pub fn now_ms() -> u64 {
 /// The UTC month of `ms` as `yyyy-mm`, the folder name of a run's journal.
 #[must_use]
 pub fn month(ms: u64) -> String {
-    let stamp = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    let day = stamp.to_zoned(TimeZone::UTC).date();
+    let day = stamp(ms).to_zoned(TimeZone::UTC).date();
     format!("{:04}-{:02}", day.year(), day.month())
+}
+
+/// `ms` as an ISO time with milliseconds, such as `2026-11-21T07:00:00.000Z`.
+#[must_use]
+pub fn iso(ms: u64) -> String {
+    format!("{:.3}", stamp(ms))
+}
+
+/// The milliseconds that an ISO time says.
+#[must_use]
+pub fn from_iso(text: &str) -> Option<u64> {
+    u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok()
+}
+
+fn stamp(ms: u64) -> jiff::Timestamp {
+    i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
 }
 
 /// The time zone of this host: what `TZ` names, else what the system is set to, else UTC.
@@ -62,5 +77,13 @@ mod tests {
         for name in ["", "Europe/../../../../etc/passwd", "/etc/localtime", "Nowhere/At/All", "Europe"] {
             assert!(zone_named(name).is_none(), "{name}");
         }
+    }
+
+    #[test]
+    fn iso_times_have_milliseconds_and_are_read_back() {
+        for (ms, text) in [(0, "1970-01-01T00:00:00.000Z"), (1_795_132_800_007, "2026-11-20T00:00:00.007Z")] {
+            assert_eq!((iso(ms).as_str(), from_iso(text)), (text, Some(ms)));
+        }
+        assert_eq!(from_iso("yesterday"), None);
     }
 }

@@ -21,6 +21,7 @@ use crate::runs::supervisor::Supervisor;
 use crate::sessions::{Sessions, Settings as SessionSettings};
 use crate::store::{Health as StoreHealth, Store};
 use crate::tasks::Tasks;
+use crate::transcript::Transcripts;
 
 use access::Access;
 use agents::Agents;
@@ -40,6 +41,8 @@ pub struct Gateway {
     pub runs: Supervisor,
     /// The sessions.
     pub sessions: Sessions,
+    /// The conversations of the sessions.
+    pub transcripts: Transcripts,
     /// What connections listen to.
     pub hub: Arc<Hub>,
     /// Who is connected.
@@ -94,6 +97,7 @@ impl Gateway {
             boot_id: uuid::Uuid::new_v4().to_string(),
             host,
             started: Instant::now(),
+            transcripts: Transcripts::new(&loaded.paths.state_dir),
             stopping: AtomicBool::new(false),
             loaded,
             store,

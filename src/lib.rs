@@ -15,10 +15,11 @@ pub mod config;
 pub mod events;
 pub mod store;
 
-// F3: who a peer is and what it may try; one run's event file; starting and ending processes.
+// F3: who a peer is and what it may try; one run's event file; starting and ending processes; the file of a conversation.
 pub mod auth;
 pub mod exec;
 pub mod journal;
+pub mod transcript;
 
 // F4: a run, from its acceptance to its outcome.
 pub mod runs;
