@@ -2,8 +2,10 @@
 
 pub mod access;
 pub mod agents;
+pub mod chronicle;
 pub mod health;
 pub mod presence;
+pub mod sessions;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,13 +16,16 @@ use tokio::time::Instant;
 use crate::clock::now_ms;
 use crate::config::load::Loaded;
 use crate::events::hub::Hub;
+use crate::protocol::ids::AgentId;
 use crate::runs::supervisor::Supervisor;
+use crate::sessions::{Sessions, Settings as SessionSettings};
 use crate::store::{Health as StoreHealth, Store};
 use crate::tasks::Tasks;
 use crate::transcript::Transcripts;
 
 use access::Access;
 use agents::Agents;
+use chronicle::Scribe;
 use health::Health;
 use presence::Presence;
 
@@ -35,8 +40,12 @@ pub struct Gateway {
     pub store: Store,
     /// The runs.
     pub runs: Supervisor,
+    /// The sessions.
+    pub sessions: Sessions,
     /// The conversations of the sessions.
     pub transcripts: Transcripts,
+    /// Who writes them.
+    pub scribe: Scribe,
     /// What connections listen to.
     pub hub: Arc<Hub>,
     /// Who is connected.
@@ -67,6 +76,12 @@ pub struct Parts {
     pub store: Store,
     /// The supervisor.
     pub runs: Supervisor,
+    /// The sessions.
+    pub sessions: Sessions,
+    /// What was said in them.
+    pub transcripts: Transcripts,
+    /// Who writes it down.
+    pub scribe: Scribe,
     /// The hub.
     pub hub: Arc<Hub>,
     /// The task group of the daemon.
@@ -77,7 +92,7 @@ impl Gateway {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { loaded, store, runs, hub, tasks } = parts;
+        let Parts { loaded, store, runs, sessions, transcripts, scribe, hub, tasks } = parts;
         let config = &loaded.config;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let limits = &config.gateway.limits;
@@ -90,11 +105,13 @@ impl Gateway {
             boot_id: uuid::Uuid::new_v4().to_string(),
             host,
             started: Instant::now(),
-            transcripts: Transcripts::new(&loaded.paths.state_dir),
             stopping: AtomicBool::new(false),
             loaded,
             store,
             runs,
+            sessions,
+            transcripts,
+            scribe,
             hub,
             tasks,
         })
@@ -136,5 +153,15 @@ impl Gateway {
             StoreHealth::Poisoned(_) => failing.push("store"),
         }
         failing
+    }
+}
+
+/// What the sessions need to know of the configuration.
+#[must_use]
+pub fn session_settings(loaded: &Loaded) -> SessionSettings {
+    SessionSettings {
+        state_dir: loaded.paths.state_dir.clone(),
+        default_agent: AgentId(loaded.config.default_agent_id()),
+        rules: loaded.config.session.clone(),
     }
 }

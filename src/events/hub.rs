@@ -1,20 +1,30 @@
 //! One handle to everything that connections listen to.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::{broadcast, watch};
 
 use super::state::State;
+use crate::protocol::event::chat::ChatEvent;
+use crate::protocol::event::session_message::SessionMessage;
 use crate::protocol::frame::{self, StateVersion};
+use crate::protocol::ids::SessionKey;
 
 /// How many signals a connection may lag behind before it is disconnected.
 const SIGNALS: usize = 64;
+
+/// How many added messages a connection may lag behind before it is told that it missed some.
+const MESSAGES: usize = 256;
 
 /// Something that every connection must get.
 #[derive(Clone, Debug)]
 pub enum Signal {
     /// An `event` frame up to and including its payload.
     Event(Bytes),
+    /// The same, for connections that may read.
+    Told(Bytes),
     /// The end of the connection: close code and reason.
     Close(u16, &'static str),
 }
@@ -28,11 +38,21 @@ pub struct Hub {
     pub health: State,
     signals: broadcast::Sender<Signal>,
     bell: watch::Sender<u64>,
+    messages: broadcast::Sender<Arc<Added>>,
+}
+
+/// A message that was added to a conversation.
+#[derive(Debug)]
+pub struct Added {
+    /// The session.
+    pub session_key: SessionKey,
+    /// The `event` frame up to and including its payload.
+    pub body: Bytes,
 }
 
 impl Default for Hub {
     fn default() -> Self {
-        Self { presence: State::default(), health: State::default(), signals: broadcast::Sender::new(SIGNALS), bell: watch::Sender::new(0) }
+        Self { presence: State::default(), health: State::default(), signals: broadcast::Sender::new(SIGNALS), bell: watch::Sender::new(0), messages: broadcast::Sender::new(MESSAGES) }
     }
 }
 
@@ -47,6 +67,25 @@ impl Hub {
     pub fn signal(&self, name: &str, payload: &impl Serialize) {
         // An error only means that nobody is connected.
         let _ = self.signals.send(Signal::Event(Bytes::from(frame::event_start(name, payload))));
+    }
+
+    /// Sends a `chat` event that belongs to no run, such as the answer of a command or an injected message, to every connection that may read.
+    pub fn tell_chat(&self, event: &ChatEvent) {
+        let _ = self.signals.send(Signal::Told(Bytes::from(frame::event_start("chat", event))));
+    }
+
+    /// Tells the connections that listen to its session of an added message.
+    pub fn message(&self, message: &SessionMessage) {
+        if self.messages.receiver_count() > 0 {
+            let body = Bytes::from(frame::event_start("session.message", message));
+            let _ = self.messages.send(Arc::new(Added { session_key: message.session_key.clone(), body }));
+        }
+    }
+
+    /// Messages that are added from now on.
+    #[must_use]
+    pub fn messages(&self) -> broadcast::Receiver<Arc<Added>> {
+        self.messages.subscribe()
     }
 
     /// Closes every connection, behind what is already on its way.

@@ -35,6 +35,9 @@ pub struct Closing {
 
 /// Writes the conversation down.
 pub trait Chronicle: Send + Sync {
+    /// A turn is about to begin: its session may have to start afresh, or to be waited for.
+    fn begin(&self, run: &RunRecord) -> Writing<()>;
+
     /// Notes what the user said. Nobody waits for it but the closing of the same turn.
     fn open(&self, opening: Opening) -> Writing<()>;
 
@@ -42,16 +45,3 @@ pub trait Chronicle: Send + Sync {
     fn close(&self, closing: Closing) -> Writing<bool>;
 }
 
-/// For gateways that keep no transcripts.
-#[derive(Clone, Copy, Debug)]
-pub struct Nobody;
-
-impl Chronicle for Nobody {
-    fn open(&self, _: Opening) -> Writing<()> {
-        Box::pin(std::future::ready(()))
-    }
-
-    fn close(&self, _: Closing) -> Writing<bool> {
-        Box::pin(std::future::ready(true))
-    }
-}

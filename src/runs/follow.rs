@@ -47,6 +47,12 @@ impl Supervisor {
             Ok(work) => work,
             Err(cause) => return self.close_journal(live, unavailable(format!("the stored request cannot be read: {cause}"))).await,
         };
+        let mut abort = live.abort_asked();
+        tokio::select! {
+            () = self.inner.chronicle.begin(&live.record) => {}
+            // A session that is being reset ends its runs and then waits for them.
+            _ = abort.wait_for(Option::is_some) => {}
+        }
         if let Some(refusal) = work.refusal {
             let outcome = Outcome::without_work(RunStatus::Error, Some(refusal.code), refusal.summary, now_ms());
             return self.close_journal(live, outcome).await;

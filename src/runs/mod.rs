@@ -15,6 +15,7 @@ pub mod log;
 pub mod orphans;
 pub mod queue;
 pub mod recover;
+mod retell;
 pub mod runner;
 pub mod runners;
 pub mod sink;
