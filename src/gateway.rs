@@ -4,6 +4,8 @@ pub mod access;
 pub mod agents;
 pub mod health;
 pub mod presence;
+pub mod sessions;
+pub mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +16,9 @@ use tokio::time::Instant;
 use crate::clock::now_ms;
 use crate::config::load::Loaded;
 use crate::events::hub::Hub;
+use crate::protocol::ids::AgentId;
 use crate::runs::supervisor::Supervisor;
+use crate::sessions::{Sessions, Settings as SessionSettings};
 use crate::store::{Health as StoreHealth, Store};
 use crate::tasks::Tasks;
 use crate::transcript::Transcripts;
@@ -37,6 +41,8 @@ pub struct Gateway {
     pub runs: Supervisor,
     /// The conversations of the sessions.
     pub transcripts: Transcripts,
+    /// The sessions.
+    pub sessions: Sessions,
     /// What connections listen to.
     pub hub: Arc<Hub>,
     /// Who is connected.
@@ -84,6 +90,7 @@ impl Gateway {
         Arc::new(Self {
             presence: Presence::new(&host, Arc::clone(&hub)),
             health: Health::default(),
+            sessions: Sessions::new(session_settings(&loaded), store.clone()),
             access: Access::new(config),
             agents: Agents::new(config),
             calls: Arc::new(Semaphore::new(limits.max_calls)),
@@ -136,5 +143,14 @@ impl Gateway {
             StoreHealth::Poisoned(_) => failing.push("store"),
         }
         failing
+    }
+}
+
+/// What the sessions need to know of the configuration.
+fn session_settings(loaded: &Loaded) -> SessionSettings {
+    SessionSettings {
+        state_dir: loaded.paths.state_dir.clone(),
+        default_agent: AgentId(loaded.config.default_agent_id()),
+        rules: loaded.config.session.clone(),
     }
 }
