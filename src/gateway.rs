@@ -5,6 +5,7 @@ pub mod agents;
 pub mod chronicle;
 pub mod health;
 pub mod presence;
+pub mod queueing;
 pub mod sessions;
 
 use std::sync::Arc;

@@ -1,22 +1,19 @@
 //! One handle to everything that connections listen to.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::{broadcast, watch};
 
 use super::state::State;
 use crate::protocol::event::chat::ChatEvent;
-use crate::protocol::event::session_message::SessionMessage;
 use crate::protocol::frame::{self, StateVersion};
 use crate::protocol::ids::SessionKey;
 
 /// How many signals a connection may lag behind before it is disconnected.
 const SIGNALS: usize = 64;
 
-/// How many added messages a connection may lag behind before it is told that it missed some.
-const MESSAGES: usize = 256;
+/// How many events of sessions a connection may lag behind before it is told to look again.
+const SESSION_EVENTS: usize = 256;
 
 /// Something that every connection must get.
 #[derive(Clone, Debug)]
@@ -29,6 +26,15 @@ pub enum Signal {
     Close(u16, &'static str),
 }
 
+/// An event for the connections that watch sessions.
+#[derive(Clone, Debug)]
+pub struct SessionEvent {
+    /// The session whose messages it is about; none = it is about the list of sessions.
+    pub messages_of: Option<SessionKey>,
+    /// An `event` frame up to and including its payload.
+    pub body: Bytes,
+}
+
 /// The states, the signals, and the bell of the logs.
 #[derive(Debug)]
 pub struct Hub {
@@ -38,21 +44,12 @@ pub struct Hub {
     pub health: State,
     signals: broadcast::Sender<Signal>,
     bell: watch::Sender<u64>,
-    messages: broadcast::Sender<Arc<Added>>,
-}
-
-/// A message that was added to a conversation.
-#[derive(Debug)]
-pub struct Added {
-    /// The session.
-    pub session_key: SessionKey,
-    /// The `event` frame up to and including its payload.
-    pub body: Bytes,
+    sessions: broadcast::Sender<SessionEvent>,
 }
 
 impl Default for Hub {
     fn default() -> Self {
-        Self { presence: State::default(), health: State::default(), signals: broadcast::Sender::new(SIGNALS), bell: watch::Sender::new(0), messages: broadcast::Sender::new(MESSAGES) }
+        Self { presence: State::default(), health: State::default(), signals: broadcast::Sender::new(SIGNALS), bell: watch::Sender::new(0), sessions: broadcast::Sender::new(SESSION_EVENTS) }
     }
 }
 
@@ -74,18 +71,22 @@ impl Hub {
         let _ = self.signals.send(Signal::Told(Bytes::from(frame::event_start("chat", event))));
     }
 
-    /// Tells the connections that listen to its session of an added message.
-    pub fn message(&self, message: &SessionMessage) {
-        if self.messages.receiver_count() > 0 {
-            let body = Bytes::from(frame::event_start("session.message", message));
-            let _ = self.messages.send(Arc::new(Added { session_key: message.session_key.clone(), body }));
-        }
+    /// Sends an event to the connections that watch what it is about.
+    pub fn session_event(&self, event: SessionEvent) {
+        // An error only means that nobody watches.
+        let _ = self.sessions.send(event);
     }
 
-    /// Messages that are added from now on.
+    /// Events of sessions from now on.
     #[must_use]
-    pub fn messages(&self) -> broadcast::Receiver<Arc<Added>> {
-        self.messages.subscribe()
+    pub fn session_events(&self) -> broadcast::Receiver<SessionEvent> {
+        self.sessions.subscribe()
+    }
+
+    /// Whether any connection watches sessions.
+    #[must_use]
+    pub fn sessions_are_watched(&self) -> bool {
+        self.sessions.receiver_count() > 0
     }
 
     /// Closes every connection, behind what is already on its way.

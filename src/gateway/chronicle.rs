@@ -5,13 +5,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 use tracing::{error, warn};
 
 use crate::clock::now_ms;
-use crate::events::hub::Hub;
+use crate::events::hub::{Hub, SessionEvent};
 use crate::protocol::event::agent::Tool;
 use crate::protocol::event::session_message::SessionMessage;
+use crate::protocol::frame;
 use crate::protocol::run::{Outcome, RunStatus};
 use crate::runs::answer::{Answer, Call};
 use crate::runs::chronicle::{Chronicle, Closing, Opening, Writing};
@@ -56,13 +58,19 @@ impl Scribe {
         };
         for (message, entry) in messages.into_iter().zip(appended).filter(|(_, entry)| entry.fresh) {
             let Some(message) = message else { continue };
-            self.hub.message(&SessionMessage {
-                session_key: turn.session.key.clone(),
+            if !self.hub.sessions_are_watched() {
+                continue;
+            }
+            let key = turn.session.key.clone();
+            let event = SessionMessage {
+                session_key: key.clone(),
                 session_id: turn.session.entry.session_id.clone(),
                 message_id: entry.id,
                 message_seq: entry.seq,
                 message,
-            });
+            };
+            let body = Bytes::from(frame::event_start("session.message", &event));
+            self.hub.session_event(SessionEvent { messages_of: Some(key), body });
         }
         true
     }

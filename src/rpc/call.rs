@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::gateway::Gateway;
 use crate::protocol::error::RpcError;
 use crate::protocol::frame;
-use crate::protocol::ids::{ConnId, SessionKey};
+use crate::protocol::ids::ConnId;
 use crate::protocol::scope::ScopeSet;
 use crate::runs::log::RunLog;
 
@@ -133,8 +133,6 @@ pub enum Outgoing {
     Follow(Arc<RunLog>, u64),
     /// Deliver no more events of the run with this file id.
     Unfollow(String),
-    /// Tell of messages that are added to this session, or no more.
-    Listen(SessionKey, bool),
     /// Answer a ping.
     Pong(Vec<u8>),
     /// Close with this code and reason after everything before it.

@@ -7,12 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::broadcast;
 use tokio::time::{Instant, MissedTickBehavior};
-use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_stream::wrappers::{BroadcastStream, IntervalStream, WatchStream};
 use tokio_stream::{Stream, StreamExt, StreamMap};
 
 use crate::clock::now_ms;
-use crate::events::hub::{Added, Hub, Signal};
+use crate::events::hub::{Hub, Signal};
 use crate::protocol::event::tick::Tick;
 use crate::protocol::frame::{self, StateVersion};
 use crate::runs::log::RunLog;
@@ -30,8 +29,6 @@ pub enum Wake {
     Tick(Vec<u8>),
     /// Time to look whether the peer lives.
     Ping,
-    /// A message was added to some session; the error is how many were missed.
-    Added(Result<Arc<Added>, u64>),
 }
 
 /// The sources of one connection. Subscribed before hello's snapshot is taken, so that nothing falls in between.
@@ -89,13 +86,6 @@ impl Feeds {
     /// The wake-ups; given out once.
     pub fn wakes(&mut self) -> Wakes {
         self.wakes.take().unwrap_or_default()
-    }
-
-    /// Messages that are added to sessions; for connections that listen to some.
-    #[must_use]
-    pub fn added(&self) -> Pin<Box<dyn Stream<Item = Wake> + Send>> {
-        let missed = |BroadcastStreamRecvError::Lagged(missed)| missed;
-        Box::pin(BroadcastStream::new(self.hub.messages()).map(move |added| Wake::Added(added.map_err(missed))))
     }
 
     /// Runs that have started since the last call; after an overflow, all that have not ended.

@@ -2,7 +2,6 @@
 //!
 //! Order of a round: answers and control, then signals, then states, then logs, fair between runs. `seq` counts the events of this connection from 1; a counted drop would show as a jump. Nothing waits here but answers, and those against a budget of bytes; a peer that stops reading is closed as a slow consumer and leaves only its cursors behind.
 
-use std::collections::HashSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +20,6 @@ use super::tails::Tails;
 use super::wire::Framing;
 use crate::events::hub::Signal;
 use crate::protocol::frame::{self, StateVersion};
-use crate::protocol::ids::SessionKey;
 use crate::rpc::call::{Budgeted, Outgoing};
 use crate::runs::log::RunLog;
 
@@ -29,8 +27,6 @@ use crate::runs::log::RunLog;
 const BATCH_BYTES: usize = 64 << 10;
 /// A buffer larger than this is given back when the connection is idle.
 const IDLE_BYTES: usize = 4 << 10;
-/// Place of added messages among the wake-ups.
-const ADDED: u8 = 6;
 /// How long a slow consumer may take to read its close frame.
 const LINGER: Duration = Duration::from_secs(60);
 
@@ -51,8 +47,6 @@ pub struct Outbox {
     seq: u64,
     tails: Tails,
     chats: Chats,
-    /// Sessions of whose messages the connection is told.
-    listening: HashSet<SessionKey>,
     finals: Vec<(Arc<RunLog>, Budgeted)>,
     closing: Option<(u16, String)>,
 }
@@ -95,7 +89,6 @@ impl Outbox {
             seq: 0,
             tails: Tails::default(),
             chats: Chats::default(),
-            listening: HashSet::new(),
             finals: Vec::new(),
             closing: None,
         }
@@ -126,9 +119,6 @@ impl Outbox {
                 feeds.new_runs().into_iter().for_each(|log| self.follow(log));
             }
             let drained = self.drain_queue();
-            if let Some(feeds) = feeds.as_ref().filter(|_| !self.listening.is_empty() && !wakes.contains_key(&ADDED)) {
-                wakes.insert(ADDED, feeds.added());
-            }
             if let Some(feeds) = feeds.as_mut().filter(|_| drained) {
                 self.collect_logs(feeds).await;
             }
@@ -187,13 +177,6 @@ impl Outbox {
                     self.event(&body, None);
                 }
             }
-            Wake::Added(Ok(added)) => {
-                if self.listening.contains(&added.session_key) {
-                    self.event(&added.body, None);
-                }
-            }
-            // A jump of `seq` says that something is missing.
-            Wake::Added(Err(missed)) => self.seq += missed,
             Wake::Signal(Some(Signal::Close(code, reason))) => self.closing = Some((code, reason.to_owned())),
             Wake::Signal(None) => return Some(End::Slow),
             Wake::Bell => {}
@@ -227,8 +210,6 @@ impl Outbox {
             Outgoing::AfterRun(log, frame) => self.finals.push((log, frame)),
             Outgoing::Follow(log, after) => self.tails.follow(log, after),
             Outgoing::Unfollow(file_id) => self.tails.unfollow(&file_id),
-            Outgoing::Listen(session, true) => drop(self.listening.insert(session)),
-            Outgoing::Listen(session, false) => drop(self.listening.remove(&session)),
             Outgoing::Pong(payload) => {
                 self.framing.pong(&payload, &mut self.batch);
                 self.ends.push(self.batch.len());
