@@ -3,6 +3,7 @@
 pub mod access;
 pub mod agents;
 pub mod chronicle;
+pub mod commands;
 pub mod health;
 pub mod presence;
 pub mod queueing;
@@ -27,6 +28,7 @@ use crate::transcript::Transcripts;
 use access::Access;
 use agents::Agents;
 use chronicle::Scribe;
+use commands::Served;
 use health::Health;
 use presence::Presence;
 
@@ -47,6 +49,8 @@ pub struct Gateway {
     pub transcripts: Transcripts,
     /// Who writes them.
     pub scribe: Scribe,
+    /// Requests that were served without a run.
+    pub commands: Served,
     /// What connections listen to.
     pub hub: Arc<Hub>,
     /// Who is connected.
@@ -100,6 +104,7 @@ impl Gateway {
         Arc::new(Self {
             presence: Presence::new(&host, Arc::clone(&hub)),
             health: Health::default(),
+            commands: Served::default(),
             access: Access::new(config),
             agents: Agents::new(config),
             calls: Arc::new(Semaphore::new(limits.max_calls)),

@@ -49,7 +49,13 @@ pub struct Hub {
 
 impl Default for Hub {
     fn default() -> Self {
-        Self { presence: State::default(), health: State::default(), signals: broadcast::Sender::new(SIGNALS), bell: watch::Sender::new(0), sessions: broadcast::Sender::new(SESSION_EVENTS) }
+        Self {
+            presence: State::default(),
+            health: State::default(),
+            signals: broadcast::Sender::new(SIGNALS),
+            bell: watch::Sender::new(0),
+            sessions: broadcast::Sender::new(SESSION_EVENTS),
+        }
     }
 }
 

@@ -159,7 +159,10 @@ fn answered(run: &RunRecord, answer: &Answer, outcome: &Outcome) -> Vec<NewEntry
         let making = Making { api: &run.runner, provider: &run.runner, model: &run.runner, stop_reason: "toolUse", error: None };
         let mut calls = message::assistant("", &making, outcome.started_at.unwrap_or(at));
         if let Some(map) = calls.as_object_mut() {
-            map.insert("content".to_owned(), json!([{ "type": "toolCall", "id": call.id, "name": call.name, "arguments": shortened(&call.args) }]));
+            map.insert(
+                "content".to_owned(),
+                json!([{ "type": "toolCall", "id": call.id, "name": call.name, "arguments": shortened(&call.args) }]),
+            );
         }
         name_run(&mut calls, run);
         entries.push(NewEntry::message(calls, at).once(format!("{}:call:{n}", run.file_id)));

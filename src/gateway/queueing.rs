@@ -69,7 +69,10 @@ mod tests {
             queue_drop: Some("old".into()),
             ..SessionEntry::default()
         };
-        assert_eq!(rules(Some(&config), Some(&session), None), Rules { mode: Mode::Interrupt, debounce_ms: 9, cap: 1, drop: Overflow::Old });
+        assert_eq!(
+            rules(Some(&config), Some(&session), None),
+            Rules { mode: Mode::Interrupt, debounce_ms: 9, cap: 1, drop: Overflow::Old }
+        );
         assert_eq!(rules(Some(&config), Some(&session), Some("collect")).mode, Mode::Collect);
         let strange = SessionEntry { queue_mode: Some("later".into()), ..SessionEntry::default() };
         assert_eq!(rules(Some(&config), Some(&strange), None).mode, Mode::Followup);

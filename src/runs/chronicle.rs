@@ -44,4 +44,3 @@ pub trait Chronicle: Send + Sync {
     /// Notes what was answered, and what the user said if that is missing, each once however often it is called. Returns whether it is written; if not, it is called again at the next start.
     fn close(&self, closing: Closing) -> Writing<bool>;
 }
-
