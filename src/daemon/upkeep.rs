@@ -29,6 +29,12 @@ pub fn start(gateway: &Arc<Gateway>) {
         let shared = Arc::clone(gateway);
         gateway.tasks.spawn("safe-mode", async move { calm_down(shared).await });
     }
+    let shared = Arc::clone(gateway);
+    gateway.tasks.spawn("transcripts", async move {
+        if let Err(cause) = shared.runs.tell_again().await {
+            warn!(%cause, "incomplete transcripts could not be looked up; tried again at the next start");
+        }
+    });
     if let Some(limit) = sd_notify::watchdog_enabled() {
         let shared = Arc::clone(gateway);
         gateway.tasks.spawn("watchdog", async move { watchdog(shared, limit / 3).await });

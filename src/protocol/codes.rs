@@ -23,8 +23,11 @@ const fn of(name: &'static str, methods: &'static [&'static str], meaning: &'sta
 
 const CONNECT: &[&str] = &["connect"];
 const AGENT: &[&str] = &["agent"];
+const SEND: &[&str] = &["chat.send"];
+/// The methods that start runs.
+const STARTERS: &[&str] = &["agent", "chat.send"];
 /// The methods that take a session key or an agent.
-const TARGETED: &[&str] = &["agent", "agent.identity.get", "runs.list", "chat.abort"];
+const TARGETED: &[&str] = &["agent", "agent.identity.get", "runs.list", "chat.send", "chat.abort"];
 /// The methods that name one run.
 const OF_A_RUN: &[&str] = &["runs.get", "runs.subscribe", "runs.unsubscribe", "runs.abort"];
 
@@ -57,13 +60,18 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     any("RATE_LIMITED", "More writes per second than allowed. Retryable after `retryAfterMs`."),
     any("STORE_UNAVAILABLE", "The store does not take the request now. Retryable."),
     any("INTERNAL", "A defect of the gateway; its log says more."),
-    of("STOPPING", AGENT, "The gateway is stopping. Retryable."),
-    of("IDEMPOTENCY_CONFLICT", AGENT, "The idempotency key was used before with other parameters."),
+    of("STOPPING", STARTERS, "The gateway is stopping. Retryable."),
+    of("IDEMPOTENCY_CONFLICT", STARTERS, "The idempotency key was used before with other parameters."),
+    of("QUEUE_FULL", STARTERS, "As many runs wait as may, in the session or in all. Nothing was accepted. Retryable."),
+    of("MESSAGE_REQUIRED", SEND, "Neither a message nor an attachment was given."),
+    of("UNKNOWN_QUEUE_MODE", SEND, "`queueMode` is no mode."),
+    of("SEND_BLOCKED", SEND, "The session takes no messages: `sendPolicy`."),
     of("UNKNOWN_CHANNEL", AGENT, "The channel is neither `webchat` nor `last`."),
-    of("ATTACHMENTS_NOT_TAKEN", AGENT, "The agent's runner takes no attachments."),
+    of("ATTACHMENTS_NOT_TAKEN", STARTERS, "The agent's runner takes no attachments."),
     of("AGENT_NOT_FOUND", TARGETED, "No such agent is configured."),
     of("AGENT_MISMATCH", TARGETED, "`agentId` and the session key name different agents."),
     of("RUN_NOT_FOUND", OF_A_RUN, "No run has this id, or it ended more than `retentionMs` ago. Drop what is kept of it."),
+    of("INVALID_CURSOR", &["sessions.list"], "`cursor` is not one that an answer gave."),
     of(
         "CURSOR_AHEAD",
         &["runs.subscribe"],

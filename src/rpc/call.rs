@@ -52,6 +52,7 @@ struct Inner {
     place: Option<Place>,
     after: Option<Arc<RunLog>>,
     then: Option<Outgoing>,
+    last: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// A place among the calls that are served at once; freed when dropped.
@@ -89,16 +90,21 @@ impl Call {
         self.lock().then = Some(item);
     }
 
+    /// What is done when the answer is on its way, also if the connection is gone.
+    pub fn after(&self, act: impl FnOnce() + Send + 'static) {
+        self.lock().last = Some(Box::new(act));
+    }
+
     /// Sends the answer, and what was to follow it.
     pub async fn answer(self, result: Result<Vec<u8>, RpcError>) {
         let bytes = match &result {
             Ok(payload) => frame::res_ok(self.id(), payload),
             Err(error) => frame::res_error(self.id(), error),
         };
-        let (after, then) = {
+        let (after, then, last) = {
             let mut inner = self.lock();
             inner.place = None;
-            (inner.after.take(), inner.then.take())
+            (inner.after.take(), inner.then.take(), inner.last.take())
         };
         let sent = match after {
             Some(log) => self.outlet.send_after(log, bytes).await,
@@ -106,6 +112,9 @@ impl Call {
         };
         if let (Ok(()), Ok(_), Some(then)) = (sent, result, then) {
             let _ = self.outlet.push(then).await;
+        }
+        if let Some(last) = last {
+            last();
         }
     }
 

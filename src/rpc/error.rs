@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::protocol::error::RpcError;
 use crate::protocol::ids::RunId;
+use crate::runs::queue::Full;
 use crate::store::RETENTION_MS;
 use crate::store::error::StoreError;
 
@@ -28,4 +29,11 @@ pub fn no_such_run(run_id: &RunId) -> RpcError {
         .with_code("RUN_NOT_FOUND")
         .with_detail("retentionMs", json!(RETENTION_MS))
         .with_detail("recommendedNextStep", json!("forget_run"))
+}
+
+/// Too many runs wait; nothing was accepted.
+#[must_use]
+pub fn queue_full(full: Full) -> RpcError {
+    let text = format!("{} messages wait already; try again when some of them are answered", full.cap);
+    RpcError::try_again(text, RETRY_AFTER_MS).with_code("QUEUE_FULL")
 }

@@ -89,6 +89,8 @@ mod tests {
             started_at: None,
             outcome: None,
             head: 0,
+            queue: None,
+            merged_into: None,
         };
         Live::new(record, "/nonexistent".into())
     }

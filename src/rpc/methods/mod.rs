@@ -25,6 +25,7 @@ pub static METHODS: &[Entry] = &[
     Entry::of::<runs::subscribe::Subscribe>(),
     Entry::of::<runs::unsubscribe::Unsubscribe>(),
     Entry::of::<runs::abort::Abort>(),
+    Entry::of::<chat::send::Send>(),
     Entry::of::<chat::abort::Abort>(),
     Entry::of::<sessions::list::List>(),
 ];

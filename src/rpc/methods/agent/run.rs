@@ -11,6 +11,7 @@ use crate::protocol::ids::{AgentId, RunId, SessionKey};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
+use crate::rpc::error::queue_full;
 use crate::rpc::method::{Method, Rate};
 use crate::runs::handle::Handle;
 use crate::runs::live::Ended;
@@ -189,6 +190,7 @@ impl Method for Run {
                 return Err(RpcError::new(ErrorCode::IdempotencyConflict, "this idempotencyKey was used with other parameters")
                     .with_code("IDEMPOTENCY_CONFLICT"));
             }
+            Submitted::Full(full) => return Err(queue_full(full)),
             Submitted::New(ticket) => {
                 cx.ack(&Reply::Ack(ack(&Handle::Live(ticket.live.clone()), AckStatus::Accepted))).await;
                 (Handle::Live(ticket.release()), true)
@@ -216,15 +218,24 @@ impl Method for Run {
 
 /// The final as an answer: an error when the work was not served, with the same payload.
 fn conclude(last: Final) -> Result<Reply, RpcError> {
+    if last.result.served() { Ok(Reply::Final(Box::new(last))) } else { Err(error_of(&last)) }
+}
+
+/// The error for a run that was not served.
+#[must_use]
+pub fn not_served(handle: &Handle, ended: Ended) -> RpcError {
+    error_of(&final_of(handle, ended))
+}
+
+fn error_of(last: &Final) -> RpcError {
     let code = match last.result.code {
-        _ if last.result.served() => return Ok(Reply::Final(Box::new(last))),
         Some(RunErrorCode::AgentTimeout) => ErrorCode::AgentTimeout,
         Some(RunErrorCode::ExecDenied) => ErrorCode::ExecDenied,
         Some(RunErrorCode::Unavailable) | None => ErrorCode::Unavailable,
     };
     let mut error = RpcError::new(code, last.summary.clone()).with_detail("runId", json!(last.run_id));
-    error.payload = serde_json::to_value(&last).ok().map(Box::new);
-    Err(error)
+    error.payload = serde_json::to_value(last).ok().map(Box::new);
+    error
 }
 
 /// The second answer for a run that has ended.
@@ -273,7 +284,7 @@ fn new_run(cx: &Call, params: RunParams) -> Result<NewRun, RpcError> {
     let key = params.idempotency_key.clone();
     let digest = digest_of(&params);
     let title = params.label.clone().unwrap_or_else(|| title_of(&params.message));
-    let work = cx.gateway.agents.work(agent, params.message, params.timeout);
+    let work = cx.gateway.agents.work(agent, params.message, params.timeout.map(|seconds| seconds.saturating_mul(1000)));
     let spec = serde_json::to_string(&work).map_err(|error| RpcError::unavailable("the request could not be stored", error))?;
     Ok(NewRun {
         file_id: uuid::Uuid::now_v7().simple().to_string(),
@@ -287,19 +298,23 @@ fn new_run(cx: &Call, params: RunParams) -> Result<NewRun, RpcError> {
         runner: agent.runner.clone(),
         title,
         spec,
+        queue: None,
         accepted_at: cx.gateway.now(),
     })
 }
 
 /// SHA-256 of the parameters in one fixed spelling: key order and absent values make no difference.
-fn digest_of(params: &RunParams) -> [u8; 32] {
+#[must_use]
+pub fn digest_of(params: &impl Serialize) -> [u8; 32] {
     let text = serde_json::to_vec(params).unwrap_or_default();
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest(&SHA256, &text).as_ref());
     bytes
 }
 
-fn title_of(message: &str) -> String {
+/// The first line with text, cut.
+#[must_use]
+pub fn title_of(message: &str) -> String {
     let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     line.chars().take(TITLE).collect()
 }
