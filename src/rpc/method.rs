@@ -114,9 +114,12 @@ pub fn params_schema<P: JsonSchema>(loose: bool) -> Value {
     schema
 }
 
-/// Schema of a result, complete in itself: what the server sends.
+/// Schema of a result, complete in itself: what the server sends. `null` in a release build, which has no use for it and would carry the derivation of every type.
 #[must_use]
 pub fn output_schema<T: JsonSchema>() -> Value {
+    if !cfg!(debug_assertions) {
+        return Value::Null;
+    }
     root::<T>(SchemaSettings::draft2020_12().for_serialize().into_generator())
 }
 
