@@ -1,4 +1,4 @@
-//! What stands for something else in a case: `{{name}}` in any text is replaced by the variable of that name.
+//! What stands for something else in a case: `{{name}}` in any text is replaced by the variable of that name, `{{name.key}}` by a part of it.
 
 use serde_json::Value;
 
@@ -53,7 +53,10 @@ fn look_up(name: &str, vars: &Vars) -> Result<Value, String> {
         let length = length.parse().ok().filter(|length| *length <= MOST).ok_or_else(|| format!("{{{{{name}}}}}: no length"))?;
         return Ok(Value::String("x".repeat(length)));
     }
-    vars.get(name).cloned().ok_or_else(|| format!("nothing is called {{{{{name}}}}} yet"))
+    let mut parts = name.split('.');
+    let whole = parts.next().and_then(|first| vars.get(first));
+    let part = parts.fold(whole, |value, key| value?.get(key));
+    part.cloned().ok_or_else(|| format!("nothing is called {{{{{name}}}}} yet"))
 }
 
 #[cfg(test)]
@@ -64,10 +67,10 @@ mod tests {
 
     #[test]
     fn variables_stand_alone_with_their_type_and_in_texts_as_text() {
-        let vars = Vars::from_iter([("n".to_owned(), json!(7)), ("s".to_owned(), json!("x"))]);
-        let filled = fill(&json!({"a": "{{n}}", "b": ["{{s}}-{{n}}", 1], "c": "{{fill:3}}", "d": "a {{ b"}), &vars).unwrap();
+        let vars = Vars::from_iter([("n".to_owned(), json!(7)), ("s".to_owned(), json!({"t": {"u": "x"}}))]);
+        let filled = fill(&json!({"a": "{{n}}", "b": ["{{s.t.u}}-{{n}}", 1], "c": "{{fill:3}}", "d": "a {{ b"}), &vars).unwrap();
         assert_eq!(filled, json!({"a": 7, "b": ["x-7", 1], "c": "xxx", "d": "a {{ b"}));
-        for bad in ["{{unknown}}", "a {{unknown}}", "{{fill:x}}", "{{fill:99999999999}}"] {
+        for bad in ["{{s.t.v}}", "{{n.x}}", "{{unknown}}", "a {{unknown}}", "{{fill:x}}", "{{fill:99999999999}}"] {
             assert!(fill(&json!(bad), &vars).is_err(), "{bad}");
         }
     }

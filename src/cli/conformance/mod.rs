@@ -30,6 +30,9 @@ pub static FILES: &[(&str, &str)] = &[
     ("connect", include_str!("../../../tests/vectors/conformance/connect.json5")),
     ("frames", include_str!("../../../tests/vectors/conformance/frames.json5")),
     ("agent", include_str!("../../../tests/vectors/conformance/agent.json5")),
+    ("chat", include_str!("../../../tests/vectors/conformance/chat.json5")),
+    ("sessions", include_str!("../../../tests/vectors/conformance/sessions.json5")),
+    ("config", include_str!("../../../tests/vectors/conformance/config.json5")),
 ];
 
 /// Test any server of the protocol with golden transcripts

@@ -69,9 +69,10 @@ fn check_matcher(name: &str, argument: &Value) -> Result<(), String> {
             Value::Object(map) => return if map.len() == 1 { map.values().try_for_each(check) } else { Err("$set takes one name".into()) },
             _ => false,
         },
-        "$regex" => return regex(argument).map(drop),
+        // Variables are only filled in when the case is played.
+        "$regex" => return regex(&json!(argument.as_str().map(|text| text.replace("{{", "").replace("}}", "")))).map(drop),
         "$type" | "$prefix" | "$contains" => argument.is_string(),
-        "$min" | "$max" => argument.is_number(),
+        "$min" | "$max" => argument.is_number() || argument.as_str().is_some_and(|text| text.starts_with("{{")),
         "$length" => argument.is_u64(),
         "$any" | "$absent" => argument == &Value::Bool(true),
         "$all" | "$or" => return argument.as_array().ok_or(format!("{name} takes a list"))?.iter().try_for_each(check),

@@ -2,7 +2,7 @@
 //!
 //! Frames are taken in the order in which they come. Events that match nothing are passed over, because a server tells a connection of much that no case asked for; an answer that matches nothing is a mistake.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -67,7 +67,9 @@ impl Stop {
 pub async fn play(setting: &Setting<'_>, case: &Case, protocol: u32) -> Verdict {
     let mut player = Player::new(setting, case, protocol);
     let mut at = 0;
-    match player.through(&mut at).await {
+    let ended = player.through(&mut at).await;
+    player.tidy_up().await;
+    match ended {
         Ok(()) => Verdict::Good,
         Err(Stop::Left(why)) => Verdict::Left(why),
         Err(Stop::Bad(wanted, mismatch)) => Verdict::Bad(Failure { step: at, wanted, mismatch }),
@@ -117,6 +119,25 @@ impl<'a> Player<'a> {
         self.judge().await
     }
 
+    /// Deletes the sessions of the case where the server can do that. What cannot be deleted stays; it was no part of the case.
+    async fn tidy_up(&mut self) {
+        let sessions: BTreeSet<String> = self.seen.iter().flat_map(|frame| sessions_in(frame, &self.key)).collect();
+        if sessions.is_empty() || !self.announced("sessions.delete") || self.open(None).await.is_err() {
+            return;
+        }
+        for (n, key) in sessions.iter().enumerate() {
+            let id = format!("{LAST}-{n}");
+            self.send(&json!({"type": "req", "id": id, "method": "sessions.delete", "params": {"key": key}})).await;
+            let deadline = Instant::now() + self.setting.patience;
+            while self.next(deadline).await.is_ok_and(|frame| frame.get("id").is_none_or(|answered| *answered != id)) {}
+        }
+    }
+
+    fn announced(&self, name: &str) -> bool {
+        let methods = self.vars.get("hello").and_then(|hello| hello.pointer("/features/methods")).and_then(Value::as_array);
+        methods.is_some_and(|methods| methods.iter().any(|method| method == name))
+    }
+
     async fn open(&mut self, connect: Option<&Value>) -> Result<(), Stop> {
         self.wire = None;
         let opened = Wire::open(self.setting.target).await;
@@ -140,9 +161,7 @@ impl<'a> Player<'a> {
         self.send(&json!({"type": "req", "id": "connect", "method": "connect", "params": params})).await;
         let hello = json!({"type": "res", "id": "connect", "ok": true, "payload": {"$set": {"hello": {"type": "hello-ok"}}}});
         self.expect(&hello, &[], deadline).await?;
-        let methods = self.vars.get("hello").and_then(|hello| hello.pointer("/features/methods")).and_then(Value::as_array);
-        let announced = |name: &String| methods.is_some_and(|methods| methods.iter().any(|method| method == name));
-        match self.case.needs.iter().find(|name| !announced(name)) {
+        match self.case.needs.iter().find(|name| !self.announced(name)) {
             Some(missing) => Err(Stop::Left(format!("the server does not announce {missing}"))),
             None => Ok(()),
         }
@@ -332,6 +351,14 @@ impl<'a> Player<'a> {
         };
         Stop::bad(label(pattern), shown(pattern), got)
     }
+}
+
+/// Session keys that a frame names and that belong to the case.
+fn sessions_in(frame: &Value, own: &str) -> Vec<String> {
+    let payload = frame.get("payload");
+    let names = [payload.and_then(|payload| payload.get("sessionKey")), payload.and_then(|payload| payload.get("key"))];
+    let keys = names.into_iter().flatten().filter_map(Value::as_str);
+    keys.filter(|key| key.starts_with("agent:") && key.contains(own)).map(str::to_owned).collect()
 }
 
 fn broken(problem: String) -> Stop {

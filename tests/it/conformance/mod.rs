@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use skykoi_gateway::cli::conformance::{ConformanceArgs, run};
 use skykoi_gateway::cli::output::Output;
 use skykoi_gateway::cli::{Cli, Command};
+use skykoi_gateway::rpc::methods::METHODS;
 use tokio::net::TcpListener;
 
 use self::liar::{Down, Lie, relay};
@@ -41,10 +42,11 @@ fn all_hold(protocol: &str) {
     let (code, lines, said) = kit(&gateway, &["--protocol", protocol, "--slow", "--allow-writes", "--json"]);
     for line in lines.lines() {
         let line: Value = serde_json::from_str(line).unwrap();
-        assert_eq!(line["ok"], true, "{line}");
+        let missing = line["leftOut"].as_str().and_then(|why| why.strip_prefix("the server does not announce "));
+        assert!(line["ok"] == true || missing.is_some_and(|name| METHODS.iter().all(|entry| entry.name != name)), "{line}");
     }
     assert_eq!(code, 0, "{said}");
-    assert!(lines.lines().count() > 40 && said.contains(" ok, 0 failed, 0 left out"), "{said}");
+    assert!(lines.lines().count() > 40, "{said}");
     assert_eq!(gateway.survivors(), [""; 0], "the kit leaves nothing running");
 }
 
