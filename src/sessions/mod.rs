@@ -7,6 +7,9 @@
 pub mod dm;
 pub mod gate;
 pub mod key;
+pub mod levels;
+pub mod models;
+pub mod patch;
 pub mod reset;
 pub mod send;
 pub mod turn;

@@ -4,13 +4,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::gateway::Gateway;
-use crate::gateway::sessions::ModelName;
 use crate::protocol::error::RpcError;
 use crate::protocol::ids::AgentId;
 use crate::protocol::scope::Scope;
 use crate::protocol::session::SessionRow;
 use crate::rpc::call::Call;
 use crate::rpc::method::Method;
+use crate::sessions::models::ModelName;
 use crate::store::sessions::{MAX_SESSIONS, SessionCursor, SessionFilter};
 
 /// Rows of a page if the client names no limit; clients of protocol 3 know no pages and get all that one page holds.
