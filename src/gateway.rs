@@ -2,8 +2,12 @@
 
 pub mod access;
 pub mod agents;
+pub mod announce;
 pub mod health;
+pub mod importing;
+pub mod looks;
 pub mod presence;
+pub mod quiet;
 pub mod sessions;
 pub mod turns;
 
@@ -39,10 +43,10 @@ pub struct Gateway {
     pub store: Store,
     /// The runs.
     pub runs: Supervisor,
-    /// The sessions.
-    pub sessions: Sessions,
     /// The conversations of the sessions.
     pub transcripts: Transcripts,
+    /// The sessions.
+    pub sessions: Sessions,
     /// What connections listen to.
     pub hub: Arc<Hub>,
     /// Who is connected.

@@ -27,6 +27,9 @@ pub mod runs;
 // F5: how sessions are named.
 pub mod sessions;
 
+// F6: what a chat understands of a message before it is a turn.
+pub mod chat;
+
 // F7: the composition root.
 pub mod gateway;
 

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::feeds::{Feeds, Wake};
 use super::liveness::Liveness;
 use super::tails::Tails;
+use super::watches::Watches;
 use super::wire::Framing;
 use crate::events::hub::Signal;
 use crate::protocol::frame::{self, StateVersion};
@@ -45,6 +46,7 @@ pub struct Outbox {
     scratch: Vec<u8>,
     seq: u64,
     tails: Tails,
+    watches: Watches,
     finals: Vec<(Arc<RunLog>, Budgeted)>,
     closing: Option<(u16, String)>,
 }
@@ -86,6 +88,7 @@ impl Outbox {
             scratch: Vec::new(),
             seq: 0,
             tails: Tails::default(),
+            watches: Watches::default(),
             finals: Vec::new(),
             closing: None,
         }
@@ -158,6 +161,7 @@ impl Outbox {
                         return end;
                     }
                 }
+                body = self.watches.next() => self.event(&body, None),
                 () = tokio::time::sleep_until(held_until.unwrap_or_else(Instant::now)), if held_until.is_some() => self.tails.release(),
             }
         }
@@ -200,6 +204,7 @@ impl Outbox {
             Outgoing::AfterRun(log, frame) => self.finals.push((log, frame)),
             Outgoing::Follow(log, after) => self.tails.follow(log, after),
             Outgoing::Unfollow(file_id) => self.tails.unfollow(&file_id),
+            Outgoing::Watch(watching, events) => self.watches.open(watching, events),
             Outgoing::Pong(payload) => {
                 self.framing.pong(&payload, &mut self.batch);
                 self.ends.push(self.batch.len());

@@ -50,7 +50,6 @@ patch! {
 }
 
 /// A field that is there, whatever it holds.
-#[expect(clippy::option_option, reason = "absent, null and a text are three things")]
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
