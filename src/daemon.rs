@@ -217,6 +217,7 @@ async fn build(loaded: Arc<Loaded>, safe_mode: bool) -> Result<(Arc<Gateway>, Ar
     });
     runs.recover(safe_mode).await.map_err(|error| StartError::new(exit::BUG, format!("unfinished runs cannot be read: {error}")))?;
     let gateway = Gateway::new(Parts { loaded, store, runs, sessions, transcripts, scribe, hub, tasks, safe_mode });
+    gateway.import_found().await;
     if let Err(cause) = gateway.refresh_health().await {
         warn!(%cause, "health could not be looked up");
     }

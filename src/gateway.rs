@@ -2,11 +2,15 @@
 
 pub mod access;
 pub mod agents;
+pub mod announce;
 pub mod chronicle;
 pub mod commands;
 pub mod health;
+pub mod importing;
+pub mod looks;
 pub mod presence;
 pub mod queueing;
+pub mod quiet;
 pub mod sessions;
 
 use std::sync::Arc;

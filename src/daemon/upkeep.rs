@@ -24,6 +24,8 @@ pub fn start(gateway: &Arc<Gateway>) {
     let shared = Arc::clone(gateway);
     gateway.tasks.spawn("health", async move { shared.watch_health().await });
     let shared = Arc::clone(gateway);
+    gateway.tasks.spawn("sessions.announce", async move { shared.announce_sessions().await });
+    let shared = Arc::clone(gateway);
     gateway.tasks.spawn("prune", async move { prune(shared).await });
     if gateway.in_safe_mode() {
         let shared = Arc::clone(gateway);

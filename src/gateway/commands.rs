@@ -1,21 +1,14 @@
-//! What commands of a chat need of the gateway: answers without a run, a session that starts afresh, and the keys of requests that were served without one.
+//! What commands of a chat need of the gateway: answers without a run, and the keys of requests that were served without one.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
-use tokio::time::Instant;
 
 use super::Gateway;
 use crate::protocol::event::chat::{ChatEvent, ChatMessage, ChatState};
 use crate::protocol::ids::{RunId, SessionKey};
-use crate::sessions::turn::start_afresh;
-use crate::store::StoreError;
 
 /// How many requests are remembered.
 const REMEMBERED: usize = 256;
-/// How long a session's runs may take to end before it starts afresh all the same: a shim that does not end is killed by then.
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Requests that were served without a run, so that a repeated one changes nothing. Only in memory: a restart forgets them.
 #[derive(Debug, Default)]
@@ -46,24 +39,6 @@ impl Gateway {
         event.stop_reason = Some("injected".to_owned());
         event.message = (!text.is_empty()).then(|| ChatMessage::assistant(text, at));
         self.hub.tell_chat(&event);
-    }
-
-    /// Ends the runs of a session and gives it a new conversation; what was chosen for the session stays.
-    ///
-    /// # Errors
-    /// The store cannot be written.
-    pub async fn start_session_afresh(&self, key: &SessionKey) -> Result<(), StoreError> {
-        let _closed = self.sessions.close(key).await;
-        let deadline = Instant::now() + PATIENCE;
-        for live in self.runs.abort_session(key, "reset").await {
-            let _ = live.wait(Some(deadline)).await;
-        }
-        let (now, session_id) = (self.now(), uuid::Uuid::new_v4().to_string());
-        let afresh = move |row: &mut _| {
-            start_afresh(row, session_id.clone(), now);
-            Ok(())
-        };
-        self.sessions.update(key, now, "reset", afresh).await.map(drop)
     }
 }
 

@@ -31,6 +31,20 @@ const TARGETED: &[&str] = &["agent", "agent.identity.get", "runs.list", "chat.se
 /// The methods that name one run.
 const OF_A_RUN: &[&str] = &["runs.get", "runs.subscribe", "runs.unsubscribe", "runs.abort"];
 
+/// The methods that name one session by `key`.
+const OF_A_SESSION: &[&str] = &[
+    "sessions.describe",
+    "sessions.get",
+    "sessions.resolve",
+    "sessions.create",
+    "sessions.patch",
+    "sessions.reset",
+    "sessions.delete",
+    "sessions.compact",
+    "sessions.messages.subscribe",
+    "sessions.messages.unsubscribe",
+];
+
 /// Every value of `error.details.code`.
 pub static DETAIL_CODES: &[DetailCode] = &[
     of("CONNECT_FIRST", CONNECT, "The first request was not `connect`."),
@@ -65,12 +79,26 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     of("QUEUE_FULL", STARTERS, "As many runs wait as may, in the session or in all. Nothing was accepted. Retryable."),
     of("MESSAGE_REQUIRED", SEND, "Neither a message nor an attachment was given."),
     of("UNKNOWN_QUEUE_MODE", SEND, "`queueMode` is no mode."),
-    of("SEND_BLOCKED", SEND, "The session takes no messages: `sendPolicy`."),
     of("UNKNOWN_CHANNEL", AGENT, "The channel is neither `webchat` nor `last`."),
     of("ATTACHMENTS_NOT_TAKEN", STARTERS, "The agent's runner takes no attachments."),
     of("AGENT_NOT_FOUND", TARGETED, "No such agent is configured."),
     of("AGENT_MISMATCH", TARGETED, "`agentId` and the session key name different agents."),
     of("RUN_NOT_FOUND", OF_A_RUN, "No run has this id, or it ended more than `retentionMs` ago. Drop what is kept of it."),
+    of("INVALID_SESSION_KEY", OF_A_SESSION, "The session key means nothing."),
+    of("SESSION_REFUSED", &["sessions.patch", "sessions.create"], "A field cannot be set so; the message says which and why."),
+    of("SESSION_NOT_FOUND", &["sessions.resolve", "sessions.create"], "No session has this name."),
+    of("SESSION_AMBIGUOUS", &["sessions.resolve"], "Several sessions have this name; the message lists them."),
+    of("SESSION_NAME", &["sessions.resolve"], "Not exactly one of `key`, `sessionId` and `label` was given."),
+    of(
+        "SESSION_ACTIVE",
+        &["sessions.reset", "sessions.delete", "sessions.compact"],
+        "A run of the session is at work and did not end in time. Retryable.",
+    ),
+    of("MAIN_SESSION", &["sessions.delete"], "The default agent's main session cannot be deleted."),
+    of("TRANSCRIPT_UNAVAILABLE", OF_A_SESSION, "The session's transcript cannot be read or written; the gateway's log says why."),
+    of("TOO_MANY_WATCHED", &["sessions.messages.subscribe"], "The connection watches as many sessions as it may."),
+    of("IMPORT_FAILED", &["sessions.import"], "The file cannot be read as a session store; nothing was changed."),
+    of("SEND_DENIED", STARTERS, "`session.sendPolicy` or the session's own `sendPolicy` takes no messages."),
     of("INVALID_CURSOR", &["sessions.list"], "`cursor` is not one that an answer gave."),
     of(
         "CURSOR_AHEAD",

@@ -3,9 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::watching::Watching;
+use crate::events::hub::SessionEvent;
 use crate::gateway::Gateway;
 use crate::protocol::error::RpcError;
 use crate::protocol::frame;
@@ -26,6 +28,8 @@ pub struct Caller {
     pub scopes: ScopeSet,
     /// Protocol version of this connection.
     pub protocol: u32,
+    /// Which sessions it watches.
+    pub watching: Arc<Watching>,
     /// Cancelled when the connection is gone.
     pub closed: CancellationToken,
 }
@@ -142,6 +146,8 @@ pub enum Outgoing {
     Follow(Arc<RunLog>, u64),
     /// Deliver no more events of the run with this file id.
     Unfollow(String),
+    /// Deliver the events of sessions that the connection watches.
+    Watch(Arc<Watching>, broadcast::Receiver<SessionEvent>),
     /// Answer a ping.
     Pong(Vec<u8>),
     /// Close with this code and reason after everything before it.

@@ -53,8 +53,8 @@ async fn the_order_of_refusals_and_their_texts() {
     let mut client = Client::connect(&gateway).await;
     let cases = [
         (json!({ "sessionKey": "mute-1", "message": " " }), "message or attachment required", "MESSAGE_REQUIRED"),
-        (json!({ "sessionKey": "mute-1", "message": "x" }), "send blocked by session policy", "SEND_BLOCKED"),
-        (json!({ "sessionKey": "mute-1", "message": "/stop" }), "send blocked by session policy", "SEND_BLOCKED"),
+        (json!({ "sessionKey": "mute-1", "message": "x" }), "send blocked by session policy", "SEND_DENIED"),
+        (json!({ "sessionKey": "mute-1", "message": "/stop" }), "send blocked by session policy", "SEND_DENIED"),
         (
             json!({ "sessionKey": "agent:nobody:main", "message": "x" }),
             "invalid chat.send params: unknown agent id \"nobody\"",

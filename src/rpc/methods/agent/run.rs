@@ -66,7 +66,7 @@ pub struct RunParams {
     /// Attachments; must be empty for a runner that takes none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attachments: Option<Vec<Value>>,
-    /// Receiver on a channel; no meaning here.
+    /// The sender, for `session.dmScope`; has a meaning only without `sessionKey`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
     /// Message that this one replies to; no meaning here.
@@ -75,7 +75,7 @@ pub struct RunParams {
     /// Channel of the reply; no meaning here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_channel: Option<String>,
-    /// Account on the channel; no meaning here.
+    /// The sender's account, for `session.dmScope`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_id: Option<String>,
     /// Account of the reply; no meaning here.
@@ -184,7 +184,7 @@ impl Method for Run {
         if cx.gateway.is_stopping() {
             return Err(RpcError::try_again("the gateway is stopping", 2000).with_code("STOPPING"));
         }
-        let new = new_run(&cx, params)?;
+        let new = new_run(&cx, params).await?;
         let (handle, first) = match cx.gateway.runs.submit(new).await? {
             Submitted::Conflict => {
                 return Err(RpcError::new(ErrorCode::IdempotencyConflict, "this idempotencyKey was used with other parameters")
@@ -271,8 +271,11 @@ fn ack(handle: &Handle, status: AckStatus) -> Ack {
     }
 }
 
-fn new_run(cx: &Call, params: RunParams) -> Result<NewRun, RpcError> {
-    let (agent, session_key) = target::resolve(&cx.gateway, Run::NAME, params.agent_id.as_deref(), params.session_key.as_deref())?;
+async fn new_run(cx: &Call, params: RunParams) -> Result<NewRun, RpcError> {
+    let gateway = &cx.gateway;
+    let (agent, session_key) = target::resolve(gateway, Run::NAME, params.agent_id.as_deref(), params.session_key.as_deref())?;
+    let session_key = target::of_sender(gateway, &agent.id, session_key, &params);
+    target::may_send(gateway, &session_key, params.channel.as_deref()).await?;
     if let Some(channel) = params.channel.as_deref().filter(|channel| !matches!(*channel, "" | "webchat" | "last")) {
         let text = format!("invalid agent params: unknown channel: {}", crate::protocol::frame::short(channel));
         return Err(RpcError::invalid(text).with_code("UNKNOWN_CHANNEL"));

@@ -1,6 +1,6 @@
 //! Carries out what a message asks for beside its turn: changes of the session, and an answer that needs no run.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::send::{Request, SendReply, SentStatus};
 use crate::chat::commands::{Action, Command, Decision, Facts, decide};
@@ -10,9 +10,13 @@ use crate::gateway::VERSION;
 use crate::protocol::error::RpcError;
 use crate::protocol::run::RunStatus;
 use crate::protocol::session::entry::SessionEntry;
+use crate::protocol::session::patch::PatchParams;
 use crate::rpc::methods::agent::run::digest_of;
+use crate::rpc::methods::sessions::{not_quiet, refused};
 use crate::runs::queue::rules::{Mode, Overflow, Rules};
+use crate::sessions::patch;
 use crate::sessions::turn::TurnKind;
+use crate::store::sessions::SessionRecord;
 use crate::transcript::entry::NewEntry;
 use crate::transcript::message::{self, Making};
 
@@ -74,18 +78,24 @@ pub(super) async fn carry_out(request: &Request<'_>, command: Command) -> Result
 }
 
 async fn act(request: &Request<'_>, action: Action) -> Result<(), RpcError> {
-    let (sessions, key, now) = (&request.cx.gateway.sessions, &request.key, request.cx.gateway.now());
+    let (gateway, key) = (&request.cx.gateway, &request.key);
+    let (now, own, models) = (gateway.now(), key.clone(), gateway.model_rules(&request.agent.id));
     match action {
-        Action::Reset => request.cx.gateway.start_session_afresh(key).await?,
-        Action::Patch(fields) => drop(sessions.update(key, now, "patch", move |row| merge(&mut row.entry, &fields)).await?),
-        Action::Queue(change) => drop(
-            sessions
-                .update(key, now, "patch", move |row| {
-                    set_queue(&mut row.entry, &change);
-                    Ok(())
-                })
-                .await?,
-        ),
+        Action::Reset => drop(gateway.reset_session(key).await.map_err(|error| not_quiet(key, error))?),
+        Action::Patch(mut fields) => {
+            fields.insert("key".to_owned(), Value::from(key.as_str()));
+            let patch: PatchParams = serde_json::from_value(Value::Object(fields))
+                .map_err(|error| RpcError::unavailable("the command could not be carried out", error))?;
+            let edit = move |row: &mut SessionRecord| patch::apply(&mut row.entry, own.as_str(), &patch, &models, now);
+            gateway.sessions.update(key, now, "patch", edit).await.map_err(refused)?;
+        }
+        Action::Queue(change) => {
+            let edit = move |row: &mut SessionRecord| {
+                set_queue(&mut row.entry, &change);
+                Ok(())
+            };
+            gateway.sessions.update(key, now, "patch", edit).await.map_err(refused)?;
+        }
     }
     Ok(())
 }
@@ -105,21 +115,6 @@ async fn answer(request: &Request<'_>, text: &str) -> Result<SendReply, RpcError
     let (gateway, key, text, named) = (gateway.clone(), request.key.clone(), text.to_owned(), run_id.clone());
     request.cx.after(move || gateway.publish_final(named, key, text, now));
     Ok(request.sent(run_id, SentStatus::Started, None))
-}
-
-/// Sets fields of an entry by their names on the wire; null and `off` clear.
-fn merge(entry: &mut SessionEntry, fields: &Map<String, Value>) -> Result<(), String> {
-    let mut whole = serde_json::to_value(&*entry).map_err(|error| error.to_string())?;
-    let Some(map) = whole.as_object_mut() else { return Err("the session's entry cannot be read".to_owned()) };
-    for (name, value) in fields {
-        if value.is_null() || value == "off" {
-            map.remove(name);
-        } else {
-            map.insert(name.clone(), value.clone());
-        }
-    }
-    *entry = serde_json::from_value(whole).map_err(|error| error.to_string())?;
-    Ok(())
 }
 
 fn set_queue(entry: &mut SessionEntry, change: &QueuePatch) {
@@ -160,20 +155,13 @@ fn words_of(rules: Rules) -> Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
-    fn fields_are_set_and_cleared_by_their_names_and_the_rest_stays() {
-        let mut entry = SessionEntry { label: Some("a".into()), verbose_level: Some("on".into()), ..SessionEntry::default() };
-        let fields = json!({ "thinkingLevel": "high", "verboseLevel": "off" });
-        merge(&mut entry, fields.as_object().unwrap()).unwrap();
-        assert_eq!(
-            (entry.thinking_level.as_deref(), entry.verbose_level.as_deref(), entry.label.as_deref()),
-            (Some("high"), None, Some("a"))
-        );
+    fn settings_of_the_queue_are_set_and_cleared_one_by_one() {
+        let mut entry = SessionEntry { queue_debounce_ms: Some(5), ..SessionEntry::default() };
         let change = QueuePatch { mode: Some(Some(QueueMode::SteerBacklog)), cap: Some(Some(3)), ..QueuePatch::default() };
         set_queue(&mut entry, &change);
         set_queue(&mut entry, &QueuePatch { cap: Some(None), ..QueuePatch::default() });
-        assert_eq!((entry.queue_mode.as_deref(), entry.queue_cap), (Some("steer-backlog"), None));
+        assert_eq!((entry.queue_mode.as_deref(), entry.queue_cap, entry.queue_debounce_ms), (Some("steer-backlog"), None, Some(5)));
     }
 }

@@ -20,7 +20,6 @@ use crate::rpc::methods::agent::target;
 use crate::runs::handle::Handle;
 use crate::runs::queue::rules::{Mode, Rules};
 use crate::runs::supervisor::Submitted;
-use crate::sessions::send::{Sender, may_send};
 use crate::store::record::NewRun;
 use crate::store::sessions::SessionRecord;
 
@@ -169,15 +168,7 @@ impl<'a> Request<'a> {
         }
         let session = cx.gateway.sessions.get(&key).await?;
         let entry = session.as_ref().map(|session| &session.entry);
-        let sender = Sender {
-            key: key.as_str(),
-            own: entry.and_then(|entry| entry.send_policy.as_deref()),
-            channel: entry.and_then(|entry| entry.channel.as_deref().or(entry.last_channel.as_deref())),
-            chat_type: entry.and_then(|entry| entry.chat_type.as_deref()),
-        };
-        if !may_send(&cx.gateway.sessions.settings().rules, sender) {
-            return Err(RpcError::invalid("send blocked by session policy").with_code("SEND_BLOCKED"));
-        }
+        target::may_send_in(&cx.gateway, &key, session.as_ref(), None)?;
         let queue = cx.gateway.loaded.config.messages.as_ref().and_then(|messages| messages.queue.as_ref());
         let rules = queueing::rules(queue, entry, params.queue_mode.as_deref());
         Ok(Self { cx, agent, key, session, rules, params })
