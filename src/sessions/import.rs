@@ -78,17 +78,17 @@ fn row(key: SessionKey, agent: &AgentId, fields: Map<String, Value>, problem: &m
 fn split(mut fields: Map<String, Value>, problem: &mut impl FnMut(String)) -> (SessionEntry, Map<String, Value>) {
     let mut extra = Map::new();
     fields.retain(|_, value| !value.is_null());
-    let entry: SessionEntry = loop {
-        match serde_path_to_error::deserialize(&Value::Object(fields.clone())) {
-            Ok(entry) => break entry,
-            Err(error) => {
-                let name = error.path().iter().next().map(ToString::to_string).unwrap_or_default();
-                let Some(value) = fields.shift_remove(&name) else { break SessionEntry::default() };
-                problem(format!("{name} has another type than expected; it is kept and not used"));
-                extra.insert(name, value);
-            }
+    fields.retain(|name, value| {
+        // Each field alone, so that one of another type does not take the others with it.
+        let alone = Map::from_iter([(name.clone(), value.clone())]);
+        let good = serde_json::from_value::<SessionEntry>(Value::Object(alone)).is_ok();
+        if !good {
+            problem(format!("{name} has another type than expected; it is kept and not used"));
+            extra.insert(name.clone(), value.take());
         }
-    };
+        good
+    });
+    let entry: SessionEntry = serde_json::from_value(Value::Object(fields.clone())).unwrap_or_default();
     let known = serde_json::to_value(&entry).unwrap_or_default();
     for (name, value) in fields {
         if known.get(&name).is_none() {

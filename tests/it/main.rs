@@ -21,6 +21,7 @@ mod crash;
 mod crash_points;
 mod daemon_faults;
 mod daemon_life;
+mod defects;
 mod deploy;
 mod door;
 #[cfg(debug_assertions)]
