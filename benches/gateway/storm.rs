@@ -59,6 +59,7 @@ pub async fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
     report.figure("growth of the daemon meanwhile", (daemon.rss()? - before) / 1e6, "MB", Bound::None);
     let mut last = daemon.connect().await?;
     last.call("runs.abort", &json!({ "runId": "storm" })).await?;
+    last.call("agent.wait", &json!({ "runId": "storm" })).await?;
     daemon.stop().await
 }
 
