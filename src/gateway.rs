@@ -2,8 +2,16 @@
 
 pub mod access;
 pub mod agents;
+pub mod announce;
+pub mod chronicle;
+pub mod commands;
 pub mod health;
+pub mod importing;
+pub mod looks;
 pub mod presence;
+pub mod queueing;
+pub mod quiet;
+pub mod sessions;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,12 +22,17 @@ use tokio::time::Instant;
 use crate::clock::now_ms;
 use crate::config::load::Loaded;
 use crate::events::hub::Hub;
+use crate::protocol::ids::AgentId;
 use crate::runs::supervisor::Supervisor;
+use crate::sessions::{Sessions, Settings as SessionSettings};
 use crate::store::{Health as StoreHealth, Store};
 use crate::tasks::Tasks;
+use crate::transcript::Transcripts;
 
 use access::Access;
 use agents::Agents;
+use chronicle::Scribe;
+use commands::Served;
 use health::Health;
 use presence::Presence;
 
@@ -34,6 +47,14 @@ pub struct Gateway {
     pub store: Store,
     /// The runs.
     pub runs: Supervisor,
+    /// The sessions.
+    pub sessions: Sessions,
+    /// The conversations of the sessions.
+    pub transcripts: Transcripts,
+    /// Who writes them.
+    pub scribe: Scribe,
+    /// Requests that were served without a run.
+    pub commands: Served,
     /// What connections listen to.
     pub hub: Arc<Hub>,
     /// Who is connected.
@@ -64,6 +85,12 @@ pub struct Parts {
     pub store: Store,
     /// The supervisor.
     pub runs: Supervisor,
+    /// The sessions.
+    pub sessions: Sessions,
+    /// What was said in them.
+    pub transcripts: Transcripts,
+    /// Who writes it down.
+    pub scribe: Scribe,
     /// The hub.
     pub hub: Arc<Hub>,
     /// The task group of the daemon.
@@ -74,13 +101,14 @@ impl Gateway {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { loaded, store, runs, hub, tasks } = parts;
+        let Parts { loaded, store, runs, sessions, transcripts, scribe, hub, tasks } = parts;
         let config = &loaded.config;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let limits = &config.gateway.limits;
         Arc::new(Self {
             presence: Presence::new(&host, Arc::clone(&hub)),
             health: Health::default(),
+            commands: Served::default(),
             access: Access::new(config),
             agents: Agents::new(config),
             calls: Arc::new(Semaphore::new(limits.max_calls)),
@@ -91,6 +119,9 @@ impl Gateway {
             loaded,
             store,
             runs,
+            sessions,
+            transcripts,
+            scribe,
             hub,
             tasks,
         })
@@ -132,5 +163,15 @@ impl Gateway {
             StoreHealth::Poisoned(_) => failing.push("store"),
         }
         failing
+    }
+}
+
+/// What the sessions need to know of the configuration.
+#[must_use]
+pub fn session_settings(loaded: &Loaded) -> SessionSettings {
+    SessionSettings {
+        state_dir: loaded.paths.state_dir.clone(),
+        default_agent: AgentId(loaded.config.default_agent_id()),
+        rules: loaded.config.session.clone(),
     }
 }

@@ -15,16 +15,20 @@ pub mod config;
 pub mod events;
 pub mod store;
 
-// F3: who a peer is and what it may try; one run's event file; starting and ending processes.
+// F3: who a peer is and what it may try; one run's event file; starting and ending processes; the file of a conversation.
 pub mod auth;
 pub mod exec;
 pub mod journal;
+pub mod transcript;
 
 // F4: a run, from its acceptance to its outcome.
 pub mod runs;
 
 // F5: how sessions are named.
 pub mod sessions;
+
+// F6: what a chat understands of a message before it is a turn.
+pub mod chat;
 
 // F7: the composition root.
 pub mod gateway;

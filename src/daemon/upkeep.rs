@@ -21,7 +21,15 @@ pub fn start(gateway: &Arc<Gateway>) {
     let shared = Arc::clone(gateway);
     gateway.tasks.spawn("health", async move { shared.watch_health().await });
     let shared = Arc::clone(gateway);
+    gateway.tasks.spawn("sessions.announce", async move { shared.announce_sessions().await });
+    let shared = Arc::clone(gateway);
     gateway.tasks.spawn("prune", async move { prune(shared).await });
+    let shared = Arc::clone(gateway);
+    gateway.tasks.spawn("transcripts", async move {
+        if let Err(cause) = shared.runs.tell_again().await {
+            warn!(%cause, "incomplete transcripts could not be looked up; tried again at the next start");
+        }
+    });
     if let Some(limit) = sd_notify::watchdog_enabled() {
         let shared = Arc::clone(gateway);
         gateway.tasks.spawn("watchdog", async move { watchdog(shared, limit / 3).await });

@@ -13,7 +13,7 @@ use super::Gateway;
 use crate::protocol::event::health::{Empty, HealthSummary, RecentSession, SessionCounts};
 use crate::protocol::frame;
 use crate::store::error::StoreError;
-use crate::store::record::SessionFilter;
+use crate::store::sessions::SessionFilter;
 
 /// How often a change of what fails is looked for.
 const LOOK: Duration = Duration::from_secs(1);
@@ -70,11 +70,14 @@ impl Gateway {
     pub async fn refresh_health(&self) -> Result<(), StoreError> {
         let began = Instant::now();
         let filter = SessionFilter { limit: RECENT, ..SessionFilter::default() };
-        let rows = self.store.sessions(filter).await?;
+        let rows = self.store.sessions(filter).await?.rows;
         let count = self.store.count_sessions(SessionFilter::default()).await?;
         let now = self.now();
-        let recent =
-            rows.into_iter().map(|row| RecentSession { key: row.key, updated_at: row.updated_at, age: now.saturating_sub(row.updated_at) });
+        let recent = rows.into_iter().map(|row| RecentSession {
+            key: row.session.key,
+            updated_at: row.session.entry.updated_at,
+            age: now.saturating_sub(row.session.entry.updated_at),
+        });
         let counts = SessionCounts { path: self.loaded.paths.db().display().to_string(), count, recent: recent.collect() };
         *self.health.sessions.lock().unwrap_or_else(PoisonError::into_inner) = counts;
         *self.health.took_ms.lock().unwrap_or_else(PoisonError::into_inner) =

@@ -9,3 +9,4 @@ pub mod methods;
 pub mod reference;
 pub mod schema;
 pub mod validate;
+pub mod watching;

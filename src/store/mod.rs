@@ -13,9 +13,15 @@ pub mod lock;
 mod migrate;
 pub mod op;
 pub mod record;
+mod session_calls;
+#[cfg(test)]
+mod session_contract;
+pub mod sessions;
 mod sql_read;
+mod sql_sessions;
 mod sql_write;
 pub mod sqlite;
+mod turns;
 mod writer;
 
 use std::path::Path;
@@ -29,7 +35,7 @@ use uuid::Uuid;
 
 pub use self::error::StoreError;
 use self::op::{Accept, Applied, Backend, Found, Op, Query};
-use self::record::{Accepted, NewRun, Pruned, RunFilter, RunPage, RunRecord, SessionFilter, SessionRow};
+use self::record::{Accepted, NewRun, Pruned, RunFilter, RunPage, RunRecord};
 use self::sqlite::Sqlite;
 pub use self::writer::{Health, Latency};
 use self::writer::{Message, Meter, Writer};
@@ -124,7 +130,7 @@ impl Store {
     /// # Errors
     /// Nothing was written; `NotFound` when there is no such run.
     pub async fn finish_run(&self, file_id: &str, outcome: Outcome, head: u64) -> Result<bool, StoreError> {
-        match self.apply(Op::Finish { file_id: file_id.to_owned(), outcome: Box::new(outcome), head }).await? {
+        match self.apply(Op::Finish { file_id: file_id.to_owned(), outcome: Box::new(outcome), head, untold: false }).await? {
             Applied::First(first) => Ok(first),
             other => Err(mismatch(&other)),
         }
@@ -164,28 +170,6 @@ impl Store {
     pub async fn runs(&self, filter: RunFilter) -> Result<RunPage, StoreError> {
         match self.ask(Query::Runs(filter)).await? {
             Found::Page(page) => Ok(page),
-            other => Err(mismatch(&other)),
-        }
-    }
-
-    /// Sessions, the most recently used first.
-    ///
-    /// # Errors
-    /// See [`Self::run`].
-    pub async fn sessions(&self, filter: SessionFilter) -> Result<Vec<SessionRow>, StoreError> {
-        match self.ask(Query::Sessions(filter)).await? {
-            Found::Sessions(rows) => Ok(rows),
-            other => Err(mismatch(&other)),
-        }
-    }
-
-    /// How many sessions the filter lets through, whatever its limit.
-    ///
-    /// # Errors
-    /// See [`Self::run`].
-    pub async fn count_sessions(&self, filter: SessionFilter) -> Result<u64, StoreError> {
-        match self.ask(Query::CountSessions(filter)).await? {
-            Found::Count(n) => Ok(n),
             other => Err(mismatch(&other)),
         }
     }

@@ -1,8 +1,9 @@
 //! What crosses from the async handle to the threads of the store: operations with their results, questions with their answers.
 
 use super::error::StoreError;
-use super::record::{Accepted, ExpiredRun, NewRun, RunFilter, RunPage, RunRecord, SessionFilter, SessionRow};
-use crate::protocol::ids::RunId;
+use super::record::{Accepted, ExpiredRun, NewRun, RunFilter, RunPage, RunRecord};
+use super::sessions::{Change, Import, Looks, SessionEdit, SessionFilter, SessionPage, SessionRecord};
+use crate::protocol::ids::{RunId, SessionKey};
 use crate::protocol::run::{Outcome, RunStatus};
 
 /// A change. Everything that is random or depends on the clock is decided before, so that the same operation always does the same.
@@ -27,7 +28,25 @@ pub enum Op {
         outcome: Box<Outcome>,
         /// Highest `seq` of its journal.
         head: u64,
+        /// Whether its transcript lacks its end.
+        untold: bool,
     },
+    /// Note that a run's turn answers others too.
+    Merge {
+        /// The run that works.
+        file_id: String,
+        /// The others.
+        merged: Vec<String>,
+        /// What it is to do now, in the form of `spec`.
+        spec: String,
+    },
+    /// Note that the transcripts of these runs are complete.
+    Told {
+        /// The runs.
+        file_ids: Vec<String>,
+    },
+    /// Look whether the key of a run that cannot be accepted was used.
+    Known(Box<NewRun>),
     /// Forget the idempotency keys of runs that ended at or before this time.
     DropKeys {
         /// Ms since the epoch.
@@ -40,6 +59,17 @@ pub enum Op {
         /// The runs.
         file_ids: Vec<String>,
     },
+    /// Change one session.
+    EditSession {
+        /// The session.
+        key: SessionKey,
+        /// The change.
+        edit: SessionEdit,
+    },
+    /// Keep what a transcript looks like in lists.
+    NoteLooks(Box<Looks>),
+    /// Take rows of another store.
+    ImportSessions(Box<Import>),
     /// Pass through the writer; touches the disk only while writes fail, to find out whether they work again.
     Ping,
 }
@@ -60,9 +90,13 @@ pub struct Accept {
 pub enum Applied {
     /// Of `Accept`.
     Accepted(Box<Accepted>),
+    /// Of `Known`: what the key leads to.
+    Known(Option<Box<Accepted>>),
     /// Of `Finish`: whether this was the first end.
     First(bool),
-    /// Of `DropKeys` and `Forget`: how many.
+    /// Of `EditSession`.
+    Changed(Box<Change>),
+    /// Of `DropKeys`, `Forget` and `ImportSessions`: how many.
     Count(usize),
     /// Of the others.
     Done,
@@ -77,12 +111,18 @@ pub enum Query {
     RunByFile(String),
     /// All runs that have not ended, oldest first.
     Unfinished,
+    /// Runs that have ended and whose transcripts lack their end, oldest first, at most this many.
+    Untold(usize),
     /// A page of runs.
     Runs(RunFilter),
-    /// Sessions.
+    /// The session of this key.
+    Session(SessionKey),
+    /// A page of sessions.
     Sessions(SessionFilter),
     /// How many sessions, whatever the limit.
     CountSessions(SessionFilter),
+    /// Whether rows of this file were taken before.
+    WasImported(String),
     /// Some runs that ended at or before this time, oldest end first.
     Expired {
         /// Ms since the epoch.
@@ -97,13 +137,15 @@ pub enum Query {
 pub enum Found {
     /// To `Run` and `RunByFile`.
     Run(Option<Box<RunRecord>>),
-    /// To `Unfinished`.
+    /// To `Unfinished` and `Untold`.
     All(Vec<RunRecord>),
     /// To `Runs`.
     Page(RunPage),
+    /// To `Session`.
+    Session(Option<Box<SessionRecord>>),
     /// To `Sessions`.
-    Sessions(Vec<SessionRow>),
-    /// To `CountSessions`.
+    Sessions(SessionPage),
+    /// To `CountSessions` and, as 0 or 1, to `WasImported`.
     Count(u64),
     /// To `Expired`.
     Expired(Vec<ExpiredRun>),

@@ -1,6 +1,7 @@
 //! Sockets: how bytes of a peer become messages and messages become bytes, who gets that far, and the life of a connection from its challenge to its close.
 
 pub mod admission;
+pub mod chats;
 pub mod connection;
 pub mod control;
 pub mod feeds;
@@ -17,5 +18,6 @@ pub mod rest;
 pub mod tails;
 pub mod tls;
 pub mod utf8;
+pub mod watches;
 pub mod wire;
 pub mod ws;

@@ -11,13 +11,14 @@ use skykoi_gateway::rpc::methods::METHODS;
 use skykoi_gateway::rpc::schema::document;
 
 /// The floors, from the ground up. A module imports from its own floor and from those below.
-const FLOORS: [(u32, &[&str]); 10] = [
+const FLOORS: [(u32, &[&str]); 11] = [
     (0, &["protocol", "clock", "tasks", "failpoint"]),
     (1, &["config"]),
     (2, &["store", "events"]),
-    (3, &["exec", "auth", "journal"]),
+    (3, &["exec", "auth", "journal", "transcript"]),
     (4, &["runs"]),
     (5, &["sessions"]),
+    (6, &["chat"]),
     (7, &["gateway"]),
     (8, &["rpc"]),
     (9, &["transport"]),

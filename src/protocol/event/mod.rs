@@ -1,8 +1,11 @@
 //! Events: what the server sends unasked. One payload per file, one line per event in [`EVENTS`].
 
 pub mod agent;
+pub mod chat;
 pub mod health;
 pub mod presence;
+pub mod session_message;
+pub mod sessions_changed;
 pub mod shutdown;
 pub mod tick;
 
@@ -71,11 +74,32 @@ pub static EVENTS: &[EventEntry] = &[
         summary: "One event of a run, exactly as it stands in the run's journal.",
     },
     EventEntry {
+        name: "chat",
+        scope: Some(Scope::Read),
+        class: Class::Log,
+        payload: subschema::<chat::ChatEvent>,
+        summary: "What a run says as a chat shows it: the text so far, at most once in 150 ms, then exactly one last event behind the run's last `agent` event. Who lags gets the newest text only.",
+    },
+    EventEntry {
+        name: "session.message",
+        scope: Some(Scope::Read),
+        class: Class::Log,
+        payload: subschema::<session_message::SessionMessage>,
+        summary: "A message was added to the conversation of a session to which the connection listens. Who lags behind 256 of them sees a jump in `seq` and asks for the history.",
+    },
+    EventEntry {
         name: "presence",
         scope: Some(Scope::Read),
         class: Class::State,
         payload: subschema::<presence::PresenceEvent>,
         summary: "Who is connected; sent after connects and disconnects, at most four times a second.",
+    },
+    EventEntry {
+        name: "sessions.changed",
+        scope: Some(Scope::Read),
+        class: Class::State,
+        payload: subschema::<sessions_changed::SessionsChanged>,
+        summary: "Something happened to a session; only after `sessions.subscribe`. Several changes of one session may come as one.",
     },
     EventEntry {
         name: "tick",

@@ -1,3 +1,5 @@
 //! Chat methods.
 
 pub mod abort;
+mod command;
+pub mod send;
