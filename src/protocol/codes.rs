@@ -24,7 +24,7 @@ const fn of(name: &'static str, methods: &'static [&'static str], meaning: &'sta
 const CONNECT: &[&str] = &["connect"];
 const AGENT: &[&str] = &["agent"];
 /// The methods that take a session key or an agent.
-const TARGETED: &[&str] = &["agent", "agent.identity.get", "runs.list", "chat.abort"];
+const TARGETED: &[&str] = &["agent", "agent.identity.get", "runs.list", "chat.history", "chat.message.get", "chat.abort"];
 /// The methods that name one run.
 const OF_A_RUN: &[&str] = &["runs.get", "runs.subscribe", "runs.unsubscribe", "runs.abort"];
 
@@ -56,6 +56,7 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     any("OVERLOADED", "The gateway serves as many requests as it can. Retryable."),
     any("RATE_LIMITED", "More writes per second than allowed. Retryable after `retryAfterMs`."),
     any("STORE_UNAVAILABLE", "The store does not take the request now. Retryable."),
+    any("TRANSCRIPT_UNAVAILABLE", "The file of a conversation cannot be read or written; the gateway's log says why."),
     any("INTERNAL", "A defect of the gateway; its log says more."),
     of("STOPPING", AGENT, "The gateway is stopping. Retryable."),
     of("IDEMPOTENCY_CONFLICT", AGENT, "The idempotency key was used before with other parameters."),

@@ -25,6 +25,8 @@ pub static METHODS: &[Entry] = &[
     Entry::of::<runs::subscribe::Subscribe>(),
     Entry::of::<runs::unsubscribe::Unsubscribe>(),
     Entry::of::<runs::abort::Abort>(),
+    Entry::of::<chat::history::History>(),
+    Entry::of::<chat::message_get::Get>(),
     Entry::of::<chat::abort::Abort>(),
     Entry::of::<sessions::list::List>(),
 ];

@@ -1,3 +1,6 @@
 //! Chat methods.
 
 pub mod abort;
+pub mod history;
+pub mod message_get;
+pub mod place;
