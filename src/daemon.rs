@@ -26,13 +26,17 @@ use crate::config::paths::Paths;
 use crate::config::problem::{ConfigError, lines};
 use crate::events::hub::Hub;
 use crate::exec::proc;
-use crate::gateway::{Gateway, Parts, VERSION};
+use crate::gateway::chronicle::Scribe;
+use crate::gateway::{Gateway, Parts, VERSION, session_settings};
+use crate::runs::chronicle::Chronicle;
 use crate::runs::launcher::Launcher;
 use crate::runs::orphans::{Children, become_subreaper};
 use crate::runs::supervisor::Supervisor;
+use crate::sessions::Sessions;
 use crate::store::Store;
 use crate::store::lock::{LockError, StateLock};
 use crate::tasks::Tasks;
+use crate::transcript::Transcripts;
 use crate::transport::connection::Front;
 use crate::transport::listener::{self, ListenError, Listeners};
 use crate::transport::tls;
@@ -175,7 +179,11 @@ async fn build(loaded: Arc<Loaded>) -> Result<(Arc<Gateway>, Arc<Front>), StartE
     let launcher = Launcher::of_this_program(&paths.state_dir, children.clone()).map_err(|cause| bug(&cause))?;
     let (hub, tasks) = (Arc::new(Hub::default()), Tasks::new());
     let settings = settings::of_runs(&loaded).map_err(|cause| StartError::new(exit::CANNOT_CREATE, cause))?;
-    let runs = Supervisor::new(settings, store.clone(), launcher, Arc::clone(&hub), tasks.clone());
+    let sessions = Sessions::new(session_settings(&loaded), store.clone());
+    let transcripts = Transcripts::new(&paths.state_dir);
+    let scribe = Scribe::new(sessions.clone(), transcripts.clone(), Arc::clone(&hub));
+    let chronicle: Arc<dyn Chronicle> = Arc::new(scribe.clone());
+    let runs = Supervisor::new(settings, store.clone(), launcher, Arc::clone(&hub), tasks.clone(), chronicle);
     let stop = tasks.stop_token();
     tasks.spawn("orphans", async move {
         if let Err(cause) = children.watch(stop).await {
@@ -183,7 +191,7 @@ async fn build(loaded: Arc<Loaded>) -> Result<(Arc<Gateway>, Arc<Front>), StartE
         }
     });
     runs.recover().await.map_err(|error| StartError::new(exit::BUG, format!("unfinished runs cannot be read: {error}")))?;
-    let gateway = Gateway::new(Parts { loaded, store, runs, hub, tasks });
+    let gateway = Gateway::new(Parts { loaded, store, runs, sessions, transcripts, scribe, hub, tasks });
     if let Err(cause) = gateway.refresh_health().await {
         warn!(%cause, "health could not be looked up");
     }

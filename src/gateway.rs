@@ -2,10 +2,11 @@
 
 pub mod access;
 pub mod agents;
+pub mod chronicle;
 pub mod health;
 pub mod presence;
+pub mod queueing;
 pub mod sessions;
-pub mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::chat::media::Media;
 use crate::clock::now_ms;
 use crate::config::load::Loaded;
 use crate::events::hub::Hub;
@@ -25,6 +27,7 @@ use crate::transcript::Transcripts;
 
 use access::Access;
 use agents::Agents;
+use chronicle::Scribe;
 use health::Health;
 use presence::Presence;
 
@@ -39,10 +42,14 @@ pub struct Gateway {
     pub store: Store,
     /// The runs.
     pub runs: Supervisor,
-    /// The conversations of the sessions.
-    pub transcripts: Transcripts,
     /// The sessions.
     pub sessions: Sessions,
+    /// The conversations of the sessions.
+    pub transcripts: Transcripts,
+    /// Who writes them.
+    pub scribe: Scribe,
+    /// Files that came with messages.
+    pub media: Media,
     /// What connections listen to.
     pub hub: Arc<Hub>,
     /// Who is connected.
@@ -73,6 +80,12 @@ pub struct Parts {
     pub store: Store,
     /// The supervisor.
     pub runs: Supervisor,
+    /// The sessions.
+    pub sessions: Sessions,
+    /// What was said in them.
+    pub transcripts: Transcripts,
+    /// Who writes it down.
+    pub scribe: Scribe,
     /// The hub.
     pub hub: Arc<Hub>,
     /// The task group of the daemon.
@@ -83,25 +96,27 @@ impl Gateway {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { loaded, store, runs, hub, tasks } = parts;
+        let Parts { loaded, store, runs, sessions, transcripts, scribe, hub, tasks } = parts;
         let config = &loaded.config;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let limits = &config.gateway.limits;
         Arc::new(Self {
             presence: Presence::new(&host, Arc::clone(&hub)),
             health: Health::default(),
-            sessions: Sessions::new(session_settings(&loaded), store.clone()),
             access: Access::new(config),
             agents: Agents::new(config),
             calls: Arc::new(Semaphore::new(limits.max_calls)),
             boot_id: uuid::Uuid::new_v4().to_string(),
             host,
             started: Instant::now(),
-            transcripts: Transcripts::new(&loaded.paths.state_dir),
+            media: Media::new(&loaded.paths.state_dir),
             stopping: AtomicBool::new(false),
             loaded,
             store,
             runs,
+            sessions,
+            transcripts,
+            scribe,
             hub,
             tasks,
         })
@@ -147,7 +162,8 @@ impl Gateway {
 }
 
 /// What the sessions need to know of the configuration.
-fn session_settings(loaded: &Loaded) -> SessionSettings {
+#[must_use]
+pub fn session_settings(loaded: &Loaded) -> SessionSettings {
     SessionSettings {
         state_dir: loaded.paths.state_dir.clone(),
         default_agent: AgentId(loaded.config.default_agent_id()),

@@ -60,22 +60,30 @@ section! {
     /// How messages are queued and answered.
     struct Messages {
         /// Put before messages.
+        #[schemars(extend("x-acts" = false))]
         message_prefix: Option<String>,
         /// Put before answers.
+        #[schemars(extend("x-acts" = false))]
         response_prefix: Option<String>,
         /// Behaviour in groups.
+        #[schemars(extend("x-acts" = false))]
         group_chat: Option<GroupChat>,
         /// What happens to messages while a run is at work.
         queue: Option<Queue>,
         /// Joining of messages that come close together.
+        #[schemars(extend("x-acts" = false))]
         inbound: Option<Inbound>,
         /// The reaction to a message.
+        #[schemars(extend("x-acts" = false))]
         ack_reaction: Option<String>,
         /// Which messages get it.
+        #[schemars(extend("x-acts" = false))]
         ack_reaction_scope: Option<AckScope>,
         /// Takes it away after the answer.
+        #[schemars(extend("x-acts" = false))]
         remove_ack_after_reply: Option<bool>,
         /// Speech.
+        #[schemars(extend("x-acts" = false))]
         tts: Option<Open>,
     }
 }
@@ -85,7 +93,7 @@ section! {
     struct Queue {
         /// The rule; default `collect`.
         mode: Option<QueueMode>,
-        /// The rule per channel.
+        /// The rule per channel; chats of this gateway are the channel `webchat`.
         by_channel: BTreeMap<String, QueueMode>,
         /// Quiet time before waiting messages are taken, ms; default 1000.
         debounce_ms: Option<u64>,
@@ -151,25 +159,34 @@ section! {
     /// Which slash commands work.
     struct Commands {
         /// Registers commands with channels that can.
+        #[schemars(extend("x-acts" = false))]
         native: Option<AutoSwitch>,
         /// Registers skills with channels that can.
+        #[schemars(extend("x-acts" = false))]
         native_skills: Option<AutoSwitch>,
         /// Reads commands in texts.
         text: bool = true,
         /// `/bash`.
+        #[schemars(extend("x-acts" = false))]
         bash: bool = false,
         /// Time after which `/bash` goes on in the background, ms.
         #[schemars(range(min = 0, max = 30_000))]
+        #[schemars(extend("x-acts" = false))]
         bash_foreground_ms: Option<u64>,
         /// `/config`.
+        #[schemars(extend("x-acts" = false))]
         config: bool = false,
         /// `/debug`.
+        #[schemars(extend("x-acts" = false))]
         debug: bool = false,
         /// `/restart`.
+        #[schemars(extend("x-acts" = false))]
         restart: bool = false,
         /// Asks groups of permitted senders.
+        #[schemars(extend("x-acts" = false))]
         use_access_groups: bool = true,
         /// Senders that count as the owner.
+        #[schemars(extend("x-acts" = false))]
         owner_allow_from: Option<Vec<serde_json::Value>>,
     }
 }

@@ -76,10 +76,10 @@ section! {
         #[schemars(extend("x-reload" = "restart"))]
         env: env::Env,
         /// How messages are queued and answered.
-        #[schemars(extend("x-reload" = "none", "x-acts" = false))]
+        #[schemars(extend("x-reload" = "restart"))]
         messages: Option<messages::Messages>,
         /// Which slash commands work.
-        #[schemars(extend("x-reload" = "restart", "x-acts" = false))]
+        #[schemars(extend("x-reload" = "restart"))]
         commands: Option<messages::Commands>,
         /// Work by time.
         #[schemars(extend("x-reload" = "none", "x-acts" = false))]

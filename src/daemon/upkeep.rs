@@ -7,6 +7,7 @@ use tracing::{info, warn};
 
 use super::notify;
 use crate::gateway::Gateway;
+use crate::store::RETENTION_MS;
 use crate::store::error::StoreError;
 
 /// How often retention is looked after.
@@ -22,6 +23,12 @@ pub fn start(gateway: &Arc<Gateway>) {
     gateway.tasks.spawn("health", async move { shared.watch_health().await });
     let shared = Arc::clone(gateway);
     gateway.tasks.spawn("prune", async move { prune(shared).await });
+    let shared = Arc::clone(gateway);
+    gateway.tasks.spawn("transcripts", async move {
+        if let Err(cause) = shared.runs.tell_again().await {
+            warn!(%cause, "incomplete transcripts could not be looked up; tried again at the next start");
+        }
+    });
     if let Some(limit) = sd_notify::watchdog_enabled() {
         let shared = Arc::clone(gateway);
         gateway.tasks.spawn("watchdog", async move { watchdog(shared, limit / 3).await });
@@ -48,6 +55,12 @@ async fn prune(gateway: Arc<Gateway>) {
     loop {
         if let Err(cause) = prune_once(&gateway).await {
             warn!(%cause, "old runs could not be forgotten; tried again in an hour");
+        }
+        let (media, before) = (gateway.media.clone(), gateway.now().saturating_sub(RETENTION_MS));
+        match tokio::task::spawn_blocking(move || media.prune(before)).await {
+            Ok(Ok(0)) | Err(_) => {}
+            Ok(Ok(files)) => info!(files, "forgot attachments past retention"),
+            Ok(Err(cause)) => warn!(%cause, "old attachments could not be forgotten; tried again in an hour"),
         }
         tokio::select! {
             () = stop.cancelled() => return,

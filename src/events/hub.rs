@@ -5,18 +5,34 @@ use serde::Serialize;
 use tokio::sync::{broadcast, watch};
 
 use super::state::State;
+use crate::protocol::event::chat::ChatEvent;
 use crate::protocol::frame::{self, StateVersion};
+use crate::protocol::ids::SessionKey;
 
 /// How many signals a connection may lag behind before it is disconnected.
 const SIGNALS: usize = 64;
+
+/// How many events of sessions a connection may lag behind before it is told to look again.
+const SESSION_EVENTS: usize = 256;
 
 /// Something that every connection must get.
 #[derive(Clone, Debug)]
 pub enum Signal {
     /// An `event` frame up to and including its payload.
     Event(Bytes),
+    /// The same, for connections that may read.
+    Told(Bytes),
     /// The end of the connection: close code and reason.
     Close(u16, &'static str),
+}
+
+/// An event for the connections that watch sessions.
+#[derive(Clone, Debug)]
+pub struct SessionEvent {
+    /// The session whose messages it is about; none = it is about the list of sessions.
+    pub messages_of: Option<SessionKey>,
+    /// An `event` frame up to and including its payload.
+    pub body: Bytes,
 }
 
 /// The states, the signals, and the bell of the logs.
@@ -28,11 +44,18 @@ pub struct Hub {
     pub health: State,
     signals: broadcast::Sender<Signal>,
     bell: watch::Sender<u64>,
+    sessions: broadcast::Sender<SessionEvent>,
 }
 
 impl Default for Hub {
     fn default() -> Self {
-        Self { presence: State::default(), health: State::default(), signals: broadcast::Sender::new(SIGNALS), bell: watch::Sender::new(0) }
+        Self {
+            presence: State::default(),
+            health: State::default(),
+            signals: broadcast::Sender::new(SIGNALS),
+            bell: watch::Sender::new(0),
+            sessions: broadcast::Sender::new(SESSION_EVENTS),
+        }
     }
 }
 
@@ -47,6 +70,29 @@ impl Hub {
     pub fn signal(&self, name: &str, payload: &impl Serialize) {
         // An error only means that nobody is connected.
         let _ = self.signals.send(Signal::Event(Bytes::from(frame::event_start(name, payload))));
+    }
+
+    /// Sends a `chat` event that belongs to no run, such as the answer of a command or an injected message, to every connection that may read.
+    pub fn tell_chat(&self, event: &ChatEvent) {
+        let _ = self.signals.send(Signal::Told(Bytes::from(frame::event_start("chat", event))));
+    }
+
+    /// Sends an event to the connections that watch what it is about.
+    pub fn session_event(&self, event: SessionEvent) {
+        // An error only means that nobody watches.
+        let _ = self.sessions.send(event);
+    }
+
+    /// Events of sessions from now on.
+    #[must_use]
+    pub fn session_events(&self) -> broadcast::Receiver<SessionEvent> {
+        self.sessions.subscribe()
+    }
+
+    /// Whether any connection watches sessions.
+    #[must_use]
+    pub fn sessions_are_watched(&self) -> bool {
+        self.sessions.receiver_count() > 0
     }
 
     /// Closes every connection, behind what is already on its way.

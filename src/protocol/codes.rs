@@ -23,8 +23,11 @@ const fn of(name: &'static str, methods: &'static [&'static str], meaning: &'sta
 
 const CONNECT: &[&str] = &["connect"];
 const AGENT: &[&str] = &["agent"];
+/// The methods that start runs.
+const STARTERS: &[&str] = &["agent", "chat.send"];
 /// The methods that take a session key or an agent.
-const TARGETED: &[&str] = &["agent", "agent.identity.get", "runs.list", "chat.history", "chat.message.get", "chat.abort"];
+const TARGETED: &[&str] =
+    &["agent", "agent.identity.get", "runs.list", "chat.history", "chat.message.get", "chat.inject", "chat.abort", "commands.list"];
 /// The methods that name one run.
 const OF_A_RUN: &[&str] = &["runs.get", "runs.subscribe", "runs.unsubscribe", "runs.abort"];
 
@@ -60,12 +63,19 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     any("INTERNAL", "A defect of the gateway; its log says more."),
     of("STOPPING", AGENT, "The gateway is stopping. Retryable."),
     of("IDEMPOTENCY_CONFLICT", AGENT, "The idempotency key was used before with other parameters."),
+    of("QUEUE_FULL", STARTERS, "As many runs wait as may, in the session or in all. Nothing was accepted. Retryable."),
     of("UNKNOWN_CHANNEL", AGENT, "The channel is neither `webchat` nor `last`."),
-    of("ATTACHMENTS_NOT_TAKEN", AGENT, "The agent's runner takes no attachments."),
+    of(
+        "ATTACHMENT_NOT_TAKEN",
+        STARTERS,
+        "An attachment is not base64, is empty or larger than `policy.attachments` of hello says; the message says which.",
+    ),
     of("AGENT_NOT_FOUND", TARGETED, "No such agent is configured."),
     of("AGENT_MISMATCH", TARGETED, "`agentId` and the session key name different agents."),
     of("RUN_NOT_FOUND", OF_A_RUN, "No run has this id."),
     of("INVALID_CURSOR", &["sessions.list"], "`cursor` is not one that an answer gave."),
+    of("SESSION_NOT_FOUND", &["chat.inject"], "No session with this key is kept."),
+    of("TRANSCRIPT_NOT_FOUND", &["chat.inject"], "The session has had no conversation yet."),
     of("CURSOR_AHEAD", &["runs.subscribe"], "`after` is past the last event of a run that is over."),
     of("RUN_MISMATCH", &["chat.abort"], "The run belongs to another session."),
 ];

@@ -117,6 +117,9 @@ pub struct Outcome {
     /// How many left-over processes were killed at the end.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub swept: u32,
+    /// The run whose turn answered this one too; how that one ended is how this one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merged_into: Option<RunId>,
     /// For `interrupted`: whether the work may have begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub may_have_run: Option<bool>,
@@ -149,6 +152,7 @@ impl Outcome {
             peak_rss_bytes: 0,
             pipes_held_open: false,
             swept: 0,
+            merged_into: None,
             may_have_run: None,
         }
     }
@@ -182,6 +186,9 @@ pub struct RunRow {
     /// Place in the queue, 1 = next, while it is queued.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<usize>,
+    /// The run whose turn answers this one too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub merged_into: Option<RunId>,
     /// Highest `seq` in its journal.
     pub head: u64,
     /// How it ended.

@@ -2,6 +2,7 @@
 
 use crate::protocol::error::RpcError;
 use crate::protocol::ids::RunId;
+use crate::runs::queue::Full;
 use crate::store::error::StoreError;
 use crate::transcript::error::TranscriptError;
 
@@ -35,4 +36,11 @@ impl From<TranscriptError> for RpcError {
 #[must_use]
 pub fn no_such_run(run_id: &RunId) -> RpcError {
     RpcError::invalid(format!("no run found: {}", crate::protocol::frame::short(run_id.as_str()))).with_code("RUN_NOT_FOUND")
+}
+
+/// Too many runs wait; nothing was accepted.
+#[must_use]
+pub fn queue_full(full: Full) -> RpcError {
+    let text = format!("{} messages wait already; try again when some of them are answered", full.cap);
+    RpcError::try_again(text, RETRY_AFTER_MS).with_code("QUEUE_FULL")
 }

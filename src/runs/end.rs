@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, info};
 
+use super::chronicle::{Closing, Opening};
 use super::live::{Ended, Live};
+use super::queue::Why;
 use super::supervisor::Supervisor;
 use crate::clock::now_ms;
 use crate::failpoint::failpoint;
@@ -57,7 +59,7 @@ impl Supervisor {
                 }
             }
         };
-        super::follow::catch_up(live, &self.inner.hub);
+        self.catch_up(live);
         ended
     }
 
@@ -66,21 +68,52 @@ impl Supervisor {
         failpoint!("runs.before_finish");
         // A shim that was killed left its socket behind; another one removes it anyway.
         let _ = std::fs::remove_file(self.socket_path(&live.record.file_id));
-        let commit = self.commit(live, &ended).await;
+        let told = self.write_closing(live, &ended).await;
+        failpoint!("runs.after_transcript");
+        let commit = self.commit(live, &ended, told).await;
         failpoint!("runs.after_finish");
         // A terminal line that could not be written must not keep readers waiting for it.
         live.log.close();
+        live.log.chat.end(&ended.outcome, ended.head);
         self.inner.hub.ring();
         live.finish(ended.clone());
         self.leave(live, !matches!(commit, Commit::Done));
+        self.finish_carried(live, &ended);
         if matches!(commit, Commit::Retry) {
             let (supervisor, live) = (self.clone(), Arc::clone(live));
-            self.inner.tasks.spawn("run.commit", async move { supervisor.commit_later(&live, &ended).await });
+            self.inner.tasks.spawn("run.commit", async move { supervisor.commit_later(&live, &ended, told).await });
         }
     }
 
-    async fn commit(&self, live: &Live, ended: &Ended) -> Commit {
-        match self.inner.store.finish_run(&live.record.file_id, ended.outcome.clone(), ended.head).await {
+    /// Has the turn's message written down, while it works.
+    pub(super) fn write_opening(&self, live: &Arc<Live>, at: u64) {
+        let Ok(work) = live.work() else { return };
+        let writing = self.inner.chronicle.open(Opening { run: live.record.clone(), work, at });
+        live.set_opening(self.inner.tasks.spawn("run.opening", writing));
+    }
+
+    /// Has the turn written down, before its outcome is committed: what is unfinished at the next start is looked at again, and nothing is written twice. Returns whether it is complete.
+    async fn write_closing(&self, live: &Arc<Live>, ended: &Ended) -> bool {
+        let Ended { outcome, .. } = ended;
+        // Without a turn nothing was said; a merged run's turn is its carrier's.
+        if outcome.may_have_run == Some(false) || outcome.merged_into.is_some() {
+            return true;
+        }
+        live.opened().await;
+        let Ok(work) = live.work() else { return true };
+        let at = outcome.started_at.unwrap_or(outcome.ended_at);
+        let opening = Opening { run: live.record.clone(), work, at };
+        self.inner.chronicle.close(Closing { opening, answer: live.log.chat.answer(), outcome: outcome.clone() }).await
+    }
+
+    async fn commit(&self, live: &Live, ended: &Ended, told: bool) -> Commit {
+        let (store, file_id, outcome) = (&self.inner.store, &live.record.file_id, ended.outcome.clone());
+        let committed = if told {
+            store.finish_run(file_id, outcome, ended.head).await
+        } else {
+            store.finish_untold(file_id, outcome, ended.head).await
+        };
+        match committed {
             Ok(_) => Commit::Done,
             Err(cause) => {
                 // The journal has the outcome; the next start of the daemon indexes it if nothing else does.
@@ -94,10 +127,10 @@ impl Supervisor {
         }
     }
 
-    async fn commit_later(&self, live: &Arc<Live>, ended: &Ended) {
+    async fn commit_later(&self, live: &Arc<Live>, ended: &Ended, told: bool) {
         loop {
             tokio::time::sleep(COMMIT_RETRY).await;
-            match self.commit(live, ended).await {
+            match self.commit(live, ended, told).await {
                 Commit::Done => break,
                 Commit::Retry => {}
                 Commit::Never => return,
@@ -108,12 +141,17 @@ impl Supervisor {
     }
 }
 
-/// The outcome of a run that was aborted while it waited.
-pub(super) fn aborted_in_queue(reason: &str) -> Outcome {
+/// The outcome of a run that ends while it waits.
+pub(super) fn without_turn(why: Why, reason: &str) -> Outcome {
+    let summary = match why {
+        Why::Asked => "aborted before it started",
+        Why::Interrupted => "dropped before it started: a later message interrupted it",
+        Why::Overflow => "dropped before it started: more messages waited than may",
+    };
     Outcome {
         stop_reason: Some(reason.to_owned()),
         may_have_run: Some(false),
-        ..Outcome::without_work(RunStatus::Aborted, None, "aborted before it started", now_ms())
+        ..Outcome::without_work(RunStatus::Aborted, None, summary, now_ms())
     }
 }
 

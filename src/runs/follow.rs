@@ -13,10 +13,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
+use super::chat::Next;
 use super::control::{self, FromShim, RunSpec, ToShim};
-use super::end::{aborted_in_queue, unavailable};
+use super::end::{unavailable, without_turn};
 use super::launcher::ShimChild;
 use super::live::{Ended, Live};
+use super::queue::Why;
 use super::supervisor::Supervisor;
 use crate::clock::now_ms;
 use crate::events::hub::Hub;
@@ -28,6 +30,7 @@ use crate::journal::scan::Scan;
 use crate::protocol::event::agent::{AgentEvent, Lifecycle};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
 use crate::runs::spec::Work;
+use crate::tasks::Tasks;
 
 /// How much of a journal is taken over in one go; a flood must not keep a worker from other runs.
 const STEP_BYTES: usize = 256 << 10;
@@ -40,17 +43,23 @@ impl Supervisor {
     /// Runs a run whose turn has come, to its end.
     pub(super) async fn run(&self, live: &Arc<Live>) -> Ended {
         self.announce(live);
-        let work: Work = match serde_json::from_str(&live.record.spec) {
+        let work: Work = match live.work() {
             Ok(work) => work,
             Err(cause) => return self.close_journal(live, unavailable(format!("the stored request cannot be read: {cause}"))).await,
         };
+        let mut abort = live.abort_asked();
+        tokio::select! {
+            () = self.inner.chronicle.begin(&live.record) => {}
+            // A session that is being reset ends its runs and then waits for them.
+            _ = abort.wait_for(Option::is_some) => {}
+        }
         if let Some(refusal) = work.refusal {
             let outcome = Outcome::without_work(RunStatus::Error, Some(refusal.code), refusal.summary, now_ms());
             return self.close_journal(live, outcome).await;
         }
         let asked = live.abort_asked().borrow().clone();
         if let Some(reason) = asked {
-            return self.close_journal(live, aborted_in_queue(&reason)).await;
+            return self.close_journal(live, without_turn(Why::Asked, &reason)).await;
         }
         if let Err(cause) = make_workspace(&work.cwd) {
             let outcome = unavailable(format!("the workspace {} cannot be made: {cause}", work.cwd.display()));
@@ -62,7 +71,11 @@ impl Supervisor {
         self.inner.store.note_status(&live.record.file_id, RunStatus::Running, Some(started_at));
         let spec = self.spec(live, work);
         match self.start_shim(live, &spec).await {
-            Ok((stream, child)) => self.follow(live, stream, Some(child)).await,
+            Ok((stream, child)) => {
+                // Behind the start, so that nobody waits for it.
+                self.write_opening(live, started_at);
+                self.follow(live, stream, Some(child)).await
+            }
             Err(cause) => {
                 error!(run_id = %live.record.run_id, %cause, "a run's host process could not be started");
                 self.close_journal(live, unavailable(format!("the run's host process could not be started: {cause}"))).await
@@ -81,6 +94,8 @@ impl Supervisor {
 
     fn spec(&self, live: &Live, work: Work) -> RunSpec {
         let settings = &self.inner.settings;
+        let mut env = env::child_env(std::env::vars_os(), &settings.env_passthrough, &BTreeMap::new(), &live.record.file_id);
+        env.extend(work.attachment_env());
         RunSpec {
             v: control::VERSION,
             run_id: live.record.run_id.clone(),
@@ -88,7 +103,7 @@ impl Supervisor {
             agent_id: live.record.agent_id.clone(),
             file_id: live.record.file_id.clone(),
             runner: live.record.runner.clone(),
-            env: env::child_env(std::env::vars_os(), &settings.env_passthrough, &BTreeMap::new(), &live.record.file_id),
+            env,
             message: work.message,
             shell: work.shell.to_string_lossy().into_owned(),
             cwd: work.cwd,
@@ -106,7 +121,7 @@ impl Supervisor {
 
     /// Follows a run whose shim is at the other end of `stream`, until its outcome is known. `child` is the shim if this daemon started it.
     pub(super) async fn follow(&self, live: &Arc<Live>, stream: UnixStream, mut child: Option<ShimChild>) -> Ended {
-        let mut tail = Tail::new(Arc::clone(live), Arc::clone(&self.inner.hub));
+        let mut tail = self.tail(live);
         let ended = match self.follow_stream(live, &mut tail, stream, &mut child).await {
             Some(ended) => ended,
             // The stream is gone without a terminal line: the shim died, or only its socket did. The lock tells.
@@ -195,14 +210,24 @@ pub(super) async fn sweep(file_id: &str, found: &Scan) {
 pub(super) struct Tail {
     live: Arc<Live>,
     hub: Arc<Hub>,
+    tasks: Tasks,
     reader: Option<Reader>,
 }
 
-impl Tail {
-    pub(super) fn new(live: Arc<Live>, hub: Arc<Hub>) -> Self {
-        Self { live, hub, reader: None }
+impl Supervisor {
+    /// A tail before the first line that the run's log has not got.
+    pub(super) fn tail(&self, live: &Arc<Live>) -> Tail {
+        Tail { live: Arc::clone(live), hub: Arc::clone(&self.inner.hub), tasks: self.inner.tasks.clone(), reader: None }
     }
 
+    /// Takes over the rest of a journal that nobody writes any more.
+    pub(super) fn catch_up(&self, live: &Arc<Live>) {
+        let mut tail = self.tail(live);
+        while let Ok(Step::Some) = tail.step() {}
+    }
+}
+
+impl Tail {
     /// Everything that is there now. Returns the outcome if the last line is among it.
     pub(super) async fn catch_up(&mut self) -> Option<Ended> {
         loop {
@@ -239,8 +264,28 @@ impl Tail {
         for line in lines {
             self.live.log.append(line.seq, line.bytes, line.terminal);
         }
+        self.publish_chat();
         self.hub.ring();
         Ok(ended.map_or(Step::Some, |ended| Step::Ended(Box::new(ended))))
+    }
+}
+
+impl Tail {
+    /// Makes a delta of the new lines, or sees to it that one is made when its time has come.
+    fn publish_chat(&self) {
+        let Next::At(mut due) = self.live.log.chat.publish(Instant::now()) else { return };
+        let (log, hub) = (Arc::clone(&self.live.log), Arc::clone(&self.hub));
+        self.tasks.spawn("chat.delta", async move {
+            loop {
+                tokio::time::sleep_until(due).await;
+                let next = log.chat.wake(Instant::now());
+                hub.ring();
+                match next {
+                    Next::At(later) => due = later,
+                    Next::Later => return,
+                }
+            }
+        });
     }
 }
 
@@ -267,12 +312,6 @@ enum Step {
     Nothing,
     Some,
     Ended(Box<Ended>),
-}
-
-/// Takes over the rest of a journal that nobody writes any more.
-pub(super) fn catch_up(live: &Arc<Live>, hub: &Arc<Hub>) {
-    let mut tail = Tail::new(Arc::clone(live), Arc::clone(hub));
-    while let Ok(Step::Some) = tail.step() {}
 }
 
 fn ended_of(line: &Line) -> Option<Ended> {

@@ -1,12 +1,15 @@
 //! A run that has not ended, as the daemon holds it: its log, its state, and the two bells that somebody may ring or wait for.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::log::RunLog;
+use super::spec::Work;
+use crate::protocol::ids::RunId;
 use crate::protocol::run::{Outcome, RunRow, RunStatus};
 use crate::store::record::RunRecord;
 
@@ -22,6 +25,14 @@ pub struct Live {
     state: Mutex<(RunStatus, Option<u64>)>,
     abort: watch::Sender<Option<String>>,
     done: watch::Sender<Option<Ended>>,
+    /// The run whose turn answers this one: file id and wire id.
+    carrier: OnceLock<(String, RunId)>,
+    /// The runs that this one's turn answers too.
+    carried: Mutex<Vec<Arc<Live>>>,
+    /// Its work, when that is not what it was accepted with.
+    spec: OnceLock<String>,
+    /// The writing down of its message.
+    opening: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// How a run ended.
@@ -37,9 +48,71 @@ impl Live {
     /// A run whose journal is at `journal`.
     #[must_use]
     pub fn new(record: RunRecord, journal: PathBuf) -> Arc<Self> {
-        let log = Arc::new(RunLog::live(&record.file_id, record.run_id.clone(), journal.clone()));
+        let log = Arc::new(RunLog::live(&record.file_id, record.run_id.clone(), record.session_key.clone(), journal.clone()));
         let state = Mutex::new((record.status, record.started_at));
-        Arc::new(Self { record, journal, log, state, abort: watch::Sender::new(None), done: watch::Sender::new(None) })
+        Arc::new(Self {
+            record,
+            journal,
+            log,
+            state,
+            abort: watch::Sender::new(None),
+            done: watch::Sender::new(None),
+            carrier: OnceLock::new(),
+            carried: Mutex::default(),
+            spec: OnceLock::new(),
+            opening: Mutex::default(),
+        })
+    }
+
+    /// What the run is to do.
+    ///
+    /// # Errors
+    /// The stored request cannot be read.
+    pub fn work(&self) -> serde_json::Result<Work> {
+        serde_json::from_str(self.spec.get().unwrap_or(&self.record.spec))
+    }
+
+    /// Changes what the run is to do; before its turn, and once.
+    pub fn set_spec(&self, spec: String) {
+        let _ = self.spec.set(spec);
+    }
+
+    /// Answers `other` too: it ends when and how this run does.
+    pub fn carry(self: &Arc<Self>, other: &Arc<Self>) {
+        if other.carrier.set((self.record.file_id.clone(), self.record.run_id.clone())).is_ok() {
+            self.carried.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(other));
+        }
+    }
+
+    /// The run whose turn answers this one: file id and wire id.
+    #[must_use]
+    pub fn carrier(&self) -> Option<&(String, RunId)> {
+        self.carrier.get()
+    }
+
+    /// Whether this run's turn answers others too.
+    #[must_use]
+    pub fn carries(&self) -> bool {
+        !self.carried.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Gives out the runs that this one's turn answered too.
+    #[must_use]
+    pub fn carried(&self) -> Vec<Arc<Self>> {
+        std::mem::take(&mut *self.carried.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Keeps the task that writes the run's message down.
+    pub fn set_opening(&self, task: JoinHandle<()>) {
+        *self.opening.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+    }
+
+    /// Waits until the run's message is written down, if that was begun.
+    pub async fn opened(&self) {
+        let task = self.opening.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            let _ = task.await;
+        }
     }
 
     /// Where the run stands.
@@ -101,6 +174,7 @@ impl Live {
         (row.status, row.started_at) = *self.state.lock().unwrap_or_else(PoisonError::into_inner);
         row.head = self.log.head();
         row.position = position;
+        row.merged_into = self.carrier().map(|carrier| carrier.1.clone());
         row.outcome = self.ended().map(|ended| ended.outcome);
         row
     }
@@ -118,6 +192,7 @@ pub fn row_of(record: &RunRecord) -> RunRow {
         accepted_at: record.accepted_at,
         started_at: record.started_at.or(record.outcome.as_ref().and_then(|outcome| outcome.started_at)),
         position: None,
+        merged_into: record.outcome.as_ref().and_then(|outcome| outcome.merged_into.clone()),
         head: record.head,
         outcome: record.outcome.clone(),
     }

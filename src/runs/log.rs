@@ -9,8 +9,9 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
+use super::chat::Chat;
 use crate::journal::reader::Reader;
-use crate::protocol::ids::RunId;
+use crate::protocol::ids::{RunId, SessionKey};
 
 /// How many bytes of a run's newest lines stay in memory.
 const RING_BYTES: usize = 1 << 20;
@@ -22,6 +23,8 @@ pub struct RunLog {
     pub file_id: String,
     /// Name of the run on the wire.
     pub run_id: RunId,
+    /// Its `chat` events.
+    pub chat: Chat,
     path: PathBuf,
     ring: Mutex<Ring>,
 }
@@ -46,19 +49,21 @@ enum Recent {
 impl RunLog {
     /// The log of a run that has not ended; nothing is known of its journal yet.
     #[must_use]
-    pub fn live(file_id: &str, run_id: RunId, path: PathBuf) -> Self {
-        Self { file_id: file_id.to_owned(), run_id, path, ring: Mutex::default() }
+    pub fn live(file_id: &str, run_id: RunId, session_key: SessionKey, path: PathBuf) -> Self {
+        let chat = Chat::new(run_id.clone(), session_key);
+        Self { file_id: file_id.to_owned(), run_id, chat, path, ring: Mutex::default() }
     }
 
     /// The log of a run that ended with line `head`.
     #[must_use]
-    pub fn finished(file_id: &str, run_id: RunId, path: PathBuf, head: u64) -> Self {
+    pub fn finished(file_id: &str, run_id: RunId, session_key: SessionKey, path: PathBuf, head: u64) -> Self {
         let ring = Ring { head, finished: true, ..Ring::default() };
-        Self { file_id: file_id.to_owned(), run_id, path, ring: Mutex::new(ring) }
+        Self { ring: Mutex::new(ring), ..Self::live(file_id, run_id, session_key, path) }
     }
 
     /// Takes the next line over from the journal. `last` marks the terminal line.
     pub fn append(&self, seq: u64, line: Bytes, last: bool) {
+        self.chat.take(seq, &line);
         let mut ring = self.lock();
         ring.head = seq;
         ring.finished = last;

@@ -1,7 +1,10 @@
 //! Runs: accepted, queued, hosted by a shim each, followed by the daemon, ended exactly once.
 //!
-//! The daemon's side is `supervisor`, `follow`, `end` and `recover`; `runner`, `runners`, `sink` and `stop` work inside the shim; `control` is what the two say to each other.
+//! The daemon's side is `supervisor`, `turns` over `queue`, `follow`, `end` and `recover`, and `answer`, `chat` and `chronicle` for what was said; `runner`, `runners`, `sink` and `stop` work inside the shim; `control` is what the two say to each other.
 
+pub mod answer;
+pub mod chat;
+pub mod chronicle;
 pub mod control;
 mod end;
 pub mod follow;
@@ -10,11 +13,13 @@ pub mod launcher;
 pub mod live;
 pub mod log;
 pub mod orphans;
+pub mod queue;
 pub mod recover;
+mod retell;
 pub mod runner;
 pub mod runners;
-pub mod schedule;
 pub mod sink;
 pub mod spec;
 pub mod stop;
 pub mod supervisor;
+mod turns;

@@ -8,6 +8,7 @@
 //! anything else            → its shim died: sweep what it left, end it as interrupted, never run it again
 //! ```
 
+use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
@@ -60,8 +61,17 @@ impl Supervisor {
     pub async fn recover(&self) -> Result<Recovered, StoreError> {
         let mut recovered = Recovered::default();
         let mut requeue = Vec::new();
-        for record in self.inner.store.unfinished().await? {
+        let (merged, runs): (Vec<_>, Vec<_>) = self.inner.store.unfinished().await?.into_iter().partition(|run| run.merged_into.is_some());
+        let mut carried: HashMap<String, Vec<Arc<Live>>> = HashMap::new();
+        for record in merged {
+            let carrier = record.merged_into.clone().unwrap_or_default();
+            carried.entry(carrier).or_default().push(self.add(record));
+        }
+        for record in runs {
             let live = self.add(record);
+            for other in carried.remove(&live.record.file_id).unwrap_or_default() {
+                live.carry(&other);
+            }
             failpoint!("runs.recover");
             match self.fate(&live).await {
                 Fate::Adopt => {
@@ -70,7 +80,7 @@ impl Supervisor {
                 }
                 Fate::Ended(ended) => {
                     recovered.ended += 1;
-                    super::follow::catch_up(&live, &self.inner.hub);
+                    self.catch_up(&live);
                     self.finish(&live, ended).await;
                 }
                 Fate::Requeue => {
@@ -83,6 +93,10 @@ impl Supervisor {
                 }
             }
         }
+        for (carrier, others) in carried {
+            recovered.ended += others.len();
+            self.finish_orphaned(&carrier, others).await?;
+        }
         for live in requeue {
             self.enqueue(&live);
         }
@@ -90,6 +104,20 @@ impl Supervisor {
             info!(?recovered, "unfinished runs of the last daemon");
         }
         Ok(recovered)
+    }
+
+    /// Ends runs whose carrier had ended already.
+    async fn finish_orphaned(&self, carrier: &str, others: Vec<Arc<Live>>) -> Result<(), StoreError> {
+        let carrier = self.inner.store.run_by_file(carrier).await?;
+        let (run_id, outcome) = carrier.map_or((None, None), |carrier| (Some(carrier.run_id), carrier.outcome));
+        let outcome = outcome.unwrap_or_else(|| {
+            let summary = "interrupted: the run that answered it is not known any more";
+            Outcome::without_work(RunStatus::Interrupted, Some(RunErrorCode::Unavailable), summary, now_ms())
+        });
+        for other in others {
+            self.close_unstarted(&other, Outcome { merged_into: run_id.clone(), ..outcome.clone() }).await;
+        }
+        Ok(())
     }
 
     async fn fate(&self, live: &Live) -> Fate {
@@ -126,7 +154,7 @@ impl Supervisor {
     }
 
     async fn follow_adopted(&self, live: &Arc<Live>) {
-        let mut tail = Tail::new(Arc::clone(live), Arc::clone(&self.inner.hub));
+        let mut tail = self.tail(live);
         // Lines of the time without a daemon are history, not news: readers find them by their cursor. So they are taken over before anybody connects.
         if let Some(ended) = tail.catch_up().await {
             return self.finish(live, ended).await;
@@ -199,6 +227,8 @@ mod tests {
             started_at,
             outcome: None,
             head: 0,
+            queue: None,
+            merged_into: None,
         };
         Live::new(record, "/nonexistent".into())
     }

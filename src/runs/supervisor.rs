@@ -14,18 +14,18 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::end::aborted_in_queue;
+use super::chronicle::Chronicle;
 use super::handle::Handle;
 use super::launcher::Launcher;
 use super::live::{Ended, Live, row_of};
 use super::log::RunLog;
-use super::schedule::Schedule;
+use super::queue::{Event, Full, Queue};
 use crate::events::hub::Hub;
 use crate::failpoint::failpoint;
 use crate::journal;
 use crate::protocol::event::health::RunCounts;
 use crate::protocol::ids::{RunId, SessionKey};
-use crate::protocol::run::{RunRow, RunStatus};
+use crate::protocol::run::RunRow;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::record::{Accepted, NewRun, RunRecord};
@@ -63,7 +63,12 @@ pub(super) struct Inner {
     pub launcher: Launcher,
     pub hub: Arc<Hub>,
     pub tasks: Tasks,
-    schedule: Mutex<Schedule>,
+    pub chronicle: Arc<dyn Chronicle>,
+    pub queue: Mutex<Queue>,
+    /// When the queue is to be looked at again, by its clock.
+    pub alarm: Mutex<Option<u64>>,
+    /// The zero of that clock.
+    pub began: Instant,
     live: Mutex<HashMap<String, Arc<Live>>>,
     /// Changes whenever a run becomes live or ceases to be.
     changed: watch::Sender<u64>,
@@ -78,6 +83,8 @@ pub enum Submitted {
     Same(Handle),
     /// The same key was used with other parameters.
     Conflict,
+    /// Too many wait in its session, or in all.
+    Full(Full),
 }
 
 /// Holds an accepted run back until it is released or dropped.
@@ -105,15 +112,18 @@ impl Drop for Ticket {
 impl Supervisor {
     /// A supervisor without runs.
     #[must_use]
-    pub fn new(settings: Settings, store: Store, launcher: Launcher, hub: Arc<Hub>, tasks: Tasks) -> Self {
-        let schedule = Mutex::new(Schedule::new(settings.max_concurrent));
+    pub fn new(settings: Settings, store: Store, launcher: Launcher, hub: Arc<Hub>, tasks: Tasks, chronicle: Arc<dyn Chronicle>) -> Self {
+        let queue = Mutex::new(Queue::new(settings.max_concurrent));
         let inner = Inner {
             settings,
             store,
             launcher,
             hub,
             tasks,
-            schedule,
+            chronicle,
+            queue,
+            alarm: Mutex::default(),
+            began: Instant::now(),
             live: Mutex::default(),
             changed: watch::Sender::new(0),
             feed: broadcast::Sender::new(ANNOUNCEMENTS),
@@ -126,13 +136,28 @@ impl Supervisor {
     /// # Errors
     /// The store could not take it; then nothing runs.
     pub async fn submit(&self, new: NewRun) -> Result<Submitted, StoreError> {
+        let place = match self.admit(&new.session_key, new.queue.as_deref()) {
+            Ok(place) => place,
+            // A request that was accepted before is answered as ever.
+            Err(full) => match self.inner.store.known_run(new).await? {
+                Some(known) => return self.known(known).await,
+                None => return Ok(Submitted::Full(full)),
+            },
+        };
         match self.inner.store.accept_run(new).await? {
             Accepted::New(record) => {
+                place.keep();
                 let live = self.add(record);
                 failpoint!("runs.after_accept");
                 Ok(Submitted::New(Ticket { supervisor: self.clone(), live }))
             }
-            Accepted::Same(record) => Ok(Submitted::Same(self.handle(record).await?)),
+            known => self.known(known).await,
+        }
+    }
+
+    async fn known(&self, known: Accepted) -> Result<Submitted, StoreError> {
+        match known {
+            Accepted::New(record) | Accepted::Same(record) => Ok(Submitted::Same(self.handle(record).await?)),
             Accepted::Conflict => Ok(Submitted::Conflict),
         }
     }
@@ -168,22 +193,6 @@ impl Supervisor {
         }
     }
 
-    /// Asks for the end of a run. Returns whether there was anything to end.
-    pub async fn abort(&self, live: &Arc<Live>, reason: &str) -> bool {
-        if live.ended().is_some() {
-            return false;
-        }
-        live.ask_abort(reason);
-        let waiting = {
-            let mut schedule = self.schedule();
-            schedule.position(&live.record.file_id).is_some() && schedule.remove(&live.record.file_id)
-        };
-        if waiting {
-            self.close_unstarted(live, aborted_in_queue(reason)).await;
-        }
-        true
-    }
-
     /// Live runs of a session, oldest first.
     #[must_use]
     pub fn live_of(&self, session: &SessionKey) -> Vec<Arc<Live>> {
@@ -207,9 +216,9 @@ impl Supervisor {
     /// How many runs are at work and how many wait.
     #[must_use]
     pub fn counts(&self) -> RunCounts {
-        let schedule = self.schedule();
-        let (running, queued) = schedule.counts();
-        RunCounts { running, queued, max: schedule.max() }
+        let queue = self.queue();
+        let (running, queued) = queue.counts();
+        RunCounts { running, queued, max: queue.max() }
     }
 
     /// A run as clients see it.
@@ -222,7 +231,7 @@ impl Supervisor {
     /// The place of a waiting run, 1 = next.
     #[must_use]
     pub fn position(&self, live: &Live) -> Option<usize> {
-        self.schedule().position(&live.record.file_id)
+        self.queue().position(&live.record.file_id)
     }
 
     /// A log of a run's events, whatever its state.
@@ -232,7 +241,7 @@ impl Supervisor {
             Handle::Live(live) => Arc::clone(&live.log),
             Handle::Past(record) => {
                 let path = self.journal_path(record);
-                Arc::new(RunLog::finished(&record.file_id, record.run_id.clone(), path, record.head))
+                Arc::new(RunLog::finished(&record.file_id, record.run_id.clone(), record.session_key.clone(), path, record.head))
             }
         }
     }
@@ -250,38 +259,6 @@ impl Supervisor {
         live
     }
 
-    /// Puts a run in its session's line and starts whatever may start.
-    pub(super) fn enqueue(&self, live: &Arc<Live>) {
-        self.line_up(live, Schedule::submit);
-    }
-
-    fn line_up(&self, live: &Arc<Live>, place: impl FnOnce(&mut Schedule, &str, &str)) {
-        live.set_status(RunStatus::Queued, None);
-        let aborted = {
-            // One look at both, so that nobody starts the run in between and it is then taken from among the running ones.
-            let mut schedule = self.schedule();
-            place(&mut schedule, &live.record.file_id, live.record.session_key.as_str());
-            live.abort_asked().borrow().is_some() && schedule.remove(&live.record.file_id)
-        };
-        if aborted {
-            let (supervisor, live) = (self.clone(), Arc::clone(live));
-            self.inner.tasks.spawn("run.abort", async move { supervisor.close_unstarted(&live, aborted_in_queue("rpc")).await });
-        }
-        self.start_next();
-    }
-
-    /// Takes over a run that a shim of an earlier daemon hosts.
-    pub(super) fn adopt(&self, live: &Arc<Live>) {
-        live.set_status(RunStatus::Running, None);
-        self.schedule().adopt(&live.record.file_id, live.record.session_key.as_str());
-        self.announce(live);
-    }
-
-    /// Puts a run that was taken for a running one, but never began, back in the queue, before the later ones of its session.
-    pub(super) fn start_again(&self, live: &Arc<Live>) {
-        self.line_up(live, Schedule::put_back);
-    }
-
     pub(super) fn announce(&self, live: &Arc<Live>) {
         // An error only means that nobody is connected.
         let _ = self.inner.feed.send(Arc::clone(&live.log));
@@ -293,24 +270,7 @@ impl Supervisor {
             self.lives().remove(&live.record.file_id);
         }
         self.inner.changed.send_modify(|n| *n = n.wrapping_add(1));
-        self.schedule().remove(&live.record.file_id);
-        self.start_next();
-    }
-
-    fn start_next(&self) {
-        let started = self.schedule().start();
-        for file_id in started {
-            let live = self.lives().get(&file_id).cloned();
-            let Some(live) = live else {
-                self.schedule().remove(&file_id);
-                continue;
-            };
-            let supervisor = self.clone();
-            self.inner.tasks.spawn("run", async move {
-                let ended = supervisor.run(&live).await;
-                supervisor.finish(&live, ended).await;
-            });
-        }
+        self.decide(Event::Ended(live.record.file_id.clone()));
     }
 
     async fn handle(&self, record: RunRecord) -> Result<Handle, StoreError> {
@@ -340,11 +300,7 @@ impl Supervisor {
         self.lives().values().find(|live| live.record.run_id == *run_id).cloned()
     }
 
-    fn lives(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Live>>> {
+    pub(super) fn lives(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Live>>> {
         self.inner.live.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn schedule(&self) -> std::sync::MutexGuard<'_, Schedule> {
-        self.inner.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

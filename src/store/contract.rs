@@ -34,6 +34,7 @@ pub fn new_run(name: &str) -> NewRun {
         runner: "shell".to_owned(),
         title: format!("run {name}"),
         spec: r#"{"message":"true"}"#.to_owned(),
+        queue: None,
         accepted_at: NOW,
     }
 }

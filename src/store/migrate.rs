@@ -9,7 +9,7 @@ use rusqlite::Connection;
 pub const APPLICATION_ID: i32 = 0x534b_594b;
 
 /// The steps; step `i` leads to version `i + 1`.
-pub const STEPS: &[&str] = &[V1, V2];
+pub const STEPS: &[&str] = &[V1, V2, V3];
 
 /// Runs in order of acceptance, each with the idempotency key that leads to it, and the sessions they belong to.
 /// A run has ended when `ended_at` is set; its status and outcome are then final. A key that has outlived its time is set to NULL.
@@ -127,6 +127,16 @@ CREATE TABLE imports (
   at          INTEGER NOT NULL,
   sessions    INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+";
+
+/// Runs wait by rules of their own, are answered by the turn of another run, and stand in a transcript.
+/// Older runs have no rules (they wait in line), carry nobody and are told: they come from a time without transcripts.
+/// All columns are NULL for most runs and the indexes hold only what they are for, so that accepting a run touches no page more than before.
+const V3: &str = "
+ALTER TABLE runs ADD COLUMN queue TEXT;
+ALTER TABLE runs ADD COLUMN merged_into TEXT;
+ALTER TABLE runs ADD COLUMN untold INTEGER;
+CREATE INDEX runs_untold ON runs (n) WHERE untold IS NOT NULL;
 ";
 
 /// Why a file cannot be brought to this schema.

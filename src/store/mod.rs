@@ -21,6 +21,7 @@ mod sql_read;
 mod sql_sessions;
 mod sql_write;
 pub mod sqlite;
+mod turns;
 mod writer;
 
 use std::path::Path;
@@ -129,7 +130,7 @@ impl Store {
     /// # Errors
     /// Nothing was written; `NotFound` when there is no such run.
     pub async fn finish_run(&self, file_id: &str, outcome: Outcome, head: u64) -> Result<bool, StoreError> {
-        match self.apply(Op::Finish { file_id: file_id.to_owned(), outcome: Box::new(outcome), head }).await? {
+        match self.apply(Op::Finish { file_id: file_id.to_owned(), outcome: Box::new(outcome), head, untold: false }).await? {
             Applied::First(first) => Ok(first),
             other => Err(mismatch(&other)),
         }

@@ -28,7 +28,25 @@ pub enum Op {
         outcome: Box<Outcome>,
         /// Highest `seq` of its journal.
         head: u64,
+        /// Whether its transcript lacks its end.
+        untold: bool,
     },
+    /// Note that a run's turn answers others too.
+    Merge {
+        /// The run that works.
+        file_id: String,
+        /// The others.
+        merged: Vec<String>,
+        /// What it is to do now, in the form of `spec`.
+        spec: String,
+    },
+    /// Note that the transcripts of these runs are complete.
+    Told {
+        /// The runs.
+        file_ids: Vec<String>,
+    },
+    /// Look whether the key of a run that cannot be accepted was used.
+    Known(Box<NewRun>),
     /// Forget the idempotency keys of runs that ended at or before this time.
     DropKeys {
         /// Ms since the epoch.
@@ -72,6 +90,8 @@ pub struct Accept {
 pub enum Applied {
     /// Of `Accept`.
     Accepted(Box<Accepted>),
+    /// Of `Known`: what the key leads to.
+    Known(Option<Box<Accepted>>),
     /// Of `Finish`: whether this was the first end.
     First(bool),
     /// Of `EditSession`.
@@ -91,6 +111,8 @@ pub enum Query {
     RunByFile(String),
     /// All runs that have not ended, oldest first.
     Unfinished,
+    /// Runs that have ended and whose transcripts lack their end, oldest first, at most this many.
+    Untold(usize),
     /// A page of runs.
     Runs(RunFilter),
     /// The session of this key.
@@ -115,7 +137,7 @@ pub enum Query {
 pub enum Found {
     /// To `Run` and `RunByFile`.
     Run(Option<Box<RunRecord>>),
-    /// To `Unfinished`.
+    /// To `Unfinished` and `Untold`.
     All(Vec<RunRecord>),
     /// To `Runs`.
     Page(RunPage),

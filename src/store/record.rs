@@ -29,6 +29,8 @@ pub struct NewRun {
     pub title: String,
     /// JSON with all that is needed to start it later.
     pub spec: String,
+    /// How it waits for its turn; none = in line.
+    pub queue: Option<String>,
     /// Now, ms since the epoch.
     pub accepted_at: u64,
 }
@@ -73,6 +75,10 @@ pub struct RunRecord {
     pub outcome: Option<Outcome>,
     /// Highest `seq` of its journal, known when it has ended (0 before).
     pub head: u64,
+    /// How it waits for its turn; none = in line.
+    pub queue: Option<String>,
+    /// File id of the run whose turn answers it too, and with which it ends.
+    pub merged_into: Option<String>,
 }
 
 impl RunRecord {

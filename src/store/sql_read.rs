@@ -12,10 +12,10 @@ use crate::protocol::run::{Outcome, RunStatus};
 
 /// Columns that [`run_record`] reads.
 pub const RUN_COLUMNS: &str = "runs.n, runs.file_id, runs.run_id, runs.principal, runs.session_key, runs.agent_id, runs.runner, runs.status, \
-     runs.title, runs.spec, runs.accepted_at, runs.started_at, runs.outcome, runs.head";
+     runs.title, runs.spec, runs.accepted_at, runs.started_at, runs.outcome, runs.head, runs.queue, runs.merged_into";
 /// The same without the text that a listing does not show; it may be megabytes.
 const LISTED_COLUMNS: &str = "runs.n, runs.file_id, runs.run_id, runs.principal, runs.session_key, runs.agent_id, runs.runner, runs.status, \
-     runs.title, '' AS spec, runs.accepted_at, runs.started_at, runs.outcome, runs.head";
+     runs.title, '' AS spec, runs.accepted_at, runs.started_at, runs.outcome, runs.head, runs.queue, runs.merged_into";
 const MAX_RUNS: usize = 200;
 
 /// A count or a time as SQLite stores it; times beyond the year 292 million read as the last one.
@@ -41,6 +41,11 @@ pub fn read(conn: &Connection, query: &Query) -> rusqlite::Result<Found> {
         Query::Unfinished => {
             let sql = format!("SELECT {RUN_COLUMNS} FROM runs WHERE ended_at IS NULL ORDER BY n");
             let runs = conn.prepare(&sql)?.query_map([], run_record)?.collect::<Result<_, _>>()?;
+            Ok(Found::All(runs))
+        }
+        Query::Untold(limit) => {
+            let sql = format!("SELECT {RUN_COLUMNS} FROM runs WHERE untold IS NOT NULL ORDER BY n LIMIT ?1");
+            let runs = conn.prepare(&sql)?.query_map([ms(*limit as u64)], run_record)?.collect::<Result<_, _>>()?;
             Ok(Found::All(runs))
         }
         Query::Runs(filter) => Ok(Found::Page(run_page(conn, filter)?)),
@@ -113,6 +118,8 @@ pub fn run_record(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         started_at: row.get::<_, Option<i64>>("started_at")?.map(unsigned),
         outcome,
         head: unsigned(row.get("head")?),
+        queue: row.get("queue")?,
+        merged_into: row.get("merged_into")?,
     })
 }
 

@@ -36,7 +36,10 @@ pub fn apply(conn: &Connection, op: &Op) -> Result<Applied, Failure> {
     match op {
         Op::Accept(accept) => Ok(Applied::Accepted(Box::new(accept_run(conn, accept)?))),
         Op::SetStatus { file_id, status, started_at } => set_status(conn, file_id, *status, *started_at),
-        Op::Finish { file_id, outcome, head } => finish(conn, file_id, outcome, *head),
+        Op::Finish { file_id, outcome, head, untold } => finish(conn, file_id, outcome, *head, *untold),
+        Op::Merge { file_id, merged, spec } => merge(conn, file_id, merged, spec),
+        Op::Told { file_ids } => told(conn, file_ids),
+        Op::Known(run) => Ok(Applied::Known(used_key(conn, run)?.map(Box::new))),
         Op::DropKeys { ended_until, limit } => drop_keys(conn, *ended_until, *limit),
         Op::Forget { file_ids } => forget(conn, file_ids),
         Op::EditSession { key, edit } => sql_sessions::edit(conn, key, edit),
@@ -93,8 +96,8 @@ fn used_key(conn: &Connection, run: &NewRun) -> Result<Option<Accepted>, Failure
 fn insert_run(conn: &Connection, run: &NewRun, run_id: &RunId) -> Result<(), Failure> {
     execute(
         conn,
-        "INSERT INTO runs (file_id, run_id, principal, method, key, digest, session_key, agent_id, runner, status, title, accepted_at, spec)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        "INSERT INTO runs (file_id, run_id, principal, method, key, digest, session_key, agent_id, runner, status, title, accepted_at, spec, queue)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         params![
             run.file_id,
             run_id.as_str(),
@@ -109,6 +112,7 @@ fn insert_run(conn: &Connection, run: &NewRun, run_id: &RunId) -> Result<(), Fai
             run.title,
             ms(run.accepted_at),
             run.spec,
+            run.queue,
         ],
     )?;
     Ok(())
@@ -129,6 +133,8 @@ fn new_record(run: &NewRun, run_id: RunId) -> RunRecord {
         started_at: None,
         outcome: None,
         head: 0,
+        queue: run.queue.clone(),
+        merged_into: None,
     }
 }
 
@@ -148,22 +154,41 @@ fn set_status(conn: &Connection, file_id: &str, status: RunStatus, started_at: O
     Ok(Applied::Done)
 }
 
-fn finish(conn: &Connection, file_id: &str, outcome: &Outcome, head: u64) -> Result<Applied, Failure> {
+fn finish(conn: &Connection, file_id: &str, outcome: &Outcome, head: u64, untold: bool) -> Result<Applied, Failure> {
     if !outcome.status.is_terminal() {
         return Err(Failure::Refused(StoreError::Refused(format!("`{}` is no end of a run", outcome.status.name()))));
     }
     let text = serde_json::to_string(outcome).map_err(|error| Failure::Refused(StoreError::Refused(error.to_string())))?;
     let changed = execute(
         conn,
-        "UPDATE runs SET status = ?2, outcome = ?3, ended_at = ?4, started_at = coalesce(?5, started_at), head = ?6
+        "UPDATE runs SET status = ?2, outcome = ?3, ended_at = ?4, started_at = coalesce(?5, started_at), head = ?6, untold = ?7
          WHERE file_id = ?1 AND ended_at IS NULL",
-        params![file_id, outcome.status.name(), text, ms(outcome.ended_at), outcome.started_at.map(ms), ms(head)],
+        params![file_id, outcome.status.name(), text, ms(outcome.ended_at), outcome.started_at.map(ms), ms(head), untold.then_some(1)],
     )?;
     if changed == 0 {
         let known: bool = exists(conn, "SELECT EXISTS (SELECT 1 FROM runs WHERE file_id = ?1)", [file_id])?;
         return if known { Ok(Applied::First(false)) } else { Err(Failure::Refused(StoreError::NotFound)) };
     }
     Ok(Applied::First(true))
+}
+
+/// Both in one: a turn that works for others must not start before they are known to be answered by it.
+fn merge(conn: &Connection, file_id: &str, merged: &[String], spec: &str) -> Result<Applied, Failure> {
+    let changed = execute(conn, "UPDATE runs SET spec = ?2 WHERE file_id = ?1 AND ended_at IS NULL", params![file_id, spec])?;
+    if changed == 0 {
+        return Err(Failure::Refused(StoreError::NotFound));
+    }
+    for other in merged {
+        execute(conn, "UPDATE runs SET merged_into = ?2 WHERE file_id = ?1 AND ended_at IS NULL", params![other, file_id])?;
+    }
+    Ok(Applied::Done)
+}
+
+fn told(conn: &Connection, file_ids: &[String]) -> Result<Applied, Failure> {
+    for file_id in file_ids {
+        execute(conn, "UPDATE runs SET untold = NULL WHERE file_id = ?1", [file_id])?;
+    }
+    Ok(Applied::Done)
 }
 
 /// Forgets runs that have ended; one that has not is kept whatever the caller says.

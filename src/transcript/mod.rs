@@ -14,7 +14,7 @@ pub mod error;
 pub mod glance;
 pub mod message;
 pub mod page;
-mod place;
+pub mod place;
 pub mod rewrite;
 #[cfg(test)]
 mod tests;
@@ -93,14 +93,23 @@ impl Transcripts {
     /// # Errors
     /// The file cannot be opened or written; nothing of the entry remains in it then, or the next append removes it.
     pub fn append(&self, path: &Path, header: &Header, entry: NewEntry) -> Result<Appended> {
-        if entry.fields.keys().any(|name| matches!(name.as_str(), "type" | "id" | "parentId" | "timestamp" | "key")) {
+        self.append_all(path, header, vec![entry])?.pop().ok_or(TranscriptError::Lost)
+    }
+
+    /// As [`Self::append`] for several entries, in one write: all of them are in the file, or none is.
+    ///
+    /// # Errors
+    /// See [`Self::append`].
+    pub fn append_all(&self, path: &Path, header: &Header, entries: Vec<NewEntry>) -> Result<Vec<Appended>> {
+        let own = |name: &String| matches!(name.as_str(), "type" | "id" | "parentId" | "timestamp" | "key");
+        if entries.iter().any(|entry| entry.fields.keys().any(own)) {
             return Err(TranscriptError::Entry("its fields name what the transcript itself says"));
         }
         let path = self.inner.root.join(path);
         let known = self.known(&path);
         let mut tail = lock(&known.tail);
         let place = Place::find(&self.inner.root, &path, true)?.ok_or_else(|| TranscriptError::Outside(path.clone()))?;
-        writer::append(&place, header, entry, &mut tail, &mut lock(&known.count))
+        writer::append(&place, header, entries, &mut tail, &mut lock(&known.count))
     }
 
     /// A page of the conversation, newest rows first asked for, oldest first given. An absent file has no rows.

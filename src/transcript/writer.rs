@@ -43,8 +43,14 @@ pub(super) struct Tail {
     keys: VecDeque<(String, String, u64)>,
 }
 
-/// Appends `entry`, after repairing a torn last line; makes the file with `header` if there is none.
-pub(super) fn append(place: &Place, header: &Header, entry: NewEntry, tail: &mut Option<Tail>, count: &mut Count) -> Result<Appended> {
+/// Appends `entries` in one write and one sync, after repairing a torn last line; makes the file with `header` if there is none.
+pub(super) fn append(
+    place: &Place,
+    header: &Header,
+    entries: Vec<NewEntry>,
+    tail: &mut Option<Tail>,
+    count: &mut Count,
+) -> Result<Vec<Appended>> {
     let writing = TranscriptError::io("append to", place.path());
     let flags = OFlags::RDWR | OFlags::APPEND;
     let (mut file, made) = match place.open(flags)? {
@@ -55,17 +61,30 @@ pub(super) fn append(place: &Place, header: &Header, entry: NewEntry, tail: &mut
         Some(known) if known.is_of(&file).map_err(&writing)? => known,
         _ => Tail::read(&mut file, count).map_err(&writing)?,
     };
-    if let Some(key) = &entry.key
-        && let Some((_, id, seq)) = known.keys.iter().find(|(name, ..)| name == key)
-    {
-        let found = Appended { id: id.clone(), seq: *seq, fresh: false };
-        *tail = Some(known);
-        return Ok(found);
+    let mut seq = count.lines_before(&file, known.len).map_err(&writing)?;
+    let (mut bytes, mut done, mut keys, mut newest) = (Vec::new(), Vec::with_capacity(entries.len()), Vec::new(), known.newest.clone());
+    for entry in entries {
+        if let Some(key) = &entry.key
+            && let Some((_, id, seq)) = known.keys.iter().find(|(name, ..)| name == key)
+        {
+            done.push(Appended { id: id.clone(), seq: *seq, fresh: false });
+            continue;
+        }
+        if known.len == 0 && bytes.is_empty() {
+            bytes = header.line(entry.at);
+            seq += 1;
+        }
+        let (id, key) = (fresh_id(), entry.key.clone());
+        bytes.extend_from_slice(&entry.line(&id, &newest));
+        newest = Parent::Id(id.clone());
+        keys.extend(key.map(|key| (key, id.clone(), seq)));
+        done.push(Appended { id, seq, fresh: true });
+        seq += 1;
     }
-    let seq = count.lines_before(&file, known.len).map_err(&writing)? + u64::from(known.len == 0);
-    let (id, key) = (fresh_id(), entry.key.clone());
-    let mut bytes = if known.len == 0 { header.line(entry.at) } else { Vec::new() };
-    bytes.extend_from_slice(&entry.line(&id, &known.newest));
+    if bytes.is_empty() {
+        *tail = Some(known);
+        return Ok(done);
+    }
     if let Err(error) = file.write_all(&bytes).and_then(|()| file.sync_data()) {
         // Half a line would be repaired by the next append; taking it back now spares readers the sight of it.
         let _ = file.set_len(known.len);
@@ -75,12 +94,12 @@ pub(super) fn append(place: &Place, header: &Header, entry: NewEntry, tail: &mut
         place.sync_folder().map_err(&writing)?;
     }
     known.len += bytes.len() as u64;
-    known.newest = Parent::Id(id.clone());
-    if let Some(key) = key {
-        known.remember(key, id.clone(), seq);
+    known.newest = newest;
+    for (key, id, seq) in keys {
+        known.remember(key, id, seq);
     }
     *tail = Some(known);
-    Ok(Appended { id, seq, fresh: true })
+    Ok(done)
 }
 
 impl Tail {

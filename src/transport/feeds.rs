@@ -39,6 +39,7 @@ pub struct Feeds {
     reads: bool,
     wakes: Option<Wakes>,
     agent_prefix: Vec<u8>,
+    chat_prefix: Vec<u8>,
 }
 
 type Wakes = StreamMap<u8, Pin<Box<dyn Stream<Item = Wake> + Send>>>;
@@ -71,7 +72,15 @@ impl Feeds {
             wakes.insert(5, Box::pin(every(ping).map(|_| Wake::Ping)));
         }
         let runs = supervisor.feed();
-        Self { hub, supervisor, runs, reads, wakes: Some(wakes), agent_prefix: frame::event_prefix("agent") }
+        Self {
+            hub,
+            supervisor,
+            runs,
+            reads,
+            wakes: Some(wakes),
+            agent_prefix: frame::event_prefix("agent"),
+            chat_prefix: frame::event_prefix("chat"),
+        }
     }
 
     /// The wake-ups; given out once.
@@ -110,6 +119,12 @@ impl Feeds {
     #[must_use]
     pub fn agent_prefix(&self) -> &[u8] {
         &self.agent_prefix
+    }
+
+    /// What stands before the payload in a `chat` event.
+    #[must_use]
+    pub fn chat_prefix(&self) -> &[u8] {
+        &self.chat_prefix
     }
 
     /// Versions of the states now.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_stream::{Stream, StreamExt, StreamMap};
 use tokio_util::sync::CancellationToken;
 
+use super::chats::Chats;
 use super::feeds::{Feeds, Wake};
 use super::liveness::Liveness;
 use super::tails::Tails;
@@ -45,6 +46,7 @@ pub struct Outbox {
     scratch: Vec<u8>,
     seq: u64,
     tails: Tails,
+    chats: Chats,
     finals: Vec<(Arc<RunLog>, Budgeted)>,
     closing: Option<(u16, String)>,
 }
@@ -86,6 +88,7 @@ impl Outbox {
             scratch: Vec::new(),
             seq: 0,
             tails: Tails::default(),
+            chats: Chats::default(),
             finals: Vec::new(),
             closing: None,
         }
@@ -113,7 +116,7 @@ impl Outbox {
         loop {
             // Runs first, then the queue, then lines: a run that is known here had its `accepted` queued before, so no event overtakes it.
             if let Some(feeds) = &mut feeds {
-                feeds.new_runs().into_iter().for_each(|log| self.tails.start(log));
+                feeds.new_runs().into_iter().for_each(|log| self.follow(log));
             }
             let drained = self.drain_queue();
             if let Some(feeds) = feeds.as_mut().filter(|_| drained) {
@@ -134,7 +137,7 @@ impl Outbox {
             self.shrink();
             let held_until = self.tails.held_until();
             // A subscription may be taken before the feeds are: its lines are read once they are here.
-            if feeds.is_some() && self.tails.has_unread() {
+            if feeds.is_some() && (self.tails.has_unread() || self.chats.has_news(&self.tails)) {
                 continue;
             }
             tokio::select! {
@@ -149,7 +152,9 @@ impl Outbox {
                     opened = None;
                     if let Ok(mut got) = got {
                         wakes = got.wakes();
-                        self.tails.hold(got.live_logs());
+                        let logs = got.live_logs();
+                        logs.iter().for_each(|log| self.chats.start(log));
+                        self.tails.hold(logs);
                         feeds = Some(got);
                     }
                 }
@@ -167,6 +172,11 @@ impl Outbox {
         match wake {
             Wake::State(body) => self.event(&body, Some(feeds.versions())),
             Wake::Signal(Some(Signal::Event(body))) => self.event(&body, None),
+            Wake::Signal(Some(Signal::Told(body))) => {
+                if feeds.reads_logs() {
+                    self.event(&body, None);
+                }
+            }
             Wake::Signal(Some(Signal::Close(code, reason))) => self.closing = Some((code, reason.to_owned())),
             Wake::Signal(None) => return Some(End::Slow),
             Wake::Bell => {}
@@ -212,9 +222,11 @@ impl Outbox {
     async fn collect_logs(&mut self, feeds: &mut Feeds) {
         if feeds.reads_logs() {
             let known = self.tails.len();
+            let mut fresh = Vec::new();
             if !self.finals.is_empty() {
                 // A final's run may have been announced since; it is followed, but read only after the next look at the queue.
-                feeds.new_runs().into_iter().for_each(|log| self.tails.start(log));
+                fresh = feeds.new_runs();
+                fresh.iter().for_each(|log| self.tails.start(Arc::clone(log)));
             }
             for round in 0..known {
                 if self.batch.len() >= BATCH_BYTES {
@@ -226,6 +238,12 @@ impl Outbox {
                 }
             }
             self.tails.rotate();
+            while self.batch.len() < BATCH_BYTES
+                && let Some(event) = self.chats.next(&self.tails)
+            {
+                self.line(feeds.chat_prefix(), &event);
+            }
+            fresh.iter().for_each(|log| self.chats.start(log));
         }
         let finals = std::mem::take(&mut self.finals);
         for (log, frame) in finals {
@@ -235,6 +253,12 @@ impl Outbox {
                 self.frame(frame);
             }
         }
+    }
+
+    /// Delivers a run that has just started.
+    fn follow(&mut self, log: Arc<RunLog>) {
+        self.chats.start(&log);
+        self.tails.start(log);
     }
 
     fn frame(&mut self, frame: Budgeted) {

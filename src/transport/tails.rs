@@ -198,6 +198,12 @@ impl Tails {
         self.position(&log.file_id).and_then(|at| self.tails.get(at)).is_some_and(|tail| tail.held.is_none() && tail.goes_on())
     }
 
+    /// Whether events of this run will still be delivered, now or after the hold.
+    #[must_use]
+    pub fn is_pending(&self, log: &RunLog) -> bool {
+        self.position(&log.file_id).and_then(|at| self.tails.get(at)).is_some_and(Tail::goes_on)
+    }
+
     fn push(&mut self, log: Arc<RunLog>, after: u64, held: Option<Instant>) {
         let cursor = log.cursor(after);
         self.tails.push_back(Tail { log, cursor, from: after + 1, jump: None, held, broken: false });
@@ -220,7 +226,8 @@ impl Tails {
     }
 }
 
-fn fingerprint(file_id: &str) -> u64 {
+/// A short name of a run for what is remembered.
+pub(super) fn fingerprint(file_id: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     file_id.hash(&mut hasher);
     hasher.finish()
@@ -232,7 +239,7 @@ mod tests {
 
     /// A log with `n` lines, the last of them terminal.
     fn log(n: u64) -> Arc<RunLog> {
-        let log = RunLog::live("f", "r".into(), "/nonexistent".into());
+        let log = RunLog::live("f", "r".into(), "s".into(), "/nonexistent".into());
         (1..=n).for_each(|seq| log.append(seq, Bytes::from(seq.to_string()), seq == n));
         Arc::new(log)
     }
@@ -279,7 +286,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_late_subscription_goes_back_and_then_on_without_a_repeat() {
-        let log = Arc::new(RunLog::live("f", "r".into(), "/nonexistent".into()));
+        let log = Arc::new(RunLog::live("f", "r".into(), "s".into(), "/nonexistent".into()));
         (1..=3).for_each(|seq| log.append(seq, Bytes::from(seq.to_string()), false));
         let mut tails = Tails::default();
         tails.hold(vec![Arc::clone(&log)]);

@@ -14,6 +14,7 @@ mod echo;
 #[path = "../support/sockets.rs"]
 mod sockets;
 
+mod attachments;
 mod chat_history;
 mod config_vectors;
 mod crash;

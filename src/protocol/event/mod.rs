@@ -1,8 +1,10 @@
 //! Events: what the server sends unasked. One payload per file, one line per event in [`EVENTS`].
 
 pub mod agent;
+pub mod chat;
 pub mod health;
 pub mod presence;
+pub mod session_message;
 pub mod shutdown;
 pub mod tick;
 
@@ -64,6 +66,20 @@ pub static EVENTS: &[EventEntry] = &[
         class: Class::Log,
         payload: SchemaGenerator::subschema_for::<agent::AgentEvent>,
         summary: "One event of a run, exactly as it stands in the run's journal.",
+    },
+    EventEntry {
+        name: "chat",
+        scope: Some(Scope::Read),
+        class: Class::Log,
+        payload: SchemaGenerator::subschema_for::<chat::ChatEvent>,
+        summary: "What a run says as a chat shows it: the text so far, at most once in 150 ms, then exactly one last event behind the run's last `agent` event. Who lags gets the newest text only.",
+    },
+    EventEntry {
+        name: "session.message",
+        scope: Some(Scope::Read),
+        class: Class::Log,
+        payload: SchemaGenerator::subschema_for::<session_message::SessionMessage>,
+        summary: "A message was added to the conversation of a session to which the connection listens. Who lags behind 256 of them sees a jump in `seq` and asks for the history.",
     },
     EventEntry {
         name: "presence",

@@ -8,12 +8,14 @@ use super::runner::Runner;
 pub struct Entry {
     /// The name in the configuration and in a run's spec.
     pub name: &'static str,
+    /// Whether it can be told something while it works.
+    pub takes_input: bool,
     /// Makes one.
     pub build: fn() -> Box<dyn Runner>,
 }
 
 /// Every runner, in the order in which they are listed to people.
-pub static RUNNERS: &[Entry] = &[Entry { name: "shell", build: || Box::new(shell::Shell) }];
+pub static RUNNERS: &[Entry] = &[Entry { name: "shell", takes_input: false, build: || Box::new(shell::Shell) }];
 
 /// The runner of this name.
 #[must_use]

@@ -3,19 +3,20 @@
 use ring::digest::{SHA256, digest};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::target;
+use super::{files, target};
+use crate::chat::attachments::Attachment;
 use crate::protocol::error::{ErrorCode, RpcError};
 use crate::protocol::ids::{AgentId, RunId, SessionKey};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
+use crate::rpc::error::queue_full;
 use crate::rpc::method::{Method, Rate};
 use crate::runs::handle::Handle;
 use crate::runs::live::Ended;
 use crate::runs::supervisor::Submitted;
-use crate::sessions::turn::TurnKind;
 use crate::store::record::NewRun;
 
 /// Longest title of a run, in characters.
@@ -60,12 +61,12 @@ pub struct RunParams {
     /// Queue lane; `main` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lane: Option<String>,
-    /// Further instructions; has a meaning for models only.
+    /// Further instructions; kept with the run, with a meaning for models only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra_system_prompt: Option<String>,
-    /// Attachments; must be empty for a runner that takes none.
+    /// Files for the run, at most 32 and no larger than `policy.attachments` of hello says. Commands find their paths in `SKYKOI_ATTACHMENTS`, one a line, and in `SKYKOI_ATTACHMENT_1`, `SKYKOI_ATTACHMENT_2`, ….
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attachments: Option<Vec<Value>>,
+    pub attachments: Option<Vec<Attachment>>,
     /// Receiver on a channel; no meaning here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
@@ -184,15 +185,15 @@ impl Method for Run {
         if cx.gateway.is_stopping() {
             return Err(RpcError::try_again("the gateway is stopping", 2000).with_code("STOPPING"));
         }
-        let new = new_run(&cx, params)?;
+        let new = new_run(&cx, params).await?;
         let (handle, first) = match cx.gateway.runs.submit(new).await? {
             Submitted::Conflict => {
                 return Err(RpcError::new(ErrorCode::IdempotencyConflict, "this idempotencyKey was used with other parameters")
                     .with_code("IDEMPOTENCY_CONFLICT"));
             }
+            Submitted::Full(full) => return Err(queue_full(full)),
             Submitted::New(ticket) => {
                 cx.ack(&Reply::Ack(ack(&Handle::Live(ticket.live.clone()), AckStatus::Accepted))).await;
-                cx.gateway.begin_turn_of(&ticket.live, TurnKind::Message).await;
                 (Handle::Live(ticket.release()), true)
             }
             Submitted::Same(handle) => (handle, false),
@@ -262,20 +263,18 @@ fn ack(handle: &Handle, status: AckStatus) -> Ack {
     }
 }
 
-fn new_run(cx: &Call, params: RunParams) -> Result<NewRun, RpcError> {
+async fn new_run(cx: &Call, mut params: RunParams) -> Result<NewRun, RpcError> {
     let (agent, session_key) = target::resolve(&cx.gateway, Run::NAME, params.agent_id.as_deref(), params.session_key.as_deref())?;
     if let Some(channel) = params.channel.as_deref().filter(|channel| !matches!(*channel, "" | "webchat" | "last")) {
         let text = format!("invalid agent params: unknown channel: {}", crate::protocol::frame::short(channel));
         return Err(RpcError::invalid(text).with_code("UNKNOWN_CHANNEL"));
     }
-    if params.attachments.as_ref().is_some_and(|attachments| !attachments.is_empty()) {
-        let text = format!("invalid agent params: at /attachments: the runner \"{}\" takes no attachments", agent.runner);
-        return Err(RpcError::invalid(text).with_code("ATTACHMENTS_NOT_TAKEN"));
-    }
+    let attachments = files::take(cx, &mut params.attachments).await?;
     let key = params.idempotency_key.clone();
     let digest = digest_of(&params);
     let title = params.label.clone().unwrap_or_else(|| title_of(&params.message));
-    let work = cx.gateway.agents.work(agent, params.message, params.timeout);
+    let mut work = cx.gateway.agents.work(agent, params.message, params.timeout);
+    (work.attachments, work.extra_system_prompt) = (attachments, params.extra_system_prompt);
     let spec = serde_json::to_string(&work).map_err(|error| RpcError::unavailable("the request could not be stored", error))?;
     Ok(NewRun {
         file_id: uuid::Uuid::now_v7().simple().to_string(),
@@ -289,6 +288,7 @@ fn new_run(cx: &Call, params: RunParams) -> Result<NewRun, RpcError> {
         runner: agent.runner.clone(),
         title,
         spec,
+        queue: None,
         accepted_at: cx.gateway.now(),
     })
 }

@@ -1,5 +1,8 @@
 //! `chat.history`: what was said in a session.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -7,11 +10,13 @@ use serde_json::value::RawValue;
 
 use super::place::{self, Place};
 use crate::chat::history::{Form, MAX_BYTES, shown};
+use crate::chat::media::Media;
 use crate::protocol::error::RpcError;
 use crate::protocol::ids::{RunId, SessionKey};
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
 use crate::rpc::method::Method;
+use crate::runs::handle::Handle;
 use crate::transcript::page::{Page, Query};
 
 /// What was said in a session, oldest first: the newest `limit` messages, fewer if they are more than `maxBytes` of JSON. A session that does not exist has said nothing.
@@ -92,6 +97,8 @@ pub struct InFlightRun {
     /// When its work started, ms since the epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<u64>,
+    /// What it has said so far, as its `chat` deltas say it.
+    pub text: String,
 }
 
 /// `chat.history`.
@@ -138,21 +145,29 @@ impl Method for History {
 
 /// The messages of a page as they go out, and whether there are older ones.
 async fn read(cx: &Call, place: &Place, query: Query, form: Form) -> Result<(Vec<Box<RawValue>>, bool), RpcError> {
-    let path = place.path.clone();
+    let (path, media) = (place.path.clone(), cx.gateway.media.clone());
     let read = cx.gateway.transcripts.run(move |transcripts| {
         let page = transcripts.page(&path, query)?;
         if page.damaged > 0 {
             tracing::warn!(path = %path.display(), lines = page.damaged, "damaged lines of a transcript were passed over");
         }
-        Ok(fitting(&page, query.max_bytes, form))
+        Ok(fitting(&page, query.max_bytes, form, &media))
     });
     Ok(read.await?)
 }
 
 /// The newest messages that are together no longer than `max_bytes`, oldest first; at least the newest one.
-fn fitting(page: &Page, max_bytes: usize, form: Form) -> (Vec<Box<RawValue>>, bool) {
+fn fitting(page: &Page, max_bytes: usize, form: Form, media: &Media) -> (Vec<Box<RawValue>>, bool) {
     let (mut messages, mut bytes): (Vec<Box<RawValue>>, usize) = (Vec::with_capacity(page.rows.len()), 0);
-    for message in page.rows.iter().rev().filter_map(|row| shown(row, form)) {
+    for row in page.rows.iter().rev() {
+        // Images may take half of the room that is left, so that they never push out what was said beside them.
+        let mut room = max_bytes.saturating_sub(bytes) / 2;
+        let mut load = |place: &str| {
+            let loaded = media.load(Path::new(place), room / 4 * 3)?;
+            room = room.saturating_sub(loaded.len().div_ceil(3) * 4);
+            Some(loaded)
+        };
+        let Some(message) = shown(row, form, &mut load) else { continue };
         bytes += message.get().len() + 1;
         if bytes > max_bytes && !messages.is_empty() {
             break;
@@ -166,9 +181,11 @@ fn fitting(page: &Page, max_bytes: usize, form: Form) -> (Vec<Box<RawValue>>, bo
 
 fn at_work(cx: &Call, key: &SessionKey) -> (Option<SessionInfo>, Option<InFlightRun>) {
     let lives = cx.gateway.runs.live_of(key);
-    let rows: Vec<_> = lives.iter().map(|live| live.row(None)).collect();
-    let working = rows.iter().find(|row| row.started_at.is_some());
-    let in_flight = working.map(|row| InFlightRun { run_id: row.run_id.clone(), started_at: row.started_at });
-    let active_run_ids: Vec<RunId> = rows.into_iter().map(|row| row.run_id).collect();
-    (Some(SessionInfo { has_active_run: !active_run_ids.is_empty(), active_run_ids }), in_flight)
+    let working = lives.iter().find_map(|live| {
+        let started_at = live.row(None).started_at?;
+        let log = cx.gateway.runs.log_of(&Handle::Live(Arc::clone(live)));
+        Some(InFlightRun { run_id: live.record.run_id.clone(), started_at: Some(started_at), text: log.chat.answer().so_far().to_owned() })
+    });
+    let active_run_ids: Vec<RunId> = lives.iter().map(|live| live.record.run_id.clone()).collect();
+    (Some(SessionInfo { has_active_run: !active_run_ids.is_empty(), active_run_ids }), working)
 }

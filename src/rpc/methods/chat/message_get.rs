@@ -1,5 +1,7 @@
 //! `chat.message.get`: one message of a session, whole.
 
+use std::path::Path;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -61,8 +63,11 @@ impl Method for Get {
         let message = match place {
             None => None,
             Some(place) => {
+                let media = cx.gateway.media.clone();
                 let find = move |transcripts: &crate::transcript::Transcripts| {
-                    Ok(transcripts.get(&place.path, &params.message_id, MAX_BYTES)?.and_then(|row| shown(&row, form)))
+                    Ok(transcripts
+                        .get(&place.path, &params.message_id, MAX_BYTES)?
+                        .and_then(|row| shown(&row, form, &mut |place| media.load(Path::new(place), MAX_BYTES))))
                 };
                 cx.gateway.transcripts.run(find).await?
             }

@@ -1,0 +1,243 @@
+//! Joins runs, sessions and transcripts: a run's turn begins its session's turn, and what was said is written down.
+//!
+//! What a command printed appears as models write it: a call of a tool, its result, and an answer whose text is the output. So every client shows it, and those that understand tools show the command too.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tracing::{error, warn};
+
+use crate::clock::now_ms;
+use crate::events::hub::{Hub, SessionEvent};
+use crate::protocol::event::agent::Tool;
+use crate::protocol::event::session_message::SessionMessage;
+use crate::protocol::frame;
+use crate::protocol::run::{Outcome, RunStatus};
+use crate::runs::answer::{Answer, Call};
+use crate::runs::chronicle::{Chronicle, Closing, Opening, Writing};
+use crate::sessions::Sessions;
+use crate::sessions::turn::{Turn, TurnEnd, TurnKind};
+use crate::store::record::RunRecord;
+use crate::store::sessions::SessionRecord;
+use crate::transcript::Transcripts;
+use crate::transcript::entry::{Header, NewEntry};
+use crate::transcript::message::{self, FileRef, Making};
+use crate::transcript::writer::Appended;
+
+/// Most bytes of a command that a call shows; the user's message has it whole.
+const COMMAND: usize = 16 << 10;
+
+/// Writes the turns of runs into the transcripts of their sessions. Clones are the same one.
+#[derive(Clone)]
+pub struct Scribe {
+    sessions: Sessions,
+    transcripts: Transcripts,
+    hub: Arc<Hub>,
+    /// Turns that have begun, by the file id of their run.
+    turns: Arc<Mutex<HashMap<String, Turn>>>,
+}
+
+impl Scribe {
+    /// A scribe for these sessions.
+    #[must_use]
+    pub fn new(sessions: Sessions, transcripts: Transcripts, hub: Arc<Hub>) -> Self {
+        Self { sessions, transcripts, hub, turns: Arc::default() }
+    }
+
+    /// Appends entries to the transcript of a turn and tells who listens. Returns whether they are written.
+    pub async fn append(&self, turn: &Turn, cwd: &str, entries: Vec<NewEntry>) -> bool {
+        let header = Header { id: turn.session.entry.session_id.clone(), cwd: cwd.to_owned() };
+        let messages: Vec<Option<Value>> = entries.iter().map(|entry| entry.fields.get("message").cloned()).collect();
+        let path = turn.transcript.clone();
+        let appended = match self.transcripts.run(move |transcripts| transcripts.append_all(&path, &header, entries)).await {
+            Ok(appended) => appended,
+            Err(cause) => {
+                error!(session = %turn.session.key, %cause, "the transcript could not be written");
+                return false;
+            }
+        };
+        for (message, entry) in messages.into_iter().zip(appended).filter(|(_, entry)| entry.fresh) {
+            if let Some(message) = message {
+                self.announce(&turn.session, &entry, message);
+            }
+        }
+        true
+    }
+
+    /// Tells the connections that watch the session of a message that is in its transcript now.
+    pub fn announce(&self, session: &SessionRecord, entry: &Appended, message: Value) {
+        if !self.hub.sessions_are_watched() {
+            return;
+        }
+        let event = SessionMessage {
+            session_key: session.key.clone(),
+            session_id: session.entry.session_id.clone(),
+            message_id: entry.id.clone(),
+            message_seq: entry.seq,
+            message,
+        };
+        let body = Bytes::from(frame::event_start("session.message", &event));
+        self.hub.session_event(SessionEvent { messages_of: Some(session.key.clone()), body });
+    }
+
+    /// The turn of a run: as it began, or for one that an earlier daemon began, its session as it is. None = its session or conversation is gone, and nothing is to be written.
+    async fn turn(&self, run: &RunRecord) -> Result<Option<Turn>, ()> {
+        let begun = self.turns().get(&run.file_id).cloned();
+        let session = match self.sessions.get(&run.session_key).await {
+            Ok(session) => session,
+            Err(cause) => {
+                warn!(run_id = %run.run_id, %cause, "a run's session cannot be looked up");
+                return Err(());
+            }
+        };
+        let Some(session) = session else { return Ok(None) };
+        Ok(match begun {
+            Some(turn) => (turn.session.entry.session_id == session.entry.session_id).then_some(turn),
+            None => {
+                let transcript = self.sessions.transcript_path(&session);
+                Some(Turn { session, transcript, fresh: false, stale: None, kind: TurnKind::Message })
+            }
+        })
+    }
+
+    async fn write_close(&self, closing: &Closing) -> bool {
+        let run = &closing.opening.run;
+        let turn = self.turn(run).await;
+        self.turns().remove(&run.file_id);
+        let Ok(turn) = turn else { return false };
+        let Some(turn) = turn else { return true };
+        let mut entries = vec![said(&closing.opening)];
+        entries.extend(answered(run, &closing.answer, &closing.outcome));
+        let written = self.append(&turn, &closing.opening.work.cwd.to_string_lossy(), entries).await;
+        let aborted = matches!(closing.outcome.status, RunStatus::Aborted | RunStatus::Interrupted);
+        self.sessions.finish_turn(&turn, closing.outcome.ended_at, TurnEnd { aborted, usage: None });
+        written
+    }
+
+    fn turns(&self) -> std::sync::MutexGuard<'_, HashMap<String, Turn>> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Chronicle for Scribe {
+    fn begin(&self, run: &RunRecord) -> Writing<()> {
+        let (scribe, file_id, run_id, key) = (self.clone(), run.file_id.clone(), run.run_id.clone(), run.session_key.clone());
+        Box::pin(async move {
+            match scribe.sessions.begin_turn(&key, now_ms(), TurnKind::Message).await {
+                Ok(turn) => drop(scribe.turns().insert(file_id, turn)),
+                // The run is promised; a session that cannot be looked up does not take it back.
+                Err(cause) => warn!(%run_id, %cause, "a turn could not be noted in its session"),
+            }
+        })
+    }
+
+    fn open(&self, opening: Opening) -> Writing<()> {
+        let scribe = self.clone();
+        Box::pin(async move {
+            let turn = scribe.turns().get(&opening.run.file_id).cloned();
+            if let Some(turn) = turn {
+                // What fails here is tried again when the turn is over.
+                scribe.append(&turn, &opening.work.cwd.to_string_lossy(), vec![said(&opening)]).await;
+            }
+        })
+    }
+
+    fn close(&self, closing: Closing) -> Writing<bool> {
+        let scribe = self.clone();
+        Box::pin(async move { scribe.write_close(&closing).await })
+    }
+}
+
+/// What the user said.
+fn said(opening: &Opening) -> NewEntry {
+    let mut message = message::user(&opening.work.message, opening.at);
+    let paths: Vec<_> = opening.work.attachments.iter().map(|file| (file, file.path.to_string_lossy())).collect();
+    let files = paths.iter().map(|(file, path)| FileRef { name: &file.name, mime_type: &file.mime_type, bytes: file.bytes, path });
+    message::attach(&mut message, files);
+    name_run(&mut message, &opening.run);
+    NewEntry::message(message, opening.at).once(format!("{}:user", opening.run.file_id))
+}
+
+/// What was answered: each call with its result, then the text.
+fn answered(run: &RunRecord, answer: &Answer, outcome: &Outcome) -> Vec<NewEntry> {
+    let at = outcome.ended_at;
+    let said = answer.said(outcome);
+    let mut entries = Vec::new();
+    for (n, call) in answer.calls().iter().enumerate() {
+        let making = Making { api: &run.runner, provider: &run.runner, model: &run.runner, stop_reason: "toolUse", error: None };
+        let mut calls = message::assistant("", &making, outcome.started_at.unwrap_or(at));
+        if let Some(map) = calls.as_object_mut() {
+            map.insert(
+                "content".to_owned(),
+                json!([{ "type": "toolCall", "id": call.id, "name": call.name, "arguments": shortened(&call.args) }]),
+            );
+        }
+        name_run(&mut calls, run);
+        entries.push(NewEntry::message(calls, at).once(format!("{}:call:{n}", run.file_id)));
+        let mut result = result_of(call, outcome, said.left_out);
+        name_run(&mut result, run);
+        entries.push(NewEntry::message(result, at).once(format!("{}:result:{n}", run.file_id)));
+    }
+    let (stop_reason, error) = match outcome.status {
+        RunStatus::Aborted => ("aborted", None),
+        _ if outcome.served() => ("stop", None),
+        _ => ("error", Some(outcome.summary.as_str())),
+    };
+    let mut text = said.text;
+    if outcome.status == RunStatus::Error && outcome.served() {
+        let joint = if text.trim().is_empty() { "" } else { "\n\n" };
+        text = format!("{}{joint}[{}]", text.trim_end(), outcome.summary);
+    }
+    let making = Making { api: &run.runner, provider: &run.runner, model: &run.runner, stop_reason, error };
+    let mut last = message::assistant(&text, &making, at);
+    name_run(&mut last, run);
+    entries.push(NewEntry::message(last, at).once(format!("{}:answer", run.file_id)));
+    entries
+}
+
+fn result_of(call: &Call, outcome: &Outcome, left_out: u64) -> Value {
+    let (exit_code, signal, duration_ms, failed) = match &call.result {
+        Some(Tool::Result { exit_code, signal, duration_ms, is_error, .. }) => (*exit_code, signal.clone(), *duration_ms, *is_error),
+        _ => (outcome.exit_code, outcome.signal.clone(), outcome.duration_ms, true),
+    };
+    json!({
+        "role": "toolResult",
+        "toolCallId": call.id,
+        "toolName": call.name,
+        "content": [{ "type": "text", "text": outcome.summary }],
+        "isError": failed,
+        "details": {
+            "status": outcome.status,
+            "command": shortened(&call.args)["command"],
+            "cwd": call.args["cwd"],
+            "exitCode": exit_code,
+            "signal": signal,
+            "durationMs": duration_ms,
+            "stdoutBytes": outcome.stdout_bytes,
+            "stderrBytes": outcome.stderr_bytes,
+            "leftOutBytes": left_out,
+            "truncated": left_out > 0 || outcome.truncated,
+        },
+        "timestamp": outcome.ended_at,
+    })
+}
+
+/// Arguments whose command is not longer than a person would look at.
+fn shortened(args: &Value) -> Value {
+    let mut args = args.clone();
+    if let Some(Value::String(command)) = args.get_mut("command")
+        && command.len() > COMMAND
+    {
+        command.truncate(command.floor_char_boundary(COMMAND));
+        command.push('…');
+    }
+    args
+}
+
+fn name_run(message: &mut Value, run: &RunRecord) {
+    if let Some(map) = message.as_object_mut() {
+        map.insert("runId".to_owned(), json!(run.run_id));
+    }
+}

@@ -1,0 +1,46 @@
+//! Who writes down what was said in a session. The runs only say when: a turn begins, a turn is over.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use super::answer::Answer;
+use super::spec::Work;
+use crate::protocol::run::Outcome;
+use crate::store::record::RunRecord;
+
+/// What a chronicler does, in its own time.
+pub type Writing<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A turn that begins.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// The run that works.
+    pub run: RunRecord,
+    /// Its work, as it is done: with the messages of runs that were merged into it.
+    pub work: Work,
+    /// When its turn came, ms since the epoch.
+    pub at: u64,
+}
+
+/// A turn that is over.
+#[derive(Clone, Debug)]
+pub struct Closing {
+    /// What it began with. A turn that an earlier daemon began may have been written down already, in part or whole.
+    pub opening: Opening,
+    /// What it said.
+    pub answer: Answer,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// Writes the conversation down.
+pub trait Chronicle: Send + Sync {
+    /// A turn is about to begin: its session may have to start afresh, or to be waited for.
+    fn begin(&self, run: &RunRecord) -> Writing<()>;
+
+    /// Notes what the user said. Nobody waits for it but the closing of the same turn.
+    fn open(&self, opening: Opening) -> Writing<()>;
+
+    /// Notes what was answered, and what the user said if that is missing, each once however often it is called. Returns whether it is written; if not, it is called again at the next start.
+    fn close(&self, closing: Closing) -> Writing<bool>;
+}

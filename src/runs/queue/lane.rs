@@ -1,0 +1,134 @@
+//! The line of one session.
+
+use std::collections::VecDeque;
+
+use super::rules::{Mode, Overflow, Rules};
+use super::{Item, Turn};
+
+/// A run in the line.
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    /// Place in the order of arrival over all sessions.
+    pub order: i64,
+    /// When it came.
+    pub at: u64,
+    /// It came into a free session, so there is nothing to wait for but a permit.
+    pub fresh: bool,
+    /// The run at work is being told it; until that is decided it does not start.
+    pub asked: bool,
+    /// The run.
+    pub item: Item,
+}
+
+impl Waiting {
+    /// Whether it is a message that rules may touch.
+    fn is_message(&self) -> bool {
+        self.item.rules.is_some() && !self.item.sealed
+    }
+
+    fn collects(&self) -> Option<&Rules> {
+        self.item.rules.as_ref().filter(|rules| rules.mode == Mode::Collect && !self.item.sealed)
+    }
+}
+
+/// One session: what is at work, and what waits.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    /// At work, with whether it can be told something. More than one only if an earlier daemon left it so.
+    pub running: Vec<(String, bool)>,
+    /// Waiting, in order.
+    pub line: VecDeque<Waiting>,
+    /// Messages of which the next turn is told the first line only.
+    pub summarized: VecDeque<Waiting>,
+    /// Places of runs that are being accepted.
+    pub reserved: usize,
+}
+
+impl Lane {
+    pub fn is_empty(&self) -> bool {
+        self.running.is_empty() && self.line.is_empty() && self.summarized.is_empty() && self.reserved == 0
+    }
+
+    /// Whether a run that comes now has nothing of its session before it.
+    pub fn is_free(&self) -> bool {
+        self.running.is_empty() && self.line.is_empty()
+    }
+
+    /// How many places are taken.
+    pub fn len(&self) -> usize {
+        self.line.len() + self.summarized.len() + self.reserved
+    }
+
+    /// How many messages wait that rules may touch.
+    pub fn messages(&self) -> usize {
+        self.line.iter().filter(|waiting| waiting.is_message()).count()
+    }
+
+    /// Whether one more message would be one too many.
+    pub fn is_full(&self, cap: usize) -> bool {
+        let next_to_start = usize::from(self.is_free());
+        self.messages() + self.reserved + 1 > cap.max(1) + next_to_start
+    }
+
+    pub fn find(&mut self, run: &str) -> Option<&mut Waiting> {
+        self.line.iter_mut().find(|waiting| waiting.item.run == run)
+    }
+
+    /// When the next turn may begin, as far as this session is concerned; none = it is busy, or nothing waits.
+    pub fn due(&self) -> Option<u64> {
+        let front = self.line.front().filter(|front| self.running.is_empty() && !front.asked)?;
+        let Some(rules) = front.collects() else { return Some(0) };
+        let group = self.group();
+        let Some(newest) = self.line.get(group - 1) else { return Some(0) };
+        // Who has the line to himself waits for nobody, and a full group gains nothing by waiting.
+        if (group == 1 && front.fresh) || group >= rules.cap {
+            return Some(0);
+        }
+        let quiet = newest.item.rules.map_or(0, |rules| rules.debounce_ms);
+        Some(newest.at.saturating_add(quiet))
+    }
+
+    /// How many at the front are answered together; at least 1.
+    fn group(&self) -> usize {
+        let Some(front) = self.line.front().filter(|front| front.collects().is_some()) else { return 1 };
+        self.line.iter().take_while(|waiting| waiting.collects().is_some() && waiting.item.with == front.item.with).count().max(1)
+    }
+
+    /// Takes the next turn out of the line; its newest run is at work from here on.
+    pub fn take_turn(&mut self) -> Option<Turn> {
+        let group = self.group().min(self.line.len());
+        let mut group: Vec<Waiting> = self.line.drain(..group).collect();
+        let carrier = group.pop()?;
+        let runs = |waiting: Waiting| waiting.item.run;
+        let mut turn = Turn { merged: group.into_iter().map(runs).collect(), ..Turn::default() };
+        if carrier.is_message() {
+            turn.summarized = self.summarized.drain(..).map(runs).collect();
+        }
+        turn.run.clone_from(&carrier.item.run);
+        self.running.push((carrier.item.run, carrier.item.takes_input));
+        Some(turn)
+    }
+
+    /// Makes room for the newest message as its rules say, and names the runs that are dropped.
+    pub fn overflow(&mut self, rules: &Rules) -> Vec<String> {
+        let cap = rules.cap.max(1);
+        let mut dropped = Vec::new();
+        if rules.drop == Overflow::New {
+            return dropped;
+        }
+        while self.messages() > cap {
+            let Some(at) = self.line.iter().position(Waiting::is_message) else { break };
+            let Some(oldest) = self.line.remove(at) else { break };
+            if rules.drop == Overflow::Summarize {
+                self.summarized.push_back(oldest);
+            } else {
+                dropped.push(oldest.item.run);
+            }
+        }
+        // As many summaries as messages are bearable; older ones are as good as forgotten.
+        while self.summarized.len() > cap {
+            dropped.extend(self.summarized.pop_front().map(|waiting| waiting.item.run));
+        }
+        dropped
+    }
+}

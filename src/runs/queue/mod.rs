@@ -1,0 +1,331 @@
+//! Who is next: the queue policy of all sessions. Pure: events in, decisions out; no clock, no I/O, no tasks.
+//!
+//! ```text
+//! Submit ──> line of its session ──(turn free, quiet time over)──> Start ──> running ──Ended──> gone
+//!                 ├── collected with its neighbours: the newest one runs, the others end with it
+//!                 └── Drop: asked for, interrupted, or more than may wait
+//! ```
+//! One run per session at a time and in order of arrival, at most `max` in all. Runs are named by their file id, which is unique.
+
+mod lane;
+pub mod rules;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
+use self::lane::{Lane, Waiting};
+use self::rules::{Mode, Overflow, Rules};
+
+/// Most runs that wait in one session, whatever their rules.
+pub const MAX_LINE: usize = 1000;
+/// Most runs that wait in all.
+pub const MAX_WAITING: usize = 10_000;
+
+/// A run that wants its turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// The run.
+    pub run: String,
+    /// Its session.
+    pub session: String,
+    /// How it waits; none = in line, untouched by others.
+    pub rules: Option<Rules>,
+    /// Only messages with the same one are answered together: the agent and its runner.
+    pub with: String,
+    /// It carries others already, so it is neither merged nor dropped for others.
+    pub sealed: bool,
+    /// Whether its runner can be told something while it works.
+    pub takes_input: bool,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A run wants its turn. It must have been [admitted](Queue::admit), or be one of an earlier daemon.
+    Submit(Item),
+    /// A run is at work already, found after a restart; it takes its place even beyond `max`.
+    Adopt {
+        /// The run.
+        run: String,
+        /// Its session.
+        session: String,
+        /// Whether its runner can be told something while it works.
+        takes_input: bool,
+    },
+    /// A run that was taken for one at work never began: it waits again, and before all others.
+    PutBack(Item),
+    /// The run that was to be told a message cannot be.
+    Declined(String),
+    /// A run has ended.
+    Ended(String),
+    /// Somebody wants the end of a run; one at work is the supervisor's affair.
+    Remove(String),
+    /// Somebody wants the end of all runs of a session.
+    Clear(String),
+    /// Time has passed.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// A turn begins.
+    Start(Turn),
+    /// A run at work is to be aborted, to make room.
+    Abort(String),
+    /// A run ends without a turn.
+    Drop(String, Why),
+    /// The run at work is to be told this message; answer with `Declined` if it cannot be.
+    Steer {
+        /// The message's run.
+        run: String,
+        /// The run at work.
+        into: String,
+    },
+}
+
+/// One turn of a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// The run that works.
+    pub run: String,
+    /// Runs whose messages it answers too, oldest first.
+    pub merged: Vec<String>,
+    /// Runs of which it is told only the first line, oldest first.
+    pub summarized: Vec<String>,
+}
+
+/// Why a run ends without a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Somebody asked for it.
+    Asked,
+    /// A later message interrupted everything before it.
+    Interrupted,
+    /// More waited than may.
+    Overflow,
+}
+
+/// Why a run is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full {
+    /// How many may wait.
+    pub cap: usize,
+}
+
+/// The waiting and running runs of all sessions.
+#[derive(Debug)]
+pub struct Queue {
+    max: usize,
+    lanes: HashMap<String, Lane>,
+    /// Session of every run that is in a lane.
+    places: HashMap<String, String>,
+    running: usize,
+    last: i64,
+    first: i64,
+}
+
+impl Queue {
+    /// An empty queue of at most `max` runs at once; 0 counts as 1.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self { max: max.max(1), lanes: HashMap::new(), places: HashMap::new(), running: 0, last: 0, first: 0 }
+    }
+
+    /// Takes a place for a run that is about to be accepted; [`Self::leave`] gives it back, a `Submit` uses it.
+    ///
+    /// # Errors
+    /// Too many wait.
+    pub fn admit(&mut self, session: &str, rules: Option<&Rules>) -> Result<(), Full> {
+        if self.places.len() >= MAX_WAITING {
+            return Err(Full { cap: MAX_WAITING });
+        }
+        let lane = self.lanes.entry(session.to_owned()).or_default();
+        if lane.len() >= MAX_LINE {
+            return Err(Full { cap: MAX_LINE });
+        }
+        // A refusal implies that the lane holds something, so no empty one is left behind.
+        if let Some(rules) = rules.filter(|rules| rules.drop == Overflow::New && rules.mode != Mode::Interrupt)
+            && lane.is_full(rules.cap)
+        {
+            return Err(Full { cap: rules.cap.max(1) });
+        }
+        lane.reserved += 1;
+        Ok(())
+    }
+
+    /// Gives a place back.
+    pub fn leave(&mut self, session: &str) {
+        if let Some(lane) = self.lanes.get_mut(session) {
+            lane.reserved = lane.reserved.saturating_sub(1);
+        }
+        self.tidy(session);
+    }
+
+    /// Takes an event in and says what is to be done, in this order. `now` is any clock in ms that never goes back.
+    pub fn handle(&mut self, event: Event, now: u64) -> Vec<Decision> {
+        let mut decisions = Vec::new();
+        match event {
+            Event::Submit(item) => self.submit(item, now, &mut decisions),
+            Event::Adopt { run, session, takes_input } => {
+                self.running += 1;
+                self.lanes.entry(session.clone()).or_default().running.push((run.clone(), takes_input));
+                self.places.insert(run, session);
+            }
+            Event::PutBack(item) => {
+                self.take_out(&item.run);
+                self.first -= 1;
+                self.places.insert(item.run.clone(), item.session.clone());
+                let waiting = Waiting { order: self.first, at: now, fresh: true, asked: false, item };
+                self.lanes.entry(waiting.item.session.clone()).or_default().line.push_front(waiting);
+            }
+            Event::Declined(run) => {
+                if let Some(waiting) = self.lane_of(&run).and_then(|lane| lane.find(&run)) {
+                    waiting.asked = false;
+                }
+            }
+            Event::Ended(run) => drop(self.take_out(&run)),
+            Event::Remove(run) => {
+                let waits = self.lane_of(&run).is_some_and(|lane| lane.running.iter().all(|(other, _)| *other != run));
+                if waits {
+                    self.take_out(&run);
+                    decisions.push(Decision::Drop(run, Why::Asked));
+                }
+            }
+            Event::Clear(session) => self.clear(&session, Why::Asked, &mut decisions),
+            Event::Tick => {}
+        }
+        self.drop_lost_summaries(&mut decisions);
+        self.start(now, &mut decisions);
+        decisions
+    }
+
+    /// When something may start without another event.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<u64> {
+        if self.running >= self.max { None } else { self.lanes.values().filter_map(Lane::due).min() }
+    }
+
+    /// The place of a waiting run in the order of arrival, 1 = next.
+    #[must_use]
+    pub fn position(&self, run: &str) -> Option<usize> {
+        let lane = self.lanes.get(self.places.get(run)?)?;
+        let order = lane.line.iter().find(|waiting| waiting.item.run == run)?.order;
+        Some(1 + self.lanes.values().flat_map(|lane| &lane.line).filter(|waiting| waiting.order < order).count())
+    }
+
+    /// The place that a run of this session would have now; none = it would start at once.
+    #[must_use]
+    pub fn next_position(&self, session: &str) -> Option<usize> {
+        let free = self.running < self.max && self.lanes.get(session).is_none_or(Lane::is_free);
+        if free { None } else { Some(self.counts().1 + 1) }
+    }
+
+    /// How many runs of a session wait for a turn.
+    #[must_use]
+    pub fn waiting_in(&self, session: &str) -> usize {
+        self.lanes.get(session).map_or(0, |lane| lane.line.len() + lane.summarized.len())
+    }
+
+    /// How many runs are at work and how many wait.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.running, self.places.len().saturating_sub(self.running))
+    }
+
+    /// The most that may be at work at once.
+    #[must_use]
+    pub fn max(&self) -> usize {
+        self.max
+    }
+
+    fn submit(&mut self, item: Item, now: u64, decisions: &mut Vec<Decision>) {
+        let session = item.session.clone();
+        let mode = item.rules.map(|rules| rules.mode);
+        if let Some(lane) = self.lanes.get_mut(&session) {
+            lane.reserved = lane.reserved.saturating_sub(1);
+        }
+        if mode == Some(Mode::Interrupt) {
+            self.clear(&session, Why::Interrupted, decisions);
+        }
+        self.last += 1;
+        self.places.insert(item.run.clone(), session.clone());
+        let lane = self.lanes.entry(session).or_default();
+        let steers = matches!(mode, Some(Mode::Steer | Mode::SteerBacklog));
+        let into = lane.running.iter().find(|(_, takes_input)| *takes_input && steers).map(|(run, _)| run.clone());
+        let (fresh, asked, rules) = (lane.is_free(), into.is_some(), item.rules);
+        if let Some(into) = into {
+            decisions.push(Decision::Steer { run: item.run.clone(), into });
+        }
+        lane.line.push_back(Waiting { order: self.last, at: now, fresh, asked, item });
+        let dropped = rules.map(|rules| lane.overflow(&rules)).unwrap_or_default();
+        for run in dropped {
+            self.places.remove(&run);
+            decisions.push(Decision::Drop(run, Why::Overflow));
+        }
+    }
+
+    /// Empties a session's line and asks for the end of what is at work.
+    fn clear(&mut self, session: &str, why: Why, decisions: &mut Vec<Decision>) {
+        let Some(lane) = self.lanes.get_mut(session) else { return };
+        let waiting: Vec<String> = lane.summarized.drain(..).chain(lane.line.drain(..)).map(|waiting| waiting.item.run).collect();
+        decisions.extend(lane.running.iter().map(|(run, _)| Decision::Abort(run.clone())));
+        for run in waiting {
+            self.places.remove(&run);
+            decisions.push(Decision::Drop(run, why));
+        }
+        self.tidy(session);
+    }
+
+    /// Lets every turn begin that may, the one that came first before the others.
+    fn start(&mut self, now: u64, decisions: &mut Vec<Decision>) {
+        while self.running < self.max {
+            let due = self.lanes.iter().filter(|(_, lane)| lane.due().is_some_and(|due| due <= now));
+            let next = due.min_by_key(|(_, lane)| lane.line.front().map(|waiting| waiting.order)).map(|(session, _)| session.clone());
+            let Some(turn) = next.and_then(|session| self.lanes.get_mut(&session)).and_then(Lane::take_turn) else { return };
+            self.running += 1;
+            for run in turn.merged.iter().chain(&turn.summarized) {
+                self.places.remove(run);
+            }
+            decisions.push(Decision::Start(turn));
+        }
+    }
+
+    /// Messages of which only the first line was kept, and no turn is left that could be told.
+    fn drop_lost_summaries(&mut self, decisions: &mut Vec<Decision>) {
+        let mut lost = Vec::new();
+        for lane in self.lanes.values_mut().filter(|lane| !lane.summarized.is_empty() && lane.messages() == 0) {
+            lost.extend(lane.summarized.drain(..).map(|waiting| waiting.item.run));
+        }
+        for run in lost {
+            if let Some(session) = self.places.remove(&run) {
+                self.tidy(&session);
+            }
+            decisions.push(Decision::Drop(run, Why::Overflow));
+        }
+    }
+
+    /// Takes a run out, wherever it is.
+    fn take_out(&mut self, run: &str) -> Option<()> {
+        let session = self.places.remove(run)?;
+        let lane = self.lanes.get_mut(&session)?;
+        let before = lane.running.len();
+        lane.running.retain(|(other, _)| other != run);
+        self.running -= before - lane.running.len();
+        lane.line.retain(|waiting| waiting.item.run != run);
+        lane.summarized.retain(|waiting| waiting.item.run != run);
+        self.tidy(&session);
+        Some(())
+    }
+
+    fn lane_of(&mut self, run: &str) -> Option<&mut Lane> {
+        self.lanes.get_mut(self.places.get(run)?)
+    }
+
+    fn tidy(&mut self, session: &str) {
+        if self.lanes.get(session).is_some_and(Lane::is_empty) {
+            self.lanes.remove(session);
+        }
+    }
+}
