@@ -192,6 +192,7 @@ async fn build(loaded: Arc<Loaded>) -> Result<(Arc<Gateway>, Arc<Front>), StartE
     });
     runs.recover().await.map_err(|error| StartError::new(exit::BUG, format!("unfinished runs cannot be read: {error}")))?;
     let gateway = Gateway::new(Parts { loaded, store, runs, sessions, transcripts, scribe, hub, tasks });
+    gateway.import_found().await;
     if let Err(cause) = gateway.refresh_health().await {
         warn!(%cause, "health could not be looked up");
     }

@@ -2,10 +2,15 @@
 
 pub mod access;
 pub mod agents;
+pub mod announce;
 pub mod chronicle;
+pub mod commands;
 pub mod health;
+pub mod importing;
+pub mod looks;
 pub mod presence;
 pub mod queueing;
+pub mod quiet;
 pub mod sessions;
 
 use std::sync::Arc;
@@ -28,6 +33,7 @@ use crate::transcript::Transcripts;
 use access::Access;
 use agents::Agents;
 use chronicle::Scribe;
+use commands::Served;
 use health::Health;
 use presence::Presence;
 
@@ -50,6 +56,8 @@ pub struct Gateway {
     pub scribe: Scribe,
     /// Files that came with messages.
     pub media: Media,
+    /// Requests that were served without a run.
+    pub commands: Served,
     /// What connections listen to.
     pub hub: Arc<Hub>,
     /// Who is connected.
@@ -103,6 +111,7 @@ impl Gateway {
         Arc::new(Self {
             presence: Presence::new(&host, Arc::clone(&hub)),
             health: Health::default(),
+            commands: Served::default(),
             access: Access::new(config),
             agents: Agents::new(config),
             calls: Arc::new(Semaphore::new(limits.max_calls)),

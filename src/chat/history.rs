@@ -2,16 +2,19 @@
 //!
 //! A message that needs no change is passed on as the text that stands in the file, without being read.
 
+use std::path::Path;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+use super::media::Media;
 use crate::clock::from_iso;
 use crate::transcript::clean::clean;
 use crate::transcript::glance::cut;
 use crate::transcript::message;
-use crate::transcript::page::{Content, Row};
+use crate::transcript::page::{Content, Page, Row};
 
 /// What stands in place of a message that is longer than a whole answer may be.
 pub const OMITTED: &str = "[chat.history omitted: message too large]";
@@ -57,6 +60,30 @@ pub fn shown(row: &Row, form: Form, load: &mut dyn FnMut(&str) -> Option<Vec<u8>
         }
     };
     serde_json::value::to_raw_value(&value).ok()
+}
+
+/// The newest messages that are together no longer than `max_bytes`, oldest first; at least the newest one.
+#[must_use]
+pub fn fitting(page: &Page, max_bytes: usize, form: Form, media: &Media) -> (Vec<Box<RawValue>>, bool) {
+    let (mut messages, mut bytes): (Vec<Box<RawValue>>, usize) = (Vec::with_capacity(page.rows.len()), 0);
+    for row in page.rows.iter().rev() {
+        // Images may take half of the room that is left, so that they never push out what was said beside them.
+        let mut room = max_bytes.saturating_sub(bytes) / 2;
+        let mut load = |place: &str| {
+            let loaded = media.load(Path::new(place), room / 4 * 3)?;
+            room = room.saturating_sub(loaded.len().div_ceil(3) * 4);
+            Some(loaded)
+        };
+        let Some(message) = shown(row, form, &mut load) else { continue };
+        bytes += message.get().len() + 1;
+        if bytes > max_bytes && !messages.is_empty() {
+            break;
+        }
+        messages.push(message);
+    }
+    messages.reverse();
+    let more = page.has_more || messages.len() < page.rows.len();
+    (messages, more)
 }
 
 /// The mark of a row: its key and what it says. On protocol 3 only rows that are no messages have one.
@@ -111,6 +138,11 @@ fn for_each_text(message: &mut Value, mut change: impl FnMut(&mut String)) {
         }
         _ => {}
     }
+}
+
+/// Takes out of a message where its files lie, for those who are told of it while it is written.
+pub fn without_places(message: &mut Value) {
+    show_files(message, &mut |_| None);
 }
 
 /// Puts the bytes of images into their blocks, as clients expect them; where they are not to be had, the block says `omitted`. The place of a file is nobody's business.

@@ -16,6 +16,7 @@ pub mod init;
 pub mod interrupt;
 pub mod output;
 pub mod runs;
+pub mod sessions;
 pub mod start;
 pub mod status;
 pub mod table;
@@ -40,6 +41,7 @@ Five minutes:
   skykoi-gateway start                     run the gateway (systemctl start skykoi-gateway, once installed)
   skykoi-gateway agent 'uname -a; df -h'   run a script and see its output
   skykoi-gateway runs list                 what ran; `runs follow RUN` shows it again, also live
+  skykoi-gateway sessions list             the conversations; `sessions reset KEY` starts one afresh
   skykoi-gateway status                    how the gateway is
 
 Commands talk to the gateway of this machine through its socket. For another one add
@@ -74,6 +76,7 @@ pub enum Command {
     Status(status::StatusArgs),
     Agent(agent::AgentArgs),
     Runs(runs::RunsArgs),
+    Sessions(sessions::SessionsArgs),
     Call(call::CallArgs),
     Config(configs::ConfigArgs),
     Token(token::TokenArgs),
@@ -119,6 +122,7 @@ fn run(command: Command, out: &mut Output<'_>) -> Result<u8, CliError> {
         Command::Status(args) => wait(status::run(args, out)),
         Command::Agent(args) => wait(agent::run(args, out)),
         Command::Runs(args) => wait(runs::run(args, out)),
+        Command::Sessions(args) => wait(sessions::run(args, out)),
         Command::Call(args) => wait(call::run(args, out)),
     }
 }
@@ -173,6 +177,11 @@ mod tests {
             "runs show r --json",
             "runs follow r --after 3",
             "runs abort r",
+            "sessions list --limit 5 --search x --active 60",
+            "sessions show main --json",
+            "sessions reset main",
+            "sessions delete x --keep-transcript",
+            "sessions import /x/sessions.json --agent koi",
             "call health --params {}",
             "call x --params - --final",
             "config check",

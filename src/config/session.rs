@@ -67,26 +67,20 @@ section! {
         /// What a session belongs to.
         scope: SessionScope = SessionScope::PerSender,
         /// Which session a direct message goes to.
-        #[schemars(extend("x-acts" = false))]
         dm_scope: DmScope = DmScope::Main,
         /// Ids that are the same person, by name.
-        #[schemars(extend("x-acts" = false))]
         identity_links: BTreeMap<String, Vec<String>>,
         /// Messages that start a session afresh.
         #[schemars(extend("x-acts" = false))]
         reset_triggers: Vec<String> = vec!["/new".to_owned(), "/reset".to_owned()],
         /// Old spelling of an idle reset, minutes; used when `reset` is absent.
         #[schemars(range(min = 1))]
-        #[schemars(extend("x-acts" = false))]
         idle_minutes: Option<u32>,
         /// When a session starts afresh.
-        #[schemars(extend("x-acts" = false))]
         reset: Option<Reset>,
         /// The same per kind of chat.
-        #[schemars(extend("x-acts" = false))]
         reset_by_type: Option<ResetByType>,
         /// The same per channel.
-        #[schemars(extend("x-acts" = false))]
         reset_by_channel: BTreeMap<String, Reset>,
         /// Where sessions are kept; read and ignored, the state directory decides.
         #[schemars(extend("x-acts" = false))]
@@ -101,7 +95,6 @@ section! {
         #[schemars(extend("x-acts" = false))]
         main_key: Option<String>,
         /// Which sessions may send.
-        #[schemars(extend("x-acts" = false))]
         send_policy: Option<SendPolicy>,
         /// Talk between agents.
         #[schemars(extend("x-acts" = false))]

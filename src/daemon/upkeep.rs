@@ -22,6 +22,8 @@ pub fn start(gateway: &Arc<Gateway>) {
     let shared = Arc::clone(gateway);
     gateway.tasks.spawn("health", async move { shared.watch_health().await });
     let shared = Arc::clone(gateway);
+    gateway.tasks.spawn("sessions.announce", async move { shared.announce_sessions().await });
+    let shared = Arc::clone(gateway);
     gateway.tasks.spawn("prune", async move { prune(shared).await });
     let shared = Arc::clone(gateway);
     gateway.tasks.spawn("transcripts", async move {

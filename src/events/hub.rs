@@ -11,7 +11,6 @@ use crate::protocol::ids::SessionKey;
 
 /// How many signals a connection may lag behind before it is disconnected.
 const SIGNALS: usize = 64;
-
 /// How many events of sessions a connection may lag behind before it is told to look again.
 const SESSION_EVENTS: usize = 256;
 
@@ -43,8 +42,8 @@ pub struct Hub {
     /// How the gateway is.
     pub health: State,
     signals: broadcast::Sender<Signal>,
-    bell: watch::Sender<u64>,
     sessions: broadcast::Sender<SessionEvent>,
+    bell: watch::Sender<u64>,
 }
 
 impl Default for Hub {
@@ -53,8 +52,8 @@ impl Default for Hub {
             presence: State::default(),
             health: State::default(),
             signals: broadcast::Sender::new(SIGNALS),
-            bell: watch::Sender::new(0),
             sessions: broadcast::Sender::new(SESSION_EVENTS),
+            bell: watch::Sender::new(0),
         }
     }
 }
@@ -77,6 +76,17 @@ impl Hub {
         let _ = self.signals.send(Signal::Told(Bytes::from(frame::event_start("chat", event))));
     }
 
+    /// Closes every connection, behind what is already on its way.
+    pub fn close_connections(&self, code: u16, reason: &'static str) {
+        let _ = self.signals.send(Signal::Close(code, reason));
+    }
+
+    /// Signals from now on.
+    #[must_use]
+    pub fn signals(&self) -> broadcast::Receiver<Signal> {
+        self.signals.subscribe()
+    }
+
     /// Sends an event to the connections that watch what it is about.
     pub fn session_event(&self, event: SessionEvent) {
         // An error only means that nobody watches.
@@ -93,17 +103,6 @@ impl Hub {
     #[must_use]
     pub fn sessions_are_watched(&self) -> bool {
         self.sessions.receiver_count() > 0
-    }
-
-    /// Closes every connection, behind what is already on its way.
-    pub fn close_connections(&self, code: u16, reason: &'static str) {
-        let _ = self.signals.send(Signal::Close(code, reason));
-    }
-
-    /// Signals from now on.
-    #[must_use]
-    pub fn signals(&self) -> broadcast::Receiver<Signal> {
-        self.signals.subscribe()
     }
 
     /// Tells every connection that some run's log has grown.

@@ -93,11 +93,11 @@ impl Agents {
 
     /// The work of a run of `agent`: what it runs, where, for how long, or why it may not.
     #[must_use]
-    pub fn work(&self, agent: &Agent, message: String, timeout_seconds: Option<u64>) -> Work {
-        let timeout_ms = match timeout_seconds {
+    pub fn work(&self, agent: &Agent, message: String, timeout_ms: Option<u64>) -> Work {
+        let timeout_ms = match timeout_ms {
             None => self.timeout_ms,
             Some(0) => MAX_TIMEOUT_MS,
-            Some(seconds) => seconds.saturating_mul(1000).min(MAX_TIMEOUT_MS),
+            Some(ms) => ms.min(MAX_TIMEOUT_MS),
         };
         Work {
             message,

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tracing::{error, warn};
 
+use crate::chat::history::without_places;
 use crate::clock::now_ms;
 use crate::events::hub::{Hub, SessionEvent};
 use crate::protocol::event::agent::Tool;
@@ -67,10 +68,11 @@ impl Scribe {
     }
 
     /// Tells the connections that watch the session of a message that is in its transcript now.
-    pub fn announce(&self, session: &SessionRecord, entry: &Appended, message: Value) {
+    pub fn announce(&self, session: &SessionRecord, entry: &Appended, mut message: Value) {
         if !self.hub.sessions_are_watched() {
             return;
         }
+        without_places(&mut message);
         let event = SessionMessage {
             session_key: session.key.clone(),
             session_id: session.entry.session_id.clone(),

@@ -4,28 +4,8 @@ use super::Gateway;
 use crate::protocol::ids::{AgentId, RunId};
 use crate::protocol::run::RunStatus;
 use crate::protocol::session::SessionRow;
+use crate::sessions::models::{ModelName, ModelRules};
 use crate::store::sessions::{Listed, SessionRecord};
-
-/// A model, split at its first `/`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ModelName {
-    /// The provider, if the name has one.
-    pub provider: Option<String>,
-    /// The model.
-    pub model: Option<String>,
-}
-
-impl ModelName {
-    /// The parts of `provider/model` or `model`.
-    #[must_use]
-    pub fn of(name: Option<&str>) -> Self {
-        match name.map(|name| name.split_once('/').ok_or(name)) {
-            None => Self::default(),
-            Some(Ok((provider, model))) => Self { provider: Some(provider.to_owned()), model: Some(model.to_owned()) },
-            Some(Err(model)) => Self { provider: None, model: Some(model.to_owned()) },
-        }
-    }
-}
 
 impl Gateway {
     /// The model of an agent's sessions that choose none.
@@ -33,6 +13,14 @@ impl Gateway {
     pub fn default_model(&self, agent: &AgentId) -> ModelName {
         let agent = self.agents.get(agent.as_str()).or_else(|| self.agents.get(self.agents.default_id().as_str()));
         ModelName::of(agent.and_then(|agent| agent.model.as_deref()))
+    }
+
+    /// Which models the sessions of an agent may choose.
+    #[must_use]
+    pub fn model_rules(&self, agent: &AgentId) -> ModelRules {
+        let models = &self.loaded.config.agents.defaults.models;
+        let aliases = models.iter().filter_map(|(name, settings)| Some((settings.alias.clone()?, name.clone())));
+        ModelRules { allowed: models.keys().cloned().collect(), aliases: aliases.collect(), default: self.default_model(agent) }
     }
 
     /// The model of a session: the chosen one, else the one that answered last, else the agent's.

@@ -1,6 +1,7 @@
 //! Sessions as clients see them: what is kept of one, and its row in a list.
 
 pub mod entry;
+pub mod patch;
 
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -3,9 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::watching::Watching;
+use crate::events::hub::SessionEvent;
 use crate::gateway::Gateway;
 use crate::protocol::error::RpcError;
 use crate::protocol::frame;
@@ -26,6 +28,8 @@ pub struct Caller {
     pub scopes: ScopeSet,
     /// Protocol version of this connection.
     pub protocol: u32,
+    /// Which sessions it watches.
+    pub watching: Arc<Watching>,
     /// Cancelled when the connection is gone.
     pub closed: CancellationToken,
 }
@@ -52,6 +56,7 @@ struct Inner {
     place: Option<Place>,
     after: Option<Arc<RunLog>>,
     then: Option<Outgoing>,
+    last: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// A place among the calls that are served at once; freed when dropped.
@@ -89,16 +94,21 @@ impl Call {
         self.lock().then = Some(item);
     }
 
+    /// What is done when the answer is on its way, also if the connection is gone.
+    pub fn after(&self, act: impl FnOnce() + Send + 'static) {
+        self.lock().last = Some(Box::new(act));
+    }
+
     /// Sends the answer, and what was to follow it.
     pub async fn answer(self, result: Result<Vec<u8>, RpcError>) {
         let bytes = match &result {
             Ok(payload) => frame::res_ok(self.id(), payload),
             Err(error) => frame::res_error(self.id(), error),
         };
-        let (after, then) = {
+        let (after, then, last) = {
             let mut inner = self.lock();
             inner.place = None;
-            (inner.after.take(), inner.then.take())
+            (inner.after.take(), inner.then.take(), inner.last.take())
         };
         let sent = match after {
             Some(log) => self.outlet.send_after(log, bytes).await,
@@ -106,6 +116,9 @@ impl Call {
         };
         if let (Ok(()), Ok(_), Some(then)) = (sent, result, then) {
             let _ = self.outlet.push(then).await;
+        }
+        if let Some(last) = last {
+            last();
         }
     }
 
@@ -133,6 +146,8 @@ pub enum Outgoing {
     Follow(Arc<RunLog>, u64),
     /// Deliver no more events of the run with this file id.
     Unfollow(String),
+    /// Deliver the events of sessions that the connection watches.
+    Watch(Arc<Watching>, broadcast::Receiver<SessionEvent>),
     /// Answer a ping.
     Pong(Vec<u8>),
     /// Close with this code and reason after everything before it.

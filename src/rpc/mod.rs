@@ -8,3 +8,4 @@ pub mod methods;
 pub mod reference;
 pub mod schema;
 pub mod validate;
+pub mod watching;

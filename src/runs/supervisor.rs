@@ -155,6 +155,17 @@ impl Supervisor {
         }
     }
 
+    /// The run that this request led to before, if it was made before; nothing is accepted.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn known_request(&self, new: NewRun) -> Result<Option<Submitted>, StoreError> {
+        match self.inner.store.known_run(new).await? {
+            Some(known) => self.known(known).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     async fn known(&self, known: Accepted) -> Result<Submitted, StoreError> {
         match known {
             Accepted::New(record) | Accepted::Same(record) => Ok(Submitted::Same(self.handle(record).await?)),

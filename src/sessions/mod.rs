@@ -6,7 +6,11 @@
 
 pub mod dm;
 pub mod gate;
+pub mod import;
 pub mod key;
+pub mod levels;
+pub mod models;
+pub mod patch;
 pub mod reset;
 pub mod send;
 pub mod turn;
@@ -158,7 +162,7 @@ impl Sessions {
     #[must_use]
     pub fn transcript_path(&self, session: &SessionRecord) -> PathBuf {
         match &session.entry.session_file {
-            Some(file) if Path::new(file).is_absolute() => PathBuf::from(file),
+            Some(file) if Path::new(file).starts_with(&self.settings().state_dir) => PathBuf::from(file),
             _ => self.transcripts_of(&session.agent_id).join(format!("{}.jsonl", session.entry.session_id)),
         }
     }

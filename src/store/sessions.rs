@@ -136,6 +136,8 @@ pub struct SessionFilter {
     pub label: Option<String>,
     /// Only those that this session started.
     pub spawned_by: Option<String>,
+    /// Only this one, of whatever kind it is.
+    pub key: Option<SessionKey>,
     /// Only those of this conversation.
     pub session_id: Option<String>,
     /// The global session too.
@@ -155,6 +157,7 @@ impl Default for SessionFilter {
             active_since: None,
             label: None,
             spawned_by: None,
+            key: None,
             session_id: None,
             global: false,
             unknown: false,

@@ -83,7 +83,13 @@ fn conditions(filter: &SessionFilter) -> (String, Vec<Value>) {
             kinds.push_str(&format!(",'{}'", kind.name()));
         }
     }
-    sql.push_str(&format!(" AND kind IN ({kinds})"));
+    match &filter.key {
+        None => sql.push_str(&format!(" AND kind IN ({kinds})")),
+        Some(key) => {
+            sql.push_str(" AND key = ?");
+            values.push(text(key.as_str()));
+        }
+    }
     if !filter.agents.is_empty() {
         let places = vec!["?"; filter.agents.len()].join(",");
         sql.push_str(&format!(" AND agent_id IN ({places})"));

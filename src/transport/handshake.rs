@@ -117,7 +117,15 @@ pub fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(bool) -
     let principal = authenticate(arrival, &params).map_err(|error| refuse(1008, error))?;
     // The shared secret and the local socket grant every operator scope; a node role has none.
     let scopes = if role == "operator" { wanted.granted_by(ScopeSet::ALL) } else { ScopeSet::NONE };
-    let caller = Arc::new(Caller { conn_id: ConnId::fresh(), principal, role, scopes, protocol, closed: arrival.closed.child_token() });
+    let caller = Arc::new(Caller {
+        conn_id: ConnId::fresh(),
+        principal,
+        role,
+        scopes,
+        protocol,
+        watching: Arc::default(),
+        closed: arrival.closed.child_token(),
+    });
     let feeds = subscribe(scopes.allows(Scope::Read));
     let counted = arrival.gateway.access.count();
     let presence = (params.client.mode != ClientMode::Cli)

@@ -18,5 +18,6 @@ pub mod rest;
 pub mod tails;
 pub mod tls;
 pub mod utf8;
+pub mod watches;
 pub mod wire;
 pub mod ws;

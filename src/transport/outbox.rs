@@ -17,6 +17,7 @@ use super::chats::Chats;
 use super::feeds::{Feeds, Wake};
 use super::liveness::Liveness;
 use super::tails::Tails;
+use super::watches::Watches;
 use super::wire::Framing;
 use crate::events::hub::Signal;
 use crate::protocol::frame::{self, StateVersion};
@@ -47,6 +48,7 @@ pub struct Outbox {
     seq: u64,
     tails: Tails,
     chats: Chats,
+    watches: Watches,
     finals: Vec<(Arc<RunLog>, Budgeted)>,
     closing: Option<(u16, String)>,
 }
@@ -89,6 +91,7 @@ impl Outbox {
             seq: 0,
             tails: Tails::default(),
             chats: Chats::default(),
+            watches: Watches::default(),
             finals: Vec::new(),
             closing: None,
         }
@@ -163,6 +166,7 @@ impl Outbox {
                         return end;
                     }
                 }
+                body = self.watches.next() => self.event(&body, None),
                 () = tokio::time::sleep_until(held_until.unwrap_or_else(Instant::now)), if held_until.is_some() => self.tails.release(),
             }
         }
@@ -210,6 +214,7 @@ impl Outbox {
             Outgoing::AfterRun(log, frame) => self.finals.push((log, frame)),
             Outgoing::Follow(log, after) => self.tails.follow(log, after),
             Outgoing::Unfollow(file_id) => self.tails.unfollow(&file_id),
+            Outgoing::Watch(watching, events) => self.watches.open(watching, events),
             Outgoing::Pong(payload) => {
                 self.framing.pong(&payload, &mut self.batch);
                 self.ends.push(self.batch.len());

@@ -8,12 +8,10 @@ use serde_json::{Value, json};
 use crate::harness::client::connect_params;
 use crate::harness::{Client, Gateway};
 
-/// A session that has had one run, and its transcript's place; whatever the run wrote there is replaced by `lines`.
+/// A session whose transcript holds these lines.
 async fn session_with(gateway: &Gateway, client: &mut Client, key: &str, lines: &str) -> PathBuf {
-    let (id, _) = client.agent(json!({ "message": "true", "sessionKey": key })).await;
-    client.response(&id).await;
-    let list = client.ok("sessions.list", json!({ "search": key })).await;
-    let session = list["sessions"][0]["sessionId"].as_str().unwrap();
+    let patched = client.ok("sessions.patch", json!({ "key": key, "verboseLevel": "on" })).await;
+    let session = patched["entry"]["sessionId"].as_str().unwrap();
     let path = gateway.state_dir().join("agents/main/sessions").join(format!("{session}.jsonl"));
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(&path, lines).unwrap();

@@ -5,6 +5,7 @@ pub mod chat;
 pub mod health;
 pub mod presence;
 pub mod session_message;
+pub mod sessions_changed;
 pub mod shutdown;
 pub mod tick;
 
@@ -87,6 +88,13 @@ pub static EVENTS: &[EventEntry] = &[
         class: Class::State,
         payload: SchemaGenerator::subschema_for::<presence::PresenceEvent>,
         summary: "Who is connected; sent after connects and disconnects, at most four times a second.",
+    },
+    EventEntry {
+        name: "sessions.changed",
+        scope: Some(Scope::Read),
+        class: Class::State,
+        payload: SchemaGenerator::subschema_for::<sessions_changed::SessionsChanged>,
+        summary: "Something happened to a session; only after `sessions.subscribe`. Several changes of one session may come as one.",
     },
     EventEntry {
         name: "tick",

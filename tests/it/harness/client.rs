@@ -15,7 +15,7 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use super::Gateway;
 use super::gateway::TOKEN;
-use super::model::RunView;
+use super::model::{ChatView, RunView};
 
 /// Longest wait for a frame that must come.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -43,6 +43,8 @@ pub struct Client {
     pub seq: u64,
     /// What it was told about runs.
     pub runs: HashMap<String, RunView>,
+    /// What it was told in chats, by run.
+    pub chats: HashMap<String, ChatView>,
     /// Events by name, newest last.
     pub events: Vec<Value>,
     /// The payload of hello.
@@ -142,6 +144,7 @@ impl Client {
             waiting: VecDeque::new(),
             seq: 0,
             runs: HashMap::new(),
+            chats: HashMap::new(),
             events: Vec::new(),
             hello: Value::Null,
             closed: None,
@@ -250,6 +253,12 @@ impl Client {
         self.runs[run_id].terminal().unwrap().clone()
     }
 
+    /// Reads frames until the last `chat` event of a run; gives its payload.
+    pub async fn until_said(&mut self, run_id: &str) -> Value {
+        self.until(&format!("the last word of {run_id}"), |client| client.chats.get(run_id).is_some_and(|chat| chat.last.is_some())).await;
+        self.chats[run_id].last.clone().unwrap()
+    }
+
     /// Reads until the connection ends.
     pub async fn until_closed(&mut self) -> Closed {
         loop {
@@ -294,6 +303,12 @@ impl Client {
         if frame["event"] == "agent" {
             let payload = &frame["payload"];
             self.runs.entry(payload["runId"].as_str().unwrap().to_owned()).or_default().take(payload);
+        }
+        if frame["event"] == "chat" {
+            let payload = &frame["payload"];
+            let run_id = payload["runId"].as_str().unwrap().to_owned();
+            let ended = self.runs.get(&run_id).is_none_or(|run| run.events.is_empty() || run.terminal().is_some());
+            self.chats.entry(run_id).or_default().take(payload, ended);
         }
         self.events.push(frame.clone());
     }

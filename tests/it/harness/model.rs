@@ -71,3 +71,40 @@ pub fn outcome_of(event: &Value) -> Value {
     outcome.as_object_mut().unwrap().remove("phase");
     outcome
 }
+
+/// What a client was told in the chat of a run on one connection.
+#[derive(Clone, Debug, Default)]
+pub struct ChatView {
+    /// The text so far.
+    pub text: String,
+    /// How many deltas there were.
+    pub deltas: usize,
+    /// The payload of the last event, if it came.
+    pub last: Option<Value>,
+}
+
+impl ChatView {
+    /// Takes an event in. The text only grows, `deltaText` says by what, and after the last event nothing comes. `ended` = the run's own last event came, or none of its events.
+    pub fn take(&mut self, payload: &Value, ended: bool) {
+        assert!(self.last.is_none(), "a chat event behind the last one: {payload}");
+        let text = payload["message"]["content"][0]["text"].as_str().unwrap_or_default();
+        if payload["state"] != "delta" {
+            assert!(ended, "the last chat event came before the run's own: {payload}");
+            let text_is_elsewhere = payload.get("mergedInto").is_some();
+            assert!(text_is_elsewhere || text.starts_with(&self.text), "{:?} became {payload}", self.text);
+            self.last = Some(payload.clone());
+            return;
+        }
+        let new = payload["deltaText"].as_str().unwrap();
+        let expected = if payload["replace"] == true { new.to_owned() } else { format!("{}{new}", self.text) };
+        assert_eq!(text, expected, "{payload}");
+        assert!(text.len() > self.text.len() && text.starts_with(&self.text), "{:?} became {payload}", self.text);
+        self.text = text.to_owned();
+        self.deltas += 1;
+    }
+}
+
+/// The text of the last event of a chat.
+pub fn said(last: &Value) -> &str {
+    last["message"]["content"][0]["text"].as_str().unwrap_or_default()
+}

@@ -67,7 +67,7 @@ pub struct RunParams {
     /// Files for the run, at most 32 and no larger than `policy.attachments` of hello says. Commands find their paths in `SKYKOI_ATTACHMENTS`, one a line, and in `SKYKOI_ATTACHMENT_1`, `SKYKOI_ATTACHMENT_2`, ….
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attachments: Option<Vec<Attachment>>,
-    /// Receiver on a channel; no meaning here.
+    /// The sender, for `session.dmScope`; has a meaning only without `sessionKey`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
     /// Message that this one replies to; no meaning here.
@@ -76,7 +76,7 @@ pub struct RunParams {
     /// Channel of the reply; no meaning here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_channel: Option<String>,
-    /// Account on the channel; no meaning here.
+    /// The sender's account, for `session.dmScope`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_id: Option<String>,
     /// Account of the reply; no meaning here.
@@ -219,15 +219,24 @@ impl Method for Run {
 
 /// The final as an answer: an error when the work was not served, with the same payload.
 fn conclude(last: Final) -> Result<Reply, RpcError> {
+    if last.result.served() { Ok(Reply::Final(Box::new(last))) } else { Err(error_of(&last)) }
+}
+
+/// The error for a run that was not served.
+#[must_use]
+pub fn not_served(handle: &Handle, ended: Ended) -> RpcError {
+    error_of(&final_of(handle, ended))
+}
+
+fn error_of(last: &Final) -> RpcError {
     let code = match last.result.code {
-        _ if last.result.served() => return Ok(Reply::Final(Box::new(last))),
         Some(RunErrorCode::AgentTimeout) => ErrorCode::AgentTimeout,
         Some(RunErrorCode::ExecDenied) => ErrorCode::ExecDenied,
         Some(RunErrorCode::Unavailable) | None => ErrorCode::Unavailable,
     };
     let mut error = RpcError::new(code, last.summary.clone()).with_detail("runId", json!(last.run_id));
-    error.payload = serde_json::to_value(&last).ok().map(Box::new);
-    Err(error)
+    error.payload = serde_json::to_value(last).ok().map(Box::new);
+    error
 }
 
 /// The second answer for a run that has ended.
@@ -264,7 +273,10 @@ fn ack(handle: &Handle, status: AckStatus) -> Ack {
 }
 
 async fn new_run(cx: &Call, mut params: RunParams) -> Result<NewRun, RpcError> {
-    let (agent, session_key) = target::resolve(&cx.gateway, Run::NAME, params.agent_id.as_deref(), params.session_key.as_deref())?;
+    let gateway = &cx.gateway;
+    let (agent, session_key) = target::resolve(gateway, Run::NAME, params.agent_id.as_deref(), params.session_key.as_deref())?;
+    let session_key = target::of_sender(gateway, &agent.id, session_key, &params);
+    target::may_send(gateway, &session_key, params.channel.as_deref()).await?;
     if let Some(channel) = params.channel.as_deref().filter(|channel| !matches!(*channel, "" | "webchat" | "last")) {
         let text = format!("invalid agent params: unknown channel: {}", crate::protocol::frame::short(channel));
         return Err(RpcError::invalid(text).with_code("UNKNOWN_CHANNEL"));
@@ -273,7 +285,7 @@ async fn new_run(cx: &Call, mut params: RunParams) -> Result<NewRun, RpcError> {
     let key = params.idempotency_key.clone();
     let digest = digest_of(&params);
     let title = params.label.clone().unwrap_or_else(|| title_of(&params.message));
-    let mut work = cx.gateway.agents.work(agent, params.message, params.timeout);
+    let mut work = cx.gateway.agents.work(agent, params.message, params.timeout.map(|seconds| seconds.saturating_mul(1000)));
     (work.attachments, work.extra_system_prompt) = (attachments, params.extra_system_prompt);
     let spec = serde_json::to_string(&work).map_err(|error| RpcError::unavailable("the request could not be stored", error))?;
     Ok(NewRun {
@@ -294,14 +306,17 @@ async fn new_run(cx: &Call, mut params: RunParams) -> Result<NewRun, RpcError> {
 }
 
 /// SHA-256 of the parameters in one fixed spelling: key order and absent values make no difference.
-fn digest_of(params: &RunParams) -> [u8; 32] {
+#[must_use]
+pub fn digest_of(params: &impl Serialize) -> [u8; 32] {
     let text = serde_json::to_vec(params).unwrap_or_default();
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest(&SHA256, &text).as_ref());
     bytes
 }
 
-fn title_of(message: &str) -> String {
+/// The first line with text, cut.
+#[must_use]
+pub fn title_of(message: &str) -> String {
     let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     line.chars().take(TITLE).collect()
 }

@@ -49,18 +49,22 @@ impl Method for Abort {
     async fn call(cx: Call, params: AbortParams) -> Result<AbortReply, RpcError> {
         let (_, session) = target::resolve(&cx.gateway, Self::NAME, None, Some(&params.session_key))?;
         let runs = &cx.gateway.runs;
-        let lives = match params.run_id {
-            None => runs.live_of(&session),
+        let live = match params.run_id {
+            None => {
+                let lives = runs.abort_session(&session, "rpc").await;
+                let run_ids: Vec<RunId> = lives.iter().map(|live| live.record.run_id.clone()).collect();
+                return Ok(AbortReply { ok: true, aborted: !run_ids.is_empty(), run_ids });
+            }
             Some(run_id) => match runs.find(&RunId(run_id)).await? {
                 Some(handle) if handle.record().session_key != session => {
                     return Err(RpcError::invalid("runId does not match sessionKey").with_code("RUN_MISMATCH"));
                 }
-                Some(Handle::Live(live)) => vec![live],
-                _ => Vec::new(),
+                Some(Handle::Live(live)) => Some(live),
+                _ => None,
             },
         };
         let mut run_ids = Vec::new();
-        for live in lives {
+        if let Some(live) = live {
             if runs.abort(&live, "rpc").await {
                 run_ids.push(live.record.run_id.clone());
             }

@@ -1,6 +1,5 @@
 //! `chat.history`: what was said in a session.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -9,15 +8,14 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::place::{self, Place};
-use crate::chat::history::{Form, MAX_BYTES, shown};
-use crate::chat::media::Media;
+use crate::chat::history::{Form, MAX_BYTES, fitting};
 use crate::protocol::error::RpcError;
 use crate::protocol::ids::{RunId, SessionKey};
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
 use crate::rpc::method::Method;
 use crate::runs::handle::Handle;
-use crate::transcript::page::{Page, Query};
+use crate::transcript::page::Query;
 
 /// What was said in a session, oldest first: the newest `limit` messages, fewer if they are more than `maxBytes` of JSON. A session that does not exist has said nothing.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -154,29 +152,6 @@ async fn read(cx: &Call, place: &Place, query: Query, form: Form) -> Result<(Vec
         Ok(fitting(&page, query.max_bytes, form, &media))
     });
     Ok(read.await?)
-}
-
-/// The newest messages that are together no longer than `max_bytes`, oldest first; at least the newest one.
-fn fitting(page: &Page, max_bytes: usize, form: Form, media: &Media) -> (Vec<Box<RawValue>>, bool) {
-    let (mut messages, mut bytes): (Vec<Box<RawValue>>, usize) = (Vec::with_capacity(page.rows.len()), 0);
-    for row in page.rows.iter().rev() {
-        // Images may take half of the room that is left, so that they never push out what was said beside them.
-        let mut room = max_bytes.saturating_sub(bytes) / 2;
-        let mut load = |place: &str| {
-            let loaded = media.load(Path::new(place), room / 4 * 3)?;
-            room = room.saturating_sub(loaded.len().div_ceil(3) * 4);
-            Some(loaded)
-        };
-        let Some(message) = shown(row, form, &mut load) else { continue };
-        bytes += message.get().len() + 1;
-        if bytes > max_bytes && !messages.is_empty() {
-            break;
-        }
-        messages.push(message);
-    }
-    messages.reverse();
-    let more = page.has_more || messages.len() < page.rows.len();
-    (messages, more)
 }
 
 fn at_work(cx: &Call, key: &SessionKey) -> (Option<SessionInfo>, Option<InFlightRun>) {

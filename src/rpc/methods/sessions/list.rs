@@ -4,13 +4,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::gateway::Gateway;
-use crate::gateway::sessions::ModelName;
 use crate::protocol::error::RpcError;
 use crate::protocol::ids::AgentId;
 use crate::protocol::scope::Scope;
 use crate::protocol::session::SessionRow;
 use crate::rpc::call::Call;
 use crate::rpc::method::Method;
+use crate::sessions::models::ModelName;
 use crate::store::sessions::{MAX_SESSIONS, SessionCursor, SessionFilter};
 
 /// Rows of a page if the client names no limit; clients of protocol 3 know no pages and get all that one page holds.
@@ -123,14 +123,13 @@ impl Method for List {
         let (titles, previews) = (params.include_derived_titles == Some(true), params.include_last_message == Some(true));
         let filter = filter(gateway, params, cx.caller.protocol, now)?;
         let limit_applied = filter.limit;
-        let page = gateway.store.sessions(filter).await?;
+        let mut page = gateway.store.sessions(filter).await?;
+        if titles || previews {
+            gateway.look_up(&mut page.rows).await;
+        }
         let end = page.skipped + page.rows.len();
         let has_more = page.next.is_some();
-        let mut sessions = Vec::with_capacity(page.rows.len());
-        for listed in page.rows {
-            sessions.push(gateway.session_row(listed));
-        }
-        let _ = (titles, previews);
+        let sessions: Vec<_> = page.rows.into_iter().map(|listed| gateway.looked_row(listed, titles, previews)).collect();
         Ok(ListReply {
             ts: now,
             path: gateway.loaded.paths.db().display().to_string(),
@@ -172,6 +171,7 @@ fn filter(gateway: &Gateway, params: ListParams, protocol: u32, now: u64) -> Res
         active_since: params.active_minutes.map(|minutes| now.saturating_sub(minutes.saturating_mul(60_000))),
         label: params.label,
         spawned_by: params.spawned_by,
+        key: None,
         session_id: None,
         global: params.include_global == Some(true) && !owned,
         unknown: params.include_unknown == Some(true) && !owned,
