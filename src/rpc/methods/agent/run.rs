@@ -184,8 +184,9 @@ impl Method for Run {
         if cx.gateway.is_stopping() {
             return Err(RpcError::try_again("the gateway is stopping", 2000).with_code("STOPPING"));
         }
+        let order = cx.caller.order.lock().await;
         let new = new_run(&cx, params).await?;
-        let (handle, first) = match cx.gateway.runs.submit(new).await? {
+        let (handle, first) = match cx.gateway.runs.submit_in_order(new, order).await? {
             Submitted::Conflict => {
                 return Err(RpcError::new(ErrorCode::IdempotencyConflict, "this idempotencyKey was used with other parameters")
                     .with_code("IDEMPOTENCY_CONFLICT"));
