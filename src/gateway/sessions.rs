@@ -59,6 +59,7 @@ impl Gateway {
             last_run_status: last_run.as_ref().map(|run| run.status),
             last_run_id: last_run.map(|run| run.run_id),
             has_active_run: !active_run_ids.is_empty(),
+            queued: if working { self.runs.waiting_in(&session.key) } else { 0 },
             active_run_ids,
             session_id: entry.session_id,
             updated_at: entry.updated_at,

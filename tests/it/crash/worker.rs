@@ -173,7 +173,7 @@ impl Worker {
             Some(Asked::Run(key)) => {
                 let Some(job) = self.jobs.iter_mut().find(|job| job.key == *key) else { return };
                 // A chat's message has no second answer: its outcome is asked for.
-                if res["payload"]["acceptedAt"].is_u64() || job.chat {
+                if res["payload"]["acceptedAt"].is_u64() || (job.chat && res["ok"] == true) {
                     assert_eq!((&res["ok"], res["payload"]["runId"].as_str()), (&json!(true), Some(key.as_str())), "{res}");
                     let first = !std::mem::replace(&mut job.acked, true);
                     // The first request on this connection is followed from its start anyway; a repeated one may be far on.
