@@ -283,6 +283,7 @@ fn entry_of(params: &ConnectParams, caller: &Caller, peer: &Peer, device: Option
 fn hello(gateway: &Gateway, caller: &Caller) -> HelloOk {
     let config = &gateway.loaded.config;
     let limits = &config.gateway.limits;
+    let attachments = crate::chat::attachments::Limits::of_payload(limits.max_payload);
     let default_agent_id = gateway.agents.default_id().clone();
     HelloOk {
         kind: "hello-ok",
@@ -319,7 +320,7 @@ fn hello(gateway: &Gateway, caller: &Caller) -> HelloOk {
             ping_interval_ms: limits.ping_interval_ms,
             pong_timeout_ms: limits.pong_timeout_ms,
             max_in_flight: limits.max_calls_per_connection,
-            attachments: AttachmentPolicy { max_bytes: limits.max_payload / 4 * 3, max_image_bytes: 6_291_456 },
+            attachments: AttachmentPolicy { max_bytes: attachments.max_bytes, max_image_bytes: attachments.max_image_bytes },
         },
     }
 }

@@ -14,7 +14,9 @@ mod echo;
 #[path = "../support/sockets.rs"]
 mod sockets;
 
+mod attachments;
 mod chat;
+mod chat_history;
 mod config_vectors;
 mod crash;
 mod crash_points;
