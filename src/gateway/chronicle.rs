@@ -212,8 +212,8 @@ fn result_of(call: &Call, outcome: &Outcome, left_out: u64) -> Value {
         "isError": failed,
         "details": {
             "status": outcome.status,
-            "command": shortened(&call.args)["command"],
-            "cwd": call.args["cwd"],
+            "command": shortened(&call.args).get("command"),
+            "cwd": call.args.get("cwd"),
             "exitCode": exit_code,
             "signal": signal,
             "durationMs": duration_ms,

@@ -98,7 +98,7 @@ impl Supervisor {
             self.finish_orphaned(&carrier, others).await?;
         }
         for live in requeue {
-            self.enqueue(&live);
+            self.enqueue(&live, None);
         }
         if recovered != Recovered::default() {
             info!(?recovered, "unfinished runs of the last daemon");

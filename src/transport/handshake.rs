@@ -124,6 +124,7 @@ pub fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(bool) -
         scopes,
         protocol,
         watching: Arc::default(),
+        order: tokio::sync::Mutex::default(),
         closed: arrival.closed.child_token(),
     });
     let feeds = subscribe(scopes.allows(Scope::Read));

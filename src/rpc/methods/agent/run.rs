@@ -113,6 +113,9 @@ pub struct Ack {
     pub session_key: SessionKey,
     /// Its agent.
     pub agent_id: AgentId,
+    /// Its place in the queue if it has to wait, 1 = next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<usize>,
 }
 
 /// What a first answer says.
@@ -185,22 +188,28 @@ impl Method for Run {
         if cx.gateway.is_stopping() {
             return Err(RpcError::try_again("the gateway is stopping", 2000).with_code("STOPPING"));
         }
+        let order = cx.caller.order.lock().await;
         let new = new_run(&cx, params).await?;
-        let (handle, first) = match cx.gateway.runs.submit(new).await? {
+        let (handle, first) = match cx.gateway.runs.submit_in_order(new, order).await? {
             Submitted::Conflict => {
                 return Err(RpcError::new(ErrorCode::IdempotencyConflict, "this idempotencyKey was used with other parameters")
                     .with_code("IDEMPOTENCY_CONFLICT"));
             }
             Submitted::Full(full) => return Err(queue_full(full)),
             Submitted::New(ticket) => {
-                cx.ack(&Reply::Ack(ack(&Handle::Live(ticket.live.clone()), AckStatus::Accepted))).await;
+                let position = cx.gateway.runs.next_position(&ticket.live.record.session_key);
+                cx.ack(&Reply::Ack(ack(&Handle::Live(ticket.live.clone()), AckStatus::Accepted, position))).await;
                 (Handle::Live(ticket.release()), true)
             }
             Submitted::Same(handle) => (handle, false),
         };
         if !first && handle.ended().is_none() {
             let status = if cx.caller.protocol >= 4 { AckStatus::InFlight } else { AckStatus::Accepted };
-            cx.ack(&Reply::Ack(ack(&handle, status))).await;
+            let position = match &handle {
+                Handle::Live(live) => cx.gateway.runs.position(live),
+                Handle::Past(_) => None,
+            };
+            cx.ack(&Reply::Ack(ack(&handle, status, position))).await;
         }
         let ended = tokio::select! {
             ended = handle.wait(None) => ended,
@@ -261,7 +270,7 @@ pub fn final_of(handle: &Handle, ended: Ended) -> Final {
     }
 }
 
-fn ack(handle: &Handle, status: AckStatus) -> Ack {
+fn ack(handle: &Handle, status: AckStatus, position: Option<usize>) -> Ack {
     let record = handle.record();
     Ack {
         run_id: record.run_id.clone(),
@@ -269,6 +278,7 @@ fn ack(handle: &Handle, status: AckStatus) -> Ack {
         accepted_at: record.accepted_at,
         session_key: record.session_key.clone(),
         agent_id: record.agent_id.clone(),
+        position,
     }
 }
 

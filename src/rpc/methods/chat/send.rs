@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::MutexGuard;
 
 use super::command;
 use crate::chat::attachments::Attachment;
@@ -131,11 +132,15 @@ impl Method for Send {
         }
         let gateway = cx.gateway.clone();
         let (agent, key) = target::resolve(&gateway, Self::NAME, params.agent_id.as_deref(), Some(&params.session_key))?;
+        let order = cx.caller.order.lock().await;
         let request = Request::new(&cx, agent, key, params).await?;
         match request.decide() {
-            Decision::Stop => Ok(SendReply::Stopped(request.stop().await)),
-            Decision::Turn => request.submit(None).await,
-            Decision::Command(command) => command::carry_out(&request, command).await,
+            Decision::Stop => {
+                drop(order);
+                Ok(SendReply::Stopped(request.stop().await))
+            }
+            Decision::Turn => request.submit(None, order).await,
+            Decision::Command(command) => command::carry_out(&request, command, order).await,
         }
     }
 }
@@ -181,10 +186,10 @@ impl<'a> Request<'a> {
     }
 
     /// Makes the message a run; `text` stands in its place if a command has taken something away.
-    pub async fn submit(&self, text: Option<String>) -> Result<SendReply, RpcError> {
+    pub async fn submit(&self, text: Option<String>, order: MutexGuard<'_, ()>) -> Result<SendReply, RpcError> {
         let runs = &self.cx.gateway.runs;
         let new = self.new_run(text)?;
-        match runs.submit(new).await? {
+        match runs.submit_in_order(new, order).await? {
             Submitted::Full(full) => Err(queue_full(full)),
             Submitted::New(ticket) => {
                 let run_id = ticket.live.record.run_id.clone();
