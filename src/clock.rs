@@ -2,7 +2,7 @@
 //!
 //! Deadlines and timeouts use tokio's monotonic clock, which tests can pause; wall time is only written down (timestamps, file names). Pure code takes it as an argument.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,7 +13,16 @@ use jiff::tz::TimeZone;
 pub fn now_ms() -> u64 {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     let now = SystemTime::now();
-    now.duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+    let now = now.duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+    if cfg!(debug_assertions) { shifted(now) } else { now }
+}
+
+/// In debug builds a test can set the clock while a process runs: the file that `SKYKOI_CLOCK_SHIFT` names holds how far it is off, in ms.
+fn shifted(now: u64) -> u64 {
+    static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let Some(path) = FILE.get_or_init(|| std::env::var_os("SKYKOI_CLOCK_SHIFT").map(PathBuf::from)) else { return now };
+    let shift = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<i64>().ok());
+    now.saturating_add_signed(shift.unwrap_or(0))
 }
 
 /// The UTC month of `ms` as `yyyy-mm`, the folder name of a run's journal.

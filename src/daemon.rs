@@ -5,6 +5,7 @@
 //! ```
 //! Nothing listens before every run that an earlier daemon left has found its fate. Runs outlive the daemon: a stop leaves them to their shims.
 
+mod boots;
 mod settings;
 mod stop;
 mod upkeep;
@@ -18,6 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use self::boots::Boots;
 use crate::clock::now_ms;
 use crate::config::init;
 use crate::config::layers::Sources;
@@ -139,13 +141,23 @@ async fn serve(loaded: Arc<Loaded>, talk: &mut dyn Write) -> Result<(), StartErr
     })?;
     // Before the first event can happen, so that none is missed.
     let signals = Signals::listen().map_err(|cause| StartError::new(exit::BUG, cause))?;
-    let (gateway, front) = build(Arc::clone(&loaded)).await?;
-    let listeners = listen(&gateway, &front).await?;
+    let limits = &loaded.config.gateway.limits;
+    let boots = Boots::begin(&paths.state_dir, limits.safe_mode_window_ms);
+    let safe_mode = boots.crashed() >= limits.safe_mode_boots;
+    let (gateway, front, listeners) = open(&loaded, safe_mode).await.inspect_err(|refused| {
+        // What is refused with a reason has not crashed.
+        if refused.code != exit::BUG {
+            boots.end();
+        }
+    })?;
     greet(&loaded, &listeners, talk);
     upkeep::start(&gateway);
     notify(&[sd_notify::NotifyState::Ready]);
     info!(version = VERSION, addresses = ?listeners.addresses(), config = %loaded.path.display(), "ready");
     let ended = signals.wait(&gateway, &loaded).await;
+    if ended.is_ok() {
+        boots.end();
+    }
     stop::stop(&gateway, &front, &listeners).await;
     drop(lock);
     ended
@@ -166,8 +178,21 @@ async fn take_lock(state_dir: &Path) -> Result<StateLock, LockError> {
     }
 }
 
+/// Everything that is served, and where it is served.
+async fn open(loaded: &Arc<Loaded>, safe_mode: bool) -> Result<(Arc<Gateway>, Arc<Front>, Listeners), StartError> {
+    if safe_mode {
+        warn!(
+            "safe mode: the last daemons ended without an orderly stop; runs that are queued are held until this one has lived for {} s or is stopped in order and started again",
+            loaded.config.gateway.limits.safe_mode_window_ms / 1000
+        );
+    }
+    let (gateway, front) = build(Arc::clone(loaded), safe_mode).await?;
+    let listeners = listen(&gateway, &front).await?;
+    Ok((gateway, front, listeners))
+}
+
 /// The parts, with every unfinished run taken care of.
-async fn build(loaded: Arc<Loaded>) -> Result<(Arc<Gateway>, Arc<Front>), StartError> {
+async fn build(loaded: Arc<Loaded>, safe_mode: bool) -> Result<(Arc<Gateway>, Arc<Front>), StartError> {
     let paths = &loaded.paths;
     let bug = |cause: &dyn std::fmt::Display| StartError::new(exit::BUG, cause);
     let store = Store::open(&paths.db()).map_err(|error| {
@@ -190,8 +215,8 @@ async fn build(loaded: Arc<Loaded>) -> Result<(Arc<Gateway>, Arc<Front>), StartE
             error!(%cause, "orphans of lost runs cannot be watched for");
         }
     });
-    runs.recover().await.map_err(|error| StartError::new(exit::BUG, format!("unfinished runs cannot be read: {error}")))?;
-    let gateway = Gateway::new(Parts { loaded, store, runs, sessions, transcripts, scribe, hub, tasks });
+    runs.recover(safe_mode).await.map_err(|error| StartError::new(exit::BUG, format!("unfinished runs cannot be read: {error}")))?;
+    let gateway = Gateway::new(Parts { loaded, store, runs, sessions, transcripts, scribe, hub, tasks, safe_mode });
     gateway.import_found().await;
     if let Err(cause) = gateway.refresh_health().await {
         warn!(%cause, "health could not be looked up");

@@ -78,6 +78,7 @@ pub struct Gateway {
     pub host: String,
     started: Instant,
     stopping: AtomicBool,
+    safe_mode: AtomicBool,
 }
 
 /// The parts that exist before the gateway does.
@@ -98,13 +99,15 @@ pub struct Parts {
     pub hub: Arc<Hub>,
     /// The task group of the daemon.
     pub tasks: Tasks,
+    /// Whether it starts in safe mode.
+    pub safe_mode: bool,
 }
 
 impl Gateway {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { loaded, store, runs, sessions, transcripts, scribe, hub, tasks } = parts;
+        let Parts { loaded, store, runs, sessions, transcripts, scribe, hub, tasks, safe_mode } = parts;
         let config = &loaded.config;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let limits = &config.gateway.limits;
@@ -120,6 +123,7 @@ impl Gateway {
             started: Instant::now(),
             media: Media::new(&loaded.paths.state_dir),
             stopping: AtomicBool::new(false),
+            safe_mode: AtomicBool::new(safe_mode),
             loaded,
             store,
             runs,
@@ -152,6 +156,18 @@ impl Gateway {
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Whether earlier daemons crashed so often that this one holds the runs it found queued.
+    #[must_use]
+    pub fn in_safe_mode(&self) -> bool {
+        self.safe_mode.load(Ordering::Acquire)
+    }
+
+    /// Ends safe mode: the held runs take their turns. Returns how many there were.
+    pub fn leave_safe_mode(&self) -> usize {
+        self.safe_mode.store(false, Ordering::Release);
+        self.runs.release_held()
     }
 
     /// What keeps the gateway from being ready; empty = ready.

@@ -8,6 +8,7 @@ pub mod client;
 pub mod completions;
 pub mod config;
 pub mod configs;
+pub mod conformance;
 pub mod error;
 #[cfg(test)]
 mod fake;
@@ -81,6 +82,7 @@ pub enum Command {
     Call(call::CallArgs),
     Config(configs::ConfigArgs),
     Token(token::TokenArgs),
+    Conformance(conformance::ConformanceArgs),
     Version(version::VersionArgs),
     Completions(completions::CompletionsArgs),
     #[cfg(debug_assertions)]
@@ -127,6 +129,7 @@ fn run(command: Command, out: &mut Output<'_>) -> Result<u8, CliError> {
         Command::Runs(args) => wait(runs::run(args, out)),
         Command::Sessions(args) => wait(sessions::run(args, out)),
         Command::Call(args) => wait(call::run(args, out)),
+        Command::Conformance(args) => wait(conformance::run(args, out)),
     }
 }
 
@@ -190,6 +193,8 @@ mod tests {
             "config check",
             "config explain gateway.port --json --state-dir s",
             "token new",
+            "conformance --url ws://h --token-file t --filter agent --protocol 3 --json --allow-writes --no-shell --slow",
+            "conformance --list --cases a.json5 --cases b.json5",
             "version --json",
             "completions fish --name skg",
         ] {

@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fastwebsockets::{FragmentCollectorRead, Frame, OpCode, Payload, WebSocketError, WebSocketWrite, handshake};
@@ -32,7 +33,24 @@ const QUEUE: usize = 64;
 pub struct Wire {
     outgoing: mpsc::Sender<Outgoing>,
     incoming: mpsc::Receiver<String>,
+    closing: Arc<OnceLock<Closing>>,
     tasks: Tasks,
+}
+
+/// A close frame of the other end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closing {
+    /// Its code, if it has one.
+    pub code: Option<u16>,
+    /// Its reason.
+    pub reason: String,
+}
+
+impl Closing {
+    fn read(payload: &[u8]) -> Self {
+        let code = payload.first_chunk::<2>().map(|code| u16::from_be_bytes(*code));
+        Self { code, reason: String::from_utf8_lossy(payload.get(2..).unwrap_or_default()).into_owned() }
+    }
 }
 
 enum Outgoing {
@@ -49,9 +67,9 @@ impl Wire {
     pub async fn open(target: &Target) -> Result<Self, CliError> {
         let (outgoing, to_send) = mpsc::channel(QUEUE);
         let (received, incoming) = mpsc::channel(QUEUE);
-        let tasks = Tasks::new();
+        let (tasks, closing) = (Tasks::new(), Arc::default());
         // Made before anything is spawned, so that a failure ends what was begun.
-        let wire = Self { outgoing: outgoing.clone(), incoming, tasks: tasks.clone() };
+        let wire = Self { outgoing: outgoing.clone(), incoming, closing: Arc::clone(&closing), tasks: tasks.clone() };
         match target {
             Target::Local { socket, .. } => {
                 let stream = UnixStream::connect(socket).await.map_err(|error| no_local(target, &error))?;
@@ -64,7 +82,7 @@ impl Wire {
                 let socket = upgraded.await.map_err(|_| no_remote(remote, "no answer within 10 s"))??;
                 let (mut reader, writer) = socket.split(tokio::io::split);
                 reader.set_max_message_size(MAX_MESSAGE_BYTES);
-                wire.tasks.spawn("frames in", until(&tasks, read_frames(FragmentCollectorRead::new(reader), received, outgoing)));
+                wire.tasks.spawn("frames in", until(&tasks, read_frames(FragmentCollectorRead::new(reader), received, outgoing, closing)));
                 wire.tasks.spawn("frames out", until(&tasks, write_frames(writer, to_send)));
             }
         }
@@ -79,6 +97,12 @@ impl Wire {
     /// The next message, `None` when the connection is gone. Losing the future before it is ready loses nothing.
     pub async fn next(&mut self) -> Option<String> {
         self.incoming.recv().await
+    }
+
+    /// The close frame with which the other end closed, once [`Self::next`] has said that the connection is gone. The local socket knows none.
+    #[must_use]
+    pub fn closing(&self) -> Option<&Closing> {
+        self.closing.get()
     }
 }
 
@@ -121,8 +145,12 @@ async fn write_lines(mut writer: impl AsyncWrite + Unpin, mut to_send: mpsc::Rec
     }
 }
 
-async fn read_frames<R>(mut reader: FragmentCollectorRead<R>, received: mpsc::Sender<String>, answers: mpsc::Sender<Outgoing>)
-where
+async fn read_frames<R>(
+    mut reader: FragmentCollectorRead<R>,
+    received: mpsc::Sender<String>,
+    answers: mpsc::Sender<Outgoing>,
+    closing: Arc<OnceLock<Closing>>,
+) where
     R: AsyncRead + Unpin,
 {
     let mut answer = move |frame: Frame<'_>| {
@@ -139,7 +167,10 @@ where
                     return;
                 }
             }
-            OpCode::Close => return,
+            OpCode::Close => {
+                let _ = closing.set(Closing::read(&frame.payload));
+                return;
+            }
             _ => {}
         }
     }
@@ -287,7 +318,7 @@ mod tests {
             async {
                 let mut wire = Wire::open(&target).await.unwrap();
                 assert!(wire.send("hello".to_owned()).await);
-                (wire.next().await, wire.next().await)
+                (wire.next().await, wire.next().await, wire.closing().cloned())
             },
             async {
                 let mut socket = WebSocket::after_handshake(far.accept(SWITCH).await.unwrap(), Role::Server);
@@ -304,6 +335,7 @@ mod tests {
             }
         );
         assert_eq!((near.0.map(|text| text.len()), near.1), (Some(1 << 20), None));
+        assert_eq!(near.2, Some(Closing { code: Some(1012), reason: "service restart".to_owned() }));
     }
 
     async fn refusal(pinned: Option<[u8; 32]>, answer: &str) -> CliError {

@@ -1,4 +1,4 @@
-//! `gateway.limits`: the bounds of connections, frames and calls. The ones clients must respect are announced in the hello's policy.
+//! `gateway.limits`: the bounds of connections, frames, calls and crashes. The ones clients must respect are announced in the hello's policy.
 //!
 //! Every bound has a floor and a ceiling, so that no config can switch a protection off or ask for more than a small machine has.
 
@@ -61,5 +61,11 @@ section! {
         /// How many of them may come at once.
         #[schemars(range(min = 1, max = 1_000_000))]
         write_burst: u32 = 400,
+        /// How many daemons in a row must have ended without an orderly stop, all of them started within `safeModeWindowMs`, for the next one to start in safe mode: it serves clients and new requests, but holds the runs that it finds queued.
+        #[schemars(range(min = 1, max = 1000))]
+        safe_mode_boots: usize = 3,
+        /// The time within which they must have started, and after which a daemon in safe mode leaves it, ms.
+        #[schemars(range(min = 1000, max = 86_400_000))]
+        safe_mode_window_ms: u64 = 300_000,
     }
 }

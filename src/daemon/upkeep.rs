@@ -1,8 +1,9 @@
-//! What a running daemon does on its own: publish presence and health, feed the watchdog, forget what is past retention.
+//! What a running daemon does on its own: publish presence and health, feed the watchdog, forget what is past retention, leave safe mode.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::notify;
@@ -14,6 +15,8 @@ use crate::store::error::StoreError;
 const PRUNE: Duration = Duration::from_secs(3600);
 /// Pause between two batches of deletions; file systems slow down after thousands at once.
 const PRUNE_PAUSE: Duration = Duration::from_millis(200);
+/// How far the wall clock may run ahead of the time that passes, for a clock that is corrected a little.
+const CLOCK_SLACK: Duration = Duration::from_secs(600);
 
 /// Starts the tasks; they end with the gateway's.
 pub fn start(gateway: &Arc<Gateway>) {
@@ -25,6 +28,10 @@ pub fn start(gateway: &Arc<Gateway>) {
     gateway.tasks.spawn("sessions.announce", async move { shared.announce_sessions().await });
     let shared = Arc::clone(gateway);
     gateway.tasks.spawn("prune", async move { prune(shared).await });
+    if gateway.in_safe_mode() {
+        let shared = Arc::clone(gateway);
+        gateway.tasks.spawn("safe-mode", async move { calm_down(shared).await });
+    }
     let shared = Arc::clone(gateway);
     gateway.tasks.spawn("transcripts", async move {
         if let Err(cause) = shared.runs.tell_again().await {
@@ -35,6 +42,18 @@ pub fn start(gateway: &Arc<Gateway>) {
         let shared = Arc::clone(gateway);
         gateway.tasks.spawn("watchdog", async move { watchdog(shared, limit / 3).await });
     }
+}
+
+/// A daemon that has lived for as long as crashes count leaves safe mode by itself.
+async fn calm_down(gateway: Arc<Gateway>) {
+    let stop = gateway.tasks.stop_token();
+    tokio::select! {
+        () = stop.cancelled() => return,
+        () = tokio::time::sleep(Duration::from_millis(gateway.loaded.config.gateway.limits.safe_mode_window_ms)) => {}
+    }
+    let runs = gateway.leave_safe_mode();
+    info!(runs, "safe mode is over; what was held takes its turn");
+    gateway.publish_health();
 }
 
 /// Reports life only if the runtime and the store's writer both answer, so that a hung daemon is restarted.
@@ -54,8 +73,9 @@ async fn watchdog(gateway: Arc<Gateway>, period: Duration) {
 
 async fn prune(gateway: Arc<Gateway>) {
     let stop = gateway.tasks.stop_token();
+    let (started, started_ms) = (Instant::now(), gateway.now());
     loop {
-        if let Err(cause) = prune_once(&gateway).await {
+        if let Err(cause) = prune_once(&gateway, steady(gateway.now(), started_ms, started.elapsed())).await {
             warn!(%cause, "old runs could not be forgotten; tried again in an hour");
         }
         let (media, before) = (gateway.media.clone(), gateway.now().saturating_sub(RETENTION_MS));
@@ -71,9 +91,15 @@ async fn prune(gateway: Arc<Gateway>) {
     }
 }
 
-async fn prune_once(gateway: &Gateway) -> Result<(), StoreError> {
+/// The wall clock, as far as the time that has really passed bears it out: a clock that jumps ahead while we run makes nothing old.
+fn steady(now_ms: u64, started_ms: u64, up: Duration) -> u64 {
+    let passed = u64::try_from((up + CLOCK_SLACK).as_millis()).unwrap_or(u64::MAX);
+    now_ms.min(started_ms.saturating_add(passed))
+}
+
+async fn prune_once(gateway: &Gateway, now_ms: u64) -> Result<(), StoreError> {
     loop {
-        let pruned = gateway.store.prune(gateway.now()).await?;
+        let pruned = gateway.store.prune(now_ms).await?;
         if pruned.expired.is_empty() {
             return Ok(());
         }
@@ -94,5 +120,19 @@ async fn prune_once(gateway: &Gateway) -> Result<(), StoreError> {
         info!(runs = gone.len(), "forgot runs past retention");
         gateway.store.forget_runs(gone).await?;
         tokio::time::sleep(PRUNE_PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn m92_a_clock_that_jumps_makes_nothing_old() {
+        const DAY: u64 = 86_400_000;
+        let hour = Duration::from_secs(3600);
+        assert_eq!(steady(50 * DAY + 3_600_000, 50 * DAY, hour), 50 * DAY + 3_600_000, "an hour is an hour");
+        assert_eq!(steady(90 * DAY, 50 * DAY, hour), 50 * DAY + 3_600_000 + 600_000, "forty days within an hour are not");
+        assert_eq!(steady(DAY, 50 * DAY, hour), DAY, "what is young in the past stays young");
     }
 }

@@ -105,6 +105,14 @@ pub fn booted_at_ms() -> Option<u64> {
     Some(seconds * 1000)
 }
 
+/// How long this boot of the kernel has lasted, with the time that the machine slept, in ms.
+#[must_use]
+pub fn uptime_ms() -> Option<u64> {
+    let text = fs::read_to_string("/proc/uptime").ok()?;
+    let (seconds, hundredths) = text.split_whitespace().next()?.split_once('.')?;
+    Some(seconds.parse::<u64>().ok()? * 1000 + hundredths.parse::<u64>().ok()? * 10)
+}
+
 /// This process, as the first line of a journal of version `v` names it.
 #[must_use]
 pub fn this_process(v: u32) -> HostProcess {

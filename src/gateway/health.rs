@@ -48,6 +48,7 @@ impl Gateway {
         HealthSummary {
             ok: failing.is_empty(),
             failing,
+            safe_mode: self.in_safe_mode(),
             ts: now,
             duration_ms: *self.health.took_ms.lock().unwrap_or_else(PoisonError::into_inner),
             uptime_ms: self.uptime_ms(),

@@ -98,7 +98,7 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     ),
     of("AGENT_NOT_FOUND", TARGETED, "No such agent is configured."),
     of("AGENT_MISMATCH", TARGETED, "`agentId` and the session key name different agents."),
-    of("RUN_NOT_FOUND", OF_A_RUN, "No run has this id."),
+    of("RUN_NOT_FOUND", OF_A_RUN, "No run has this id, or it ended more than `retentionMs` ago. Drop what is kept of it."),
     of("INVALID_SESSION_KEY", OF_A_SESSION, "The session key means nothing."),
     of("SESSION_REFUSED", &["sessions.patch", "sessions.create"], "A field cannot be set so; the message says which and why."),
     of("SESSION_NOT_FOUND", &["sessions.resolve", "sessions.create", "chat.inject"], "No session has this name."),
@@ -116,6 +116,11 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     of("INVALID_CURSOR", &["sessions.list"], "`cursor` is not one that an answer gave."),
     of("TRANSCRIPT_NOT_FOUND", &["chat.inject"], "The session has had no conversation yet."),
     of("CURSOR_AHEAD", &["runs.subscribe"], "`after` is past the last event of a run that is over."),
+    of(
+        "CURSOR_AHEAD",
+        &["runs.subscribe"],
+        "`after` is past the last event (`head`) of a run that is over: what the client has is not of this run. Drop it and subscribe with `after` 0.",
+    ),
     of("RUN_MISMATCH", &["chat.abort"], "The run belongs to another session."),
 ];
 

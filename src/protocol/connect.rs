@@ -240,6 +240,9 @@ pub struct HelloOk {
     pub auth: Option<Granted>,
     /// Limits to keep.
     pub policy: Policy,
+    /// `true` in safe mode: earlier daemons crashed, so runs that were found queued are held for a while. Absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub safe_mode: bool,
 }
 
 /// The server's identity.

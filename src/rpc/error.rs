@@ -1,8 +1,11 @@
 //! The only place where errors of the parts become errors of the wire.
 
+use serde_json::json;
+
 use crate::protocol::error::RpcError;
 use crate::protocol::ids::RunId;
 use crate::runs::queue::Full;
+use crate::store::RETENTION_MS;
 use crate::store::error::StoreError;
 use crate::transcript::error::TranscriptError;
 
@@ -32,10 +35,13 @@ impl From<TranscriptError> for RpcError {
     }
 }
 
-/// No run has this id.
+/// No run has this id, or it ended so long ago that it was forgotten: both look the same, and for both a client can only drop what it has.
 #[must_use]
 pub fn no_such_run(run_id: &RunId) -> RpcError {
-    RpcError::invalid(format!("no run found: {}", crate::protocol::frame::short(run_id.as_str()))).with_code("RUN_NOT_FOUND")
+    RpcError::invalid(format!("no run found: {}", crate::protocol::frame::short(run_id.as_str())))
+        .with_code("RUN_NOT_FOUND")
+        .with_detail("retentionMs", json!(RETENTION_MS))
+        .with_detail("recommendedNextStep", json!("forget_run"))
 }
 
 /// Too many runs wait; nothing was accepted.

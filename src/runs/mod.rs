@@ -9,6 +9,7 @@ pub mod control;
 mod end;
 pub mod follow;
 pub mod handle;
+pub mod hold;
 pub mod launcher;
 pub mod live;
 pub mod log;

@@ -54,11 +54,11 @@ enum Fate {
 }
 
 impl Supervisor {
-    /// Decides the fate of every unfinished run.
+    /// Decides the fate of every unfinished run. With `hold`, those that wait are not started before [`Self::release_held`].
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn recover(&self) -> Result<Recovered, StoreError> {
+    pub async fn recover(&self, hold: bool) -> Result<Recovered, StoreError> {
         let mut recovered = Recovered::default();
         let mut requeue = Vec::new();
         let (merged, runs): (Vec<_>, Vec<_>) = self.inner.store.unfinished().await?.into_iter().partition(|run| run.merged_into.is_some());
@@ -98,7 +98,11 @@ impl Supervisor {
             self.finish_orphaned(&carrier, others).await?;
         }
         for live in requeue {
-            self.enqueue(&live, None);
+            if hold {
+                self.hold(&live);
+            } else {
+                self.enqueue(&live, None);
+            }
         }
         if recovered != Recovered::default() {
             info!(?recovered, "unfinished runs of the last daemon");

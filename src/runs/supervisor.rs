@@ -16,6 +16,7 @@ use tracing::warn;
 
 use super::chronicle::Chronicle;
 use super::handle::Handle;
+use super::hold::Held;
 use super::launcher::Launcher;
 use super::live::{Ended, Live, row_of};
 use super::log::RunLog;
@@ -64,6 +65,7 @@ pub(super) struct Inner {
     pub hub: Arc<Hub>,
     pub tasks: Tasks,
     pub chronicle: Arc<dyn Chronicle>,
+    pub held: Mutex<Held>,
     pub queue: Mutex<Queue>,
     /// When the queue is to be looked at again, by its clock.
     pub alarm: Mutex<Option<u64>>,
@@ -123,6 +125,7 @@ impl Supervisor {
             hub,
             tasks,
             chronicle,
+            held: Mutex::default(),
             queue,
             alarm: Mutex::default(),
             began: Instant::now(),
@@ -244,8 +247,9 @@ impl Supervisor {
     #[must_use]
     pub fn counts(&self) -> RunCounts {
         let queue = self.queue();
-        let (running, queued) = queue.counts();
-        RunCounts { running, queued, max: queue.max() }
+        let ((running, queued), max) = (queue.counts(), queue.max());
+        drop(queue);
+        RunCounts { running, queued: queued + self.held_count(), max }
     }
 
     /// A run as clients see it.

@@ -53,8 +53,18 @@ impl Supervisor {
         Ok(Place { supervisor: self.clone(), session: session.as_str().to_owned(), place })
     }
 
-    /// Puts a run in its session's line and starts whatever may start.
+    /// Puts a run in its session's line, at the place that it was given, and starts whatever may start. Behind a run that is held it is held too.
     pub(super) fn enqueue(&self, live: &Arc<Live>, place: Option<i64>) {
+        if !self.held().joins(live) {
+            self.line_up(live, place);
+        } else if let Some(place) = place {
+            // It has no turn to wait for yet, so the place that was taken for it is free.
+            self.decide(Event::Left { session: live.record.session_key.as_str().to_owned(), place });
+        }
+    }
+
+    /// As [`Self::enqueue`], whatever is held.
+    pub(super) fn line_up(&self, live: &Arc<Live>, place: Option<i64>) {
         live.set_status(RunStatus::Queued, None);
         self.decide(Event::Submit(Item { place, ..item(live) }));
         self.leave_if_asked(live);
@@ -94,7 +104,7 @@ impl Supervisor {
         let (own, others): (Vec<_>, Vec<_>) =
             decisions.into_iter().partition(|decision| matches!(decision, Decision::Drop(run, _) if *run == live.record.file_id));
         others.into_iter().for_each(|decision| self.carry_out(decision));
-        if !own.is_empty() {
+        if !own.is_empty() || self.held().remove(&live.record.file_id) {
             self.close_unstarted(live, without_turn(Why::Asked, reason)).await;
         }
         true

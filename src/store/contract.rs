@@ -144,7 +144,7 @@ async fn a_run_without_a_key_is_always_new() {
 }
 
 #[tokio::test]
-async fn a_key_lives_until_24_hours_after_the_end_of_its_run() {
+async fn a_key_lives_until_it_is_pruned_24_hours_after_the_end_of_its_run_whatever_the_time_of_a_request() {
     let (_dir, path) = place();
     let store = Store::open(&path).unwrap();
     accept(&store, new_run("k")).await;
@@ -155,7 +155,9 @@ async fn a_key_lives_until_24_hours_after_the_end_of_its_run() {
 
     store.finish_run("file-k", ended(RunStatus::Ok, much_later), 1).await.unwrap();
     let last = much_later + DAY_MS - 1;
-    assert!(matches!(store.accept_run(later(last)).await.unwrap(), Accepted::Same(_)), "one moment before");
+    assert_eq!(store.prune(last).await.unwrap().keys, 0, "one moment before");
+    assert!(matches!(store.accept_run(later(last + 100 * DAY_MS)).await.unwrap(), Accepted::Same(_)), "a clock that is ahead");
+    assert_eq!(store.prune(last + 1).await.unwrap().keys, 1);
     let second = accept(&store, later(last + 1)).await;
     assert_ne!(second.run_id, RunId::from("k"), "the old run still has that id");
 }

@@ -74,22 +74,15 @@ fn accept_run(conn: &Connection, accept: &Accept) -> Result<Accepted, Failure> {
     Ok(Accepted::New(new_record(run, run_id.clone())))
 }
 
-/// What the run's key leads to, if it was used and still counts. A key that has outlived its time is forgotten on the way.
+/// What the run's key leads to, if it was used. It counts until it is dropped: the times of two rows alone would let one step of the wall clock run work twice.
 fn used_key(conn: &Connection, run: &NewRun) -> Result<Option<Accepted>, Failure> {
     let Some(key) = &run.key else { return Ok(None) };
-    let sql = format!("SELECT {RUN_COLUMNS}, digest, ended_at FROM runs WHERE principal = ?1 AND method = ?2 AND key = ?3");
+    let sql = format!("SELECT {RUN_COLUMNS}, digest FROM runs WHERE principal = ?1 AND method = ?2 AND key = ?3");
     let known = conn
         .prepare_cached(&sql)?
-        .query_row(params![run.principal, run.method, key], |row| {
-            Ok((run_record(row)?, row.get::<_, [u8; 32]>("digest")?, row.get::<_, Option<i64>>("ended_at")?))
-        })
+        .query_row(params![run.principal, run.method, key], |row| Ok((run_record(row)?, row.get::<_, [u8; 32]>("digest")?)))
         .optional()?;
-    let Some((record, digest, ended_at)) = known else { return Ok(None) };
-    let forgotten_from = ended_at.map(|ended_at| ended_at.saturating_add(ms(KEY_LIFE_MS)));
-    if forgotten_from.is_some_and(|from| from <= ms(run.accepted_at)) {
-        execute(conn, "UPDATE runs SET key = NULL WHERE file_id = ?1", [&record.file_id])?;
-        return Ok(None);
-    }
+    let Some((record, digest)) = known else { return Ok(None) };
     Ok(Some(if digest == run.digest { Accepted::Same(record) } else { Accepted::Conflict }))
 }
 

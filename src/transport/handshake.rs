@@ -324,5 +324,6 @@ fn hello(gateway: &Gateway, caller: &Caller) -> HelloOk {
             max_in_flight: limits.max_calls_per_connection,
             attachments: AttachmentPolicy { max_bytes: attachments.max_bytes, max_image_bytes: attachments.max_image_bytes },
         },
+        safe_mode: gateway.in_safe_mode(),
     }
 }

@@ -15,7 +15,12 @@ pub struct Liveness {
     heard: AtomicU64,
     /// When a ping was sent that has not been answered, in ms since `opened`; 0 = none.
     pinged: AtomicU64,
+    /// When the timer fired last, in ms since `opened`.
+    looked: AtomicU64,
 }
+
+/// So many periods of the timer without a look mean that the process or its machine stood still.
+const PAUSES: u64 = 3;
 
 /// What to do when the timer fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +37,8 @@ impl Liveness {
     /// A connection that opens now.
     #[must_use]
     pub fn new(ping_every: Duration, pong_within: Duration) -> Self {
-        Self { opened: Instant::now(), ping_every, pong_within, heard: AtomicU64::new(0), pinged: AtomicU64::new(0) }
+        let zero = || AtomicU64::new(0);
+        Self { opened: Instant::now(), ping_every, pong_within, heard: zero(), pinged: zero(), looked: zero() }
     }
 
     /// How often the timer must fire so that neither a ping nor a death is noticed much too late.
@@ -50,7 +56,13 @@ impl Liveness {
     /// The timer fired.
     pub fn on_timer(&self, now: Instant) -> Step {
         let now = self.since(now);
+        let pause = now.saturating_sub(self.looked.swap(now, Ordering::Relaxed));
         let pinged = self.pinged.load(Ordering::Relaxed);
+        if pinged != 0 && pause > PAUSES * millis(self.period()) {
+            // We were stopped, not the peer: its answer may lie unread, and so may those of everybody else.
+            self.pinged.store(now, Ordering::Relaxed);
+            return Step::Nothing;
+        }
         if pinged != 0 {
             return if now.saturating_sub(pinged) >= millis(self.pong_within) { Step::Dead } else { Step::Nothing };
         }
@@ -83,6 +95,17 @@ mod tests {
         assert_eq!(liveness.on_timer(at(25)), Step::Ping);
         assert_eq!(liveness.on_timer(at(49)), Step::Nothing);
         assert_eq!(liveness.on_timer(at(50)), Step::Dead);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn m92_after_a_pause_of_the_whole_process_every_peer_has_its_time_again() {
+        let liveness = Liveness::new(Duration::from_secs(25), Duration::from_secs(25));
+        let start = Instant::now();
+        let at = |s| start + Duration::from_secs(s);
+        assert_eq!(liveness.on_timer(at(25)), Step::Ping);
+        assert_eq!(liveness.on_timer(at(625)), Step::Nothing, "ten minutes of standstill");
+        assert_eq!(liveness.on_timer(at(649)), Step::Nothing);
+        assert_eq!(liveness.on_timer(at(650)), Step::Dead);
     }
 
     #[tokio::test(start_paused = true)]

@@ -144,13 +144,15 @@ async fn m102_places_that_cannot_be_are_refused_and_ones_that_may_come_are_waite
     let (run_id, head) = (last["payload"]["runId"].clone(), last["payload"]["head"].as_u64().unwrap());
     let mut other = Client::connect(&gateway).await;
     let ahead = other.err("runs.subscribe", json!({"runId": run_id, "after": head + 1})).await;
-    assert_eq!((ahead["code"].as_str(), ahead["details"]["code"].as_str()), (Some("INVALID_REQUEST"), Some("CURSOR_AHEAD")));
+    let todo = json!({"code": "CURSOR_AHEAD", "head": head, "recommendedNextStep": "subscribe_from_start"});
+    assert_eq!((ahead["code"].as_str(), &ahead["details"]), (Some("INVALID_REQUEST"), &todo));
     assert_eq!(other.ok("runs.subscribe", json!({"runId": run_id, "after": head})).await["head"], head);
     for bad in [json!(-1), json!("1"), json!(1.5)] {
         assert_eq!(other.err("runs.subscribe", json!({"runId": run_id, "after": bad})).await["code"], "INVALID_REQUEST");
     }
     let unknown = other.err("runs.subscribe", json!({"runId": "nobody"})).await;
-    assert_eq!(unknown["details"]["code"], "RUN_NOT_FOUND");
+    let todo = json!({"code": "RUN_NOT_FOUND", "retentionMs": 2_592_000_000_u64, "recommendedNextStep": "forget_run"});
+    assert_eq!(unknown["details"], todo);
     assert_eq!(other.err("runs.unsubscribe", json!({"runId": "nobody"})).await["details"]["code"], "RUN_NOT_FOUND");
     // A place beyond the head of a run at work may yet come.
     client.agent(json!({"message": STEPS, "idempotencyKey": "r"})).await;

@@ -1,6 +1,5 @@
 //! The vectors of `tests/vectors`, played against a real gateway: over WebSocket and the local socket, on protocol 3 and 4.
 
-mod pattern;
 mod schemas;
 
 use std::collections::{BTreeSet, HashMap};
@@ -8,13 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use skykoi_gateway::cli::conformance::pattern::{Vars, matches};
 use skykoi_gateway::protocol::event::EVENTS;
 use skykoi_gateway::rpc::methods::METHODS;
 
 use crate::harness::gateway::{TOKEN, merge};
 use crate::harness::{Client, Gateway};
 use crate::nginx::repository;
-use pattern::mismatch;
 use schemas::Schemas;
 
 /// Longest wait for a frame that a vector expects.
@@ -71,6 +70,11 @@ async fn play_case(gateway: &Gateway, schemas: &Schemas, name: &str, file: &Valu
             player.steps(&case).await;
         }
     }
+}
+
+/// Says where and how `value` does not match, if it does not.
+fn mismatch(pattern: &Value, value: &Value) -> Option<String> {
+    matches(pattern, Some(value), &mut Vars::new()).err().map(|mismatch| mismatch.to_string())
 }
 
 struct Player<'a> {
@@ -141,7 +145,7 @@ impl<'a> Player<'a> {
         let closed = self.client.until_closed().await;
         if !self.local {
             assert_eq!(closed.code.map(Value::from).as_ref(), pattern.get("close"), "{}", self.what);
-            let wrong = pattern.get("reason").and_then(|reason| mismatch(reason, Some(&json!(closed.reason))));
+            let wrong = pattern.get("reason").and_then(|reason| mismatch(reason, &json!(closed.reason)));
             assert_eq!(wrong, None, "{}", self.what);
         }
     }
@@ -170,11 +174,11 @@ impl<'a> Player<'a> {
             if frame["type"] != "res" || frame["id"] != id {
                 return false;
             }
-            let wrong = mismatch(pattern, Some(frame));
+            let wrong = mismatch(pattern, frame);
             assert_eq!(wrong, None, "{}: {frame}", self.what);
             return true;
         }
-        mismatch(pattern, Some(frame)).is_none()
+        mismatch(pattern, frame).is_none()
     }
 }
 

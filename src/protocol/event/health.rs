@@ -13,6 +13,9 @@ pub struct HealthSummary {
     pub ok: bool,
     /// What does not, empty when `ok`.
     pub failing: Vec<&'static str>,
+    /// Safe mode: earlier daemons crashed, so runs that were found queued are held for a while. Absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub safe_mode: bool,
     /// When this was taken, ms since the epoch.
     pub ts: u64,
     /// How long taking it lasted.

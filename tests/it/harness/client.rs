@@ -63,11 +63,16 @@ impl Client {
 
     /// As [`Self::connect`], for a gateway that may be gone or go at any moment.
     pub async fn try_connect(port: u16) -> Result<Self, Closed> {
+        Self::try_connect_as(port, connect_params()).await
+    }
+
+    /// As [`Self::try_connect`], with these parameters.
+    pub async fn try_connect_as(port: u16, params: Value) -> Result<Self, Closed> {
         let gone = |why: String| Closed { code: None, reason: why };
         let stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(|error| gone(error.to_string()))?;
         stream.set_nodelay(true).unwrap();
         let mut client = Self::upgrade(stream, &format!("127.0.0.1:{port}"), &[]).await.map_err(gone)?;
-        client.send(&json!({"type": "req", "id": "connect", "method": "connect", "params": connect_params()})).await;
+        client.send(&json!({"type": "req", "id": "connect", "method": "connect", "params": params})).await;
         loop {
             let frame = client.frame().await?;
             if frame["id"] == "connect" {

@@ -53,7 +53,8 @@ impl Gateway {
     pub fn prepared(patch: &Value) -> Self {
         let dir = tempfile::Builder::new().prefix("skykoi-it-").tempdir().unwrap();
         let mut config = json!({
-            "gateway": { "mode": "local", "port": 0, "auth": { "mode": "token", "token": TOKEN } },
+            // Tests kill daemons as often as they like; those of safe mode say so.
+            "gateway": { "mode": "local", "port": 0, "auth": { "mode": "token", "token": TOKEN }, "limits": { "safeModeBoots": 1000 } },
             "agents": { "defaults": { "workspace": dir.path().join("work"), "shell": "/bin/bash", "graceMs": 500 } },
             "exec": { "security": "full", "host": "gateway" },
             "logging": { "level": "debug" },

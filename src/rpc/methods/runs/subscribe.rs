@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::protocol::error::RpcError;
 use crate::protocol::ids::RunId;
@@ -52,7 +53,8 @@ impl Method for Subscribe {
         let (head, after) = (log.head(), params.after.unwrap_or(0));
         if after > head && row.status.is_terminal() {
             let text = format!("invalid runs.subscribe params: at /after: must be <= {head}, the run's last seq");
-            return Err(RpcError::invalid(text).with_code("CURSOR_AHEAD"));
+            let error = RpcError::invalid(text).with_code("CURSOR_AHEAD").with_detail("head", json!(head));
+            return Err(error.with_detail("recommendedNextStep", json!("subscribe_from_start")));
         }
         cx.then(Outgoing::Follow(log, after));
         Ok(SubscribeReply { run_id: row.run_id, status: row.status, head })

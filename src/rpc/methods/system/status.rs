@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::gateway::VERSION;
+use crate::gateway::{Gateway, VERSION};
 use crate::protocol::error::RpcError;
 use crate::protocol::event::health::{AgentHealth, RunCounts};
 use crate::protocol::scope::Scope;
@@ -48,7 +48,7 @@ pub struct StatusReply {
     pub store: StoreStatus,
     /// The daemon's memory.
     pub memory: MemoryStatus,
-    /// Warnings about the configuration.
+    /// Warnings about the configuration, and what to do about safe mode.
     pub warnings: Vec<String>,
     /// Lines about channels; always empty.
     pub channel_summary: Vec<String>,
@@ -114,11 +114,23 @@ impl Method for Status {
             sessions: SessionStatus { count },
             store: StoreStatus { waiting: gateway.store.waiting(), last_commit_us: latency.last_us, max_commit_us: latency.max_us },
             memory: MemoryStatus { rss_bytes: rss_bytes() },
-            warnings: gateway.loaded.warnings.clone(),
+            warnings: warnings(gateway),
             channel_summary: Vec::new(),
             queued_system_events: Vec::new(),
         })
     }
+}
+
+fn warnings(gateway: &Gateway) -> Vec<String> {
+    let mut warnings = gateway.loaded.warnings.clone();
+    if gateway.in_safe_mode() {
+        warnings.push(format!(
+            "safe mode: the last daemons ended without an orderly stop, so {} queued runs are held. They start when this daemon has been up for {} s, or after an orderly restart; runs.abort takes a suspect out before",
+            gateway.runs.held_count(),
+            gateway.loaded.config.gateway.limits.safe_mode_window_ms / 1000,
+        ));
+    }
+    warnings
 }
 
 /// Resident set of this process, from `/proc/self/statm`.
