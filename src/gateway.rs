@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::chat::media::Media;
 use crate::clock::now_ms;
 use crate::config::load::Loaded;
 use crate::events::hub::Hub;
@@ -53,6 +54,8 @@ pub struct Gateway {
     pub transcripts: Transcripts,
     /// Who writes them.
     pub scribe: Scribe,
+    /// Files that came with messages.
+    pub media: Media,
     /// Requests that were served without a run.
     pub commands: Served,
     /// What connections listen to.
@@ -118,6 +121,7 @@ impl Gateway {
             boot_id: uuid::Uuid::new_v4().to_string(),
             host,
             started: Instant::now(),
+            media: Media::new(&loaded.paths.state_dir),
             stopping: AtomicBool::new(false),
             safe_mode: AtomicBool::new(safe_mode),
             loaded,

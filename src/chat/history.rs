@@ -2,14 +2,19 @@
 //!
 //! A message that needs no change is passed on as the text that stands in the file, without being read.
 
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+use super::media::Media;
 use crate::clock::from_iso;
 use crate::transcript::clean::clean;
 use crate::transcript::glance::cut;
 use crate::transcript::message;
-use crate::transcript::page::{Content, Row};
+use crate::transcript::page::{Content, Page, Row};
 
 /// What stands in place of a message that is longer than a whole answer may be.
 pub const OMITTED: &str = "[chat.history omitted: message too large]";
@@ -25,13 +30,13 @@ pub struct Form {
     pub max_chars: Option<usize>,
 }
 
-/// The row as a message on the wire.
+/// The row as a message on the wire. `load` gives the bytes of a file that came with it, if they are to be shown.
 #[must_use]
-pub fn shown(row: &Row, form: Form) -> Option<Box<RawValue>> {
+pub fn shown(row: &Row, form: Form, load: &mut dyn FnMut(&str) -> Option<Vec<u8>>) -> Option<Box<RawValue>> {
     let mark = |kind: &str| marked(row, form, kind);
     let value = match &row.content {
         Content::Message(raw) => {
-            let Some(message) = changed(raw, form) else {
+            let Some(message) = changed(raw, form, load) else {
                 return match marked(row, form, "message") {
                     None => Some(raw.clone()),
                     Some((key, mark)) => RawValue::from_string(with_key(raw.get(), key, &mark)?).ok(),
@@ -57,6 +62,30 @@ pub fn shown(row: &Row, form: Form) -> Option<Box<RawValue>> {
     serde_json::value::to_raw_value(&value).ok()
 }
 
+/// The newest messages that are together no longer than `max_bytes`, oldest first; at least the newest one.
+#[must_use]
+pub fn fitting(page: &Page, max_bytes: usize, form: Form, media: &Media) -> (Vec<Box<RawValue>>, bool) {
+    let (mut messages, mut bytes): (Vec<Box<RawValue>>, usize) = (Vec::with_capacity(page.rows.len()), 0);
+    for row in page.rows.iter().rev() {
+        // Images may take half of the room that is left, so that they never push out what was said beside them.
+        let mut room = max_bytes.saturating_sub(bytes) / 2;
+        let mut load = |place: &str| {
+            let loaded = media.load(Path::new(place), room / 4 * 3)?;
+            room = room.saturating_sub(loaded.len().div_ceil(3) * 4);
+            Some(loaded)
+        };
+        let Some(message) = shown(row, form, &mut load) else { continue };
+        bytes += message.get().len() + 1;
+        if bytes > max_bytes && !messages.is_empty() {
+            break;
+        }
+        messages.push(message);
+    }
+    messages.reverse();
+    let more = page.has_more || messages.len() < page.rows.len();
+    (messages, more)
+}
+
 /// The mark of a row: its key and what it says. On protocol 3 only rows that are no messages have one.
 fn marked(row: &Row, form: Form, kind: &str) -> Option<(&'static str, Value)> {
     if form.protocol < 4 {
@@ -72,11 +101,12 @@ fn marked(row: &Row, form: Form, kind: &str) -> Option<(&'static str, Value)> {
 }
 
 /// The message with what has to be changed in it; none if that is nothing.
-fn changed(raw: &RawValue, form: Form) -> Option<Value> {
+fn changed(raw: &RawValue, form: Form, load: &mut dyn FnMut(&str) -> Option<Vec<u8>>) -> Option<Value> {
     let text = raw.get();
     let long = form.max_chars.is_some_and(|max| text.len() > max);
     let hints = text.contains("[message_id:") || text.contains("\"content\":\"[") || text.contains("\"text\":\"[");
-    if !long && !hints {
+    let files = text.contains("\"media\":\"");
+    if !long && !hints && !files {
         return None;
     }
     let mut value: Value = serde_json::from_str(text).ok()?;
@@ -89,6 +119,7 @@ fn changed(raw: &RawValue, form: Form) -> Option<Value> {
         *text = limited(text, form);
     };
     for_each_text(&mut value, fix);
+    show_files(&mut value, load);
     (value != before).then_some(value)
 }
 
@@ -106,6 +137,27 @@ fn for_each_text(message: &mut Value, mut change: impl FnMut(&mut String)) {
             }
         }
         _ => {}
+    }
+}
+
+/// Takes out of a message where its files lie, for those who are told of it while it is written.
+pub fn without_places(message: &mut Value) {
+    show_files(message, &mut |_| None);
+}
+
+/// Puts the bytes of images into their blocks, as clients expect them; where they are not to be had, the block says `omitted`. The place of a file is nobody's business.
+fn show_files(message: &mut Value, load: &mut dyn FnMut(&str) -> Option<Vec<u8>>) {
+    for block in message.get_mut("content").and_then(Value::as_array_mut).into_iter().flatten() {
+        let Some(block) = block.as_object_mut() else { continue };
+        let image = block.get("type").is_some_and(|kind| kind == "image");
+        let Some(Value::String(place)) = block.shift_remove("media") else { continue };
+        if !image {
+            continue;
+        }
+        match load(&place) {
+            Some(bytes) => block.insert("data".to_owned(), json!(STANDARD.encode(bytes))),
+            None => block.insert("omitted".to_owned(), json!(true)),
+        };
     }
 }
 
@@ -149,14 +201,14 @@ mod tests {
     }
 
     fn value(row: &Row, form: Form) -> Value {
-        serde_json::from_str(shown(row, form).unwrap().get()).unwrap()
+        serde_json::from_str(shown(row, form, &mut |_| None).unwrap().get()).unwrap()
     }
 
     #[test]
     fn a_message_is_passed_on_as_it_stands_and_marked_on_protocol_4() {
         let text = r#"{"role":"assistant","content":[],"odd": 1.50 }"#;
-        assert_eq!(shown(&said(text), V3).unwrap().get(), text);
-        let marked = shown(&said(text), V4).unwrap();
+        assert_eq!(shown(&said(text), V3, &mut |_| None).unwrap().get(), text);
+        let marked = shown(&said(text), V4, &mut |_| None).unwrap();
         assert_eq!(
             marked.get(),
             r#"{"role":"assistant","content":[],"odd": 1.50 ,"__openclaw":{"id":"0a1b2c3d","seq":7,"kind":"message"}}"#
@@ -172,7 +224,7 @@ mod tests {
         let plain = r#"{"role":"user","content":"[Sat 2026-11-21 07:00 UTC] df -h"}"#;
         assert_eq!(value(&said(plain), V3)["content"], "df -h");
         let answer = r#"{"role":"assistant","content":"[Sat 2026-11-21 07:00 UTC] is a time"}"#;
-        assert_eq!(shown(&said(answer), V3).unwrap().get(), answer);
+        assert_eq!(shown(&said(answer), V3, &mut |_| None).unwrap().get(), answer);
     }
 
     #[test]
@@ -196,5 +248,16 @@ mod tests {
             (value(&unknown, V3)["role"].as_str(), value(&unknown, V3)["content"][0]["text"].as_str()),
             (Some("assistant"), Some(OMITTED))
         );
+    }
+
+    #[test]
+    fn images_come_with_their_bytes_and_no_file_with_its_place() {
+        let text = r#"{"role":"user","content":[{"type":"text","text":"look"},{"type":"image","mimeType":"image/png","fileName":"a.png","bytes":3,"media":"/m/a.png"},{"type":"file","mimeType":"text/plain","fileName":"b.txt","bytes":1,"media":"/m/b.txt"}]}"#;
+        let load = &mut |place: &str| (place == "/m/a.png").then(|| b"abc".to_vec());
+        let shown_value: Value = serde_json::from_str(shown(&said(text), V3, load).unwrap().get()).unwrap();
+        let file = json!({ "type": "file", "mimeType": "text/plain", "fileName": "b.txt", "bytes": 1 });
+        assert_eq!((&shown_value["content"][1]["data"], &shown_value["content"][2]), (&json!("YWJj"), &file));
+        let without = &value(&said(text), V3)["content"][1];
+        assert_eq!((&without["omitted"], without.get("media")), (&json!(true), None));
     }
 }

@@ -1,7 +1,16 @@
 //! What a chat understands of a message before it is a turn: stop words, slash commands and directives, attachments. Pure but for writing attachments down.
 
+pub mod attachments;
 pub mod commands;
 pub mod history;
+pub mod media;
 pub mod queue_words;
 pub mod replies;
 pub mod table;
+
+/// Whether a runner of this name answers by a model, so that models, levels and tokens mean something.
+#[must_use]
+pub fn uses_models(runner: &str) -> bool {
+    // The runners of this version run commands.
+    crate::runs::runners::is_available(runner) && runner != "shell"
+}

@@ -73,8 +73,8 @@ fn setting(word: &str, change: &mut QueuePatch) -> Result<bool, String> {
             change.debounce_ms = Some(Some(milliseconds(text).ok_or_else(wrong)?));
         }
         Some(("cap", text)) => {
-            let cap = text.parse().ok().filter(|cap| (1..=1000).contains(cap));
-            change.cap = Some(Some(cap.ok_or_else(|| format!("\"{text}\" is no number of messages. It must be 1 to 1000."))?));
+            let cap = text.parse().ok().filter(|cap| (1..=500).contains(cap));
+            change.cap = Some(Some(cap.ok_or_else(|| format!("\"{text}\" is no number of messages. It must be 1 to 500."))?));
         }
         Some(("drop", text)) => {
             let drop = match text {

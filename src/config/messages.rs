@@ -159,25 +159,34 @@ section! {
     /// Which slash commands work.
     struct Commands {
         /// Registers commands with channels that can.
+        #[schemars(extend("x-acts" = false))]
         native: Option<AutoSwitch>,
         /// Registers skills with channels that can.
+        #[schemars(extend("x-acts" = false))]
         native_skills: Option<AutoSwitch>,
         /// Reads commands in texts.
         text: bool = true,
         /// `/bash`.
+        #[schemars(extend("x-acts" = false))]
         bash: bool = false,
         /// Time after which `/bash` goes on in the background, ms.
         #[schemars(range(min = 0, max = 30_000))]
+        #[schemars(extend("x-acts" = false))]
         bash_foreground_ms: Option<u64>,
         /// `/config`.
+        #[schemars(extend("x-acts" = false))]
         config: bool = false,
         /// `/debug`.
+        #[schemars(extend("x-acts" = false))]
         debug: bool = false,
         /// `/restart`.
+        #[schemars(extend("x-acts" = false))]
         restart: bool = false,
         /// Asks groups of permitted senders.
+        #[schemars(extend("x-acts" = false))]
         use_access_groups: bool = true,
         /// Senders that count as the owner.
+        #[schemars(extend("x-acts" = false))]
         owner_allow_from: Option<Vec<serde_json::Value>>,
     }
 }

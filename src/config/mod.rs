@@ -79,7 +79,7 @@ section! {
         #[schemars(extend("x-reload" = "restart"))]
         messages: Option<messages::Messages>,
         /// Which slash commands work.
-        #[schemars(extend("x-reload" = "restart", "x-acts" = false))]
+        #[schemars(extend("x-reload" = "restart"))]
         commands: Option<messages::Commands>,
         /// Work by time.
         #[schemars(extend("x-reload" = "none", "x-acts" = false))]

@@ -11,7 +11,7 @@ use super::Config;
 use super::key_path::{KeyPath, Step};
 
 /// The committed schema; a test keeps it equal to what the types say. Reading it is much cheaper at start than deriving it, in time and in memory.
-const COMMITTED: &str = include_str!("../../schema/config.schema.json");
+pub const COMMITTED: &str = include_str!("../../schema/config.schema.json");
 
 /// The schema, read once per process.
 pub fn schema() -> &'static Value {
@@ -53,7 +53,7 @@ pub fn for_value(schema: &Value, value: &Value) -> Value {
     Value::Object(kept)
 }
 
-/// The schema as the text of `schema/config.schema.json`.
+/// The schema as the text that `schema/config.schema.json` should have.
 #[must_use]
 pub fn schema_text() -> String {
     let mut text = serde_json::to_string_pretty(&derived()).unwrap_or_default();

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use super::notify;
 use crate::gateway::Gateway;
+use crate::store::RETENTION_MS;
 use crate::store::error::StoreError;
 
 /// How often retention is looked after.
@@ -76,6 +77,12 @@ async fn prune(gateway: Arc<Gateway>) {
     loop {
         if let Err(cause) = prune_once(&gateway, steady(gateway.now(), started_ms, started.elapsed())).await {
             warn!(%cause, "old runs could not be forgotten; tried again in an hour");
+        }
+        let (media, before) = (gateway.media.clone(), gateway.now().saturating_sub(RETENTION_MS));
+        match tokio::task::spawn_blocking(move || media.prune(before)).await {
+            Ok(Ok(0)) | Err(_) => {}
+            Ok(Ok(files)) => info!(files, "forgot attachments past retention"),
+            Ok(Err(cause)) => warn!(%cause, "old attachments could not be forgotten; tried again in an hour"),
         }
         tokio::select! {
             () = stop.cancelled() => return,

@@ -99,7 +99,15 @@ impl Agents {
             Some(0) => MAX_TIMEOUT_MS,
             Some(ms) => ms.min(MAX_TIMEOUT_MS),
         };
-        Work { message, cwd: agent.workspace.clone(), shell: self.shell.clone(), timeout_ms, refusal: Self::refusal(agent) }
+        Work {
+            message,
+            cwd: agent.workspace.clone(),
+            shell: self.shell.clone(),
+            timeout_ms,
+            refusal: Self::refusal(agent),
+            attachments: Vec::new(),
+            extra_system_prompt: None,
+        }
     }
 
     /// The agents as health shows them.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tracing::{error, warn};
 
+use crate::chat::history::without_places;
 use crate::clock::now_ms;
 use crate::events::hub::{Hub, SessionEvent};
 use crate::protocol::event::agent::Tool;
@@ -20,9 +21,11 @@ use crate::runs::chronicle::{Chronicle, Closing, Opening, Writing};
 use crate::sessions::Sessions;
 use crate::sessions::turn::{Turn, TurnEnd, TurnKind};
 use crate::store::record::RunRecord;
+use crate::store::sessions::SessionRecord;
 use crate::transcript::Transcripts;
 use crate::transcript::entry::{Header, NewEntry};
-use crate::transcript::message::{self, Making};
+use crate::transcript::message::{self, FileRef, Making};
+use crate::transcript::writer::Appended;
 
 /// Most bytes of a command that a call shows; the user's message has it whole.
 const COMMAND: usize = 16 << 10;
@@ -57,22 +60,28 @@ impl Scribe {
             }
         };
         for (message, entry) in messages.into_iter().zip(appended).filter(|(_, entry)| entry.fresh) {
-            let Some(message) = message else { continue };
-            if !self.hub.sessions_are_watched() {
-                continue;
+            if let Some(message) = message {
+                self.announce(&turn.session, &entry, message);
             }
-            let key = turn.session.key.clone();
-            let event = SessionMessage {
-                session_key: key.clone(),
-                session_id: turn.session.entry.session_id.clone(),
-                message_id: entry.id,
-                message_seq: entry.seq,
-                message,
-            };
-            let body = Bytes::from(frame::event_start("session.message", &event));
-            self.hub.session_event(SessionEvent { messages_of: Some(key), body });
         }
         true
+    }
+
+    /// Tells the connections that watch the session of a message that is in its transcript now.
+    pub fn announce(&self, session: &SessionRecord, entry: &Appended, mut message: Value) {
+        if !self.hub.sessions_are_watched() {
+            return;
+        }
+        without_places(&mut message);
+        let event = SessionMessage {
+            session_key: session.key.clone(),
+            session_id: session.entry.session_id.clone(),
+            message_id: entry.id.clone(),
+            message_seq: entry.seq,
+            message,
+        };
+        let body = Bytes::from(frame::event_start("session.message", &event));
+        self.hub.session_event(SessionEvent { messages_of: Some(session.key.clone()), body });
     }
 
     /// The turn of a run: as it began, or for one that an earlier daemon began, its session as it is. None = its session or conversation is gone, and nothing is to be written.
@@ -146,6 +155,9 @@ impl Chronicle for Scribe {
 /// What the user said.
 fn said(opening: &Opening) -> NewEntry {
     let mut message = message::user(&opening.work.message, opening.at);
+    let paths: Vec<_> = opening.work.attachments.iter().map(|file| (file, file.path.to_string_lossy())).collect();
+    let files = paths.iter().map(|(file, path)| FileRef { name: &file.name, mime_type: &file.mime_type, bytes: file.bytes, path });
+    message::attach(&mut message, files);
     name_run(&mut message, &opening.run);
     NewEntry::message(message, opening.at).once(format!("{}:user", opening.run.file_id))
 }
@@ -200,8 +212,8 @@ fn result_of(call: &Call, outcome: &Outcome, left_out: u64) -> Value {
         "isError": failed,
         "details": {
             "status": outcome.status,
-            "command": shortened(&call.args)["command"],
-            "cwd": call.args["cwd"],
+            "command": shortened(&call.args).get("command"),
+            "cwd": call.args.get("cwd"),
             "exitCode": exit_code,
             "signal": signal,
             "durationMs": duration_ms,

@@ -47,6 +47,7 @@ impl Gateway {
             if working { self.runs.live_of(&session.key).iter().map(|live| live.record.run_id.clone()).collect() } else { Vec::new() };
         let lost = last_run.as_ref().is_some_and(|run| matches!(run.status, RunStatus::Aborted | RunStatus::Interrupted));
         let kind = session.kind();
+        let queued = if working { self.runs.waiting_in(&session.key) } else { 0 };
         let entry = session.entry;
         SessionRow {
             kind,
@@ -59,6 +60,7 @@ impl Gateway {
             last_run_status: last_run.as_ref().map(|run| run.status),
             last_run_id: last_run.map(|run| run.run_id),
             has_active_run: !active_run_ids.is_empty(),
+            queued,
             active_run_ids,
             session_id: entry.session_id,
             updated_at: entry.updated_at,

@@ -27,7 +27,17 @@ const SEND: &[&str] = &["chat.send"];
 /// The methods that start runs.
 const STARTERS: &[&str] = &["agent", "chat.send"];
 /// The methods that take a session key or an agent.
-const TARGETED: &[&str] = &["agent", "agent.identity.get", "runs.list", "chat.send", "chat.abort"];
+const TARGETED: &[&str] = &[
+    "agent",
+    "agent.identity.get",
+    "runs.list",
+    "chat.history",
+    "chat.message.get",
+    "chat.inject",
+    "chat.send",
+    "chat.abort",
+    "commands.list",
+];
 /// The methods that name one run.
 const OF_A_RUN: &[&str] = &["runs.get", "runs.subscribe", "runs.unsubscribe", "runs.abort"];
 
@@ -73,6 +83,7 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     any("OVERLOADED", "The gateway serves as many requests as it can. Retryable."),
     any("RATE_LIMITED", "More writes per second than allowed. Retryable after `retryAfterMs`."),
     any("STORE_UNAVAILABLE", "The store does not take the request now. Retryable."),
+    any("TRANSCRIPT_UNAVAILABLE", "The file of a conversation cannot be read or written; the gateway's log says why."),
     any("INTERNAL", "A defect of the gateway; its log says more."),
     of("STOPPING", STARTERS, "The gateway is stopping. Retryable."),
     of("IDEMPOTENCY_CONFLICT", STARTERS, "The idempotency key was used before with other parameters."),
@@ -80,13 +91,17 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     of("MESSAGE_REQUIRED", SEND, "Neither a message nor an attachment was given."),
     of("UNKNOWN_QUEUE_MODE", SEND, "`queueMode` is no mode."),
     of("UNKNOWN_CHANNEL", AGENT, "The channel is neither `webchat` nor `last`."),
-    of("ATTACHMENTS_NOT_TAKEN", STARTERS, "The agent's runner takes no attachments."),
+    of(
+        "ATTACHMENT_NOT_TAKEN",
+        STARTERS,
+        "An attachment is not base64, is empty or larger than `policy.attachments` of hello says; the message says which.",
+    ),
     of("AGENT_NOT_FOUND", TARGETED, "No such agent is configured."),
     of("AGENT_MISMATCH", TARGETED, "`agentId` and the session key name different agents."),
     of("RUN_NOT_FOUND", OF_A_RUN, "No run has this id, or it ended more than `retentionMs` ago. Drop what is kept of it."),
     of("INVALID_SESSION_KEY", OF_A_SESSION, "The session key means nothing."),
     of("SESSION_REFUSED", &["sessions.patch", "sessions.create"], "A field cannot be set so; the message says which and why."),
-    of("SESSION_NOT_FOUND", &["sessions.resolve", "sessions.create"], "No session has this name."),
+    of("SESSION_NOT_FOUND", &["sessions.resolve", "sessions.create", "chat.inject"], "No session has this name."),
     of("SESSION_AMBIGUOUS", &["sessions.resolve"], "Several sessions have this name; the message lists them."),
     of("SESSION_NAME", &["sessions.resolve"], "Not exactly one of `key`, `sessionId` and `label` was given."),
     of(
@@ -95,11 +110,12 @@ pub static DETAIL_CODES: &[DetailCode] = &[
         "A run of the session is at work and did not end in time. Retryable.",
     ),
     of("MAIN_SESSION", &["sessions.delete"], "The default agent's main session cannot be deleted."),
-    of("TRANSCRIPT_UNAVAILABLE", OF_A_SESSION, "The session's transcript cannot be read or written; the gateway's log says why."),
     of("TOO_MANY_WATCHED", &["sessions.messages.subscribe"], "The connection watches as many sessions as it may."),
     of("IMPORT_FAILED", &["sessions.import"], "The file cannot be read as a session store; nothing was changed."),
     of("SEND_DENIED", STARTERS, "`session.sendPolicy` or the session's own `sendPolicy` takes no messages."),
     of("INVALID_CURSOR", &["sessions.list"], "`cursor` is not one that an answer gave."),
+    of("TRANSCRIPT_NOT_FOUND", &["chat.inject"], "The session has had no conversation yet."),
+    of("CURSOR_AHEAD", &["runs.subscribe"], "`after` is past the last event of a run that is over."),
     of(
         "CURSOR_AHEAD",
         &["runs.subscribe"],

@@ -88,6 +88,8 @@ pub struct SessionRow {
     pub last_run_status: Option<RunStatus>,
     /// Whether a run of it is waiting or at work.
     pub has_active_run: bool,
+    /// How many of them wait.
+    pub queued: usize,
     /// Those runs, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub active_run_ids: Vec<RunId>,

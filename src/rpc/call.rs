@@ -30,6 +30,8 @@ pub struct Caller {
     pub protocol: u32,
     /// Which sessions it watches.
     pub watching: Arc<Watching>,
+    /// Held while a message is on its way to the store, so that messages of one connection are accepted in the order in which they came.
+    pub order: tokio::sync::Mutex<()>,
     /// Cancelled when the connection is gone.
     pub closed: CancellationToken,
 }

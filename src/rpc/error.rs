@@ -7,6 +7,7 @@ use crate::protocol::ids::RunId;
 use crate::runs::queue::Full;
 use crate::store::RETENTION_MS;
 use crate::store::error::StoreError;
+use crate::transcript::error::TranscriptError;
 
 /// How long a client should wait before it tries a full store again, in ms.
 const RETRY_AFTER_MS: u64 = 1000;
@@ -19,6 +20,18 @@ impl From<StoreError> for RpcError {
         answer.retryable = Some(true);
         answer.retry_after_ms = Some(RETRY_AFTER_MS);
         answer
+    }
+}
+
+impl From<TranscriptError> for RpcError {
+    fn from(error: TranscriptError) -> Self {
+        let text = match &error {
+            TranscriptError::Outside(_) => "the transcript of this session does not stand beneath the state directory",
+            TranscriptError::NotPlain(_) => "the transcript of this session is a link or not a plain file",
+            full if full.is_full() => "the disk is full",
+            _ => "the transcript of this session cannot be used; the gateway's log says why",
+        };
+        Self::unavailable(text, &error).with_code("TRANSCRIPT_UNAVAILABLE")
     }
 }
 

@@ -94,6 +94,8 @@ impl Supervisor {
 
     fn spec(&self, live: &Live, work: Work) -> RunSpec {
         let settings = &self.inner.settings;
+        let mut env = env::child_env(std::env::vars_os(), &settings.env_passthrough, &BTreeMap::new(), &live.record.file_id);
+        env.extend(work.attachment_env());
         RunSpec {
             v: control::VERSION,
             run_id: live.record.run_id.clone(),
@@ -101,7 +103,7 @@ impl Supervisor {
             agent_id: live.record.agent_id.clone(),
             file_id: live.record.file_id.clone(),
             runner: live.record.runner.clone(),
-            env: env::child_env(std::env::vars_os(), &settings.env_passthrough, &BTreeMap::new(), &live.record.file_id),
+            env,
             message: work.message,
             shell: work.shell.to_string_lossy().into_owned(),
             cwd: work.cwd,

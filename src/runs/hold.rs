@@ -54,7 +54,7 @@ impl Supervisor {
         // The lock is kept, so that no new run of a session comes before its held ones.
         let mut held = self.held();
         let runs = std::mem::take(&mut held.runs);
-        runs.iter().for_each(|live| self.line_up(live));
+        runs.iter().for_each(|live| self.line_up(live, None));
         runs.len()
     }
 

@@ -101,7 +101,7 @@ impl Supervisor {
             if hold {
                 self.hold(&live);
             } else {
-                self.enqueue(&live);
+                self.enqueue(&live, None);
             }
         }
         if recovered != Recovered::default() {

@@ -21,6 +21,26 @@ pub struct Work {
     /// Set when the run must end at once without any work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refusal>,
+    /// Files that came with the message.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attached>,
+    /// Further instructions, for runners that have a model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra_system_prompt: Option<String>,
+}
+
+/// A file that came with a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attached {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its name.
+    pub name: String,
+    /// Its media type.
+    pub mime_type: String,
+    /// Its length in bytes.
+    pub bytes: u64,
 }
 
 impl Work {
@@ -38,12 +58,23 @@ impl Work {
             }
         }
         let timeout_ms = earlier.iter().map(|work| work.timeout_ms).chain([own.timeout_ms]).max().unwrap_or(own.timeout_ms);
-        for work in &earlier {
+        let mut attachments = Vec::new();
+        for work in earlier {
             message.push_str(&work.message);
             message.push('\n');
+            attachments.extend(work.attachments);
         }
         message.push_str(&own.message);
-        Self { message, timeout_ms, ..own }
+        attachments.extend(own.attachments);
+        Self { message, timeout_ms, attachments, ..own }
+    }
+
+    /// What commands find in their environment about the files: `SKYKOI_ATTACHMENTS`, their paths, one a line, and `SKYKOI_ATTACHMENT_1`, `SKYKOI_ATTACHMENT_2`, … each path on its own.
+    pub fn attachment_env(&self) -> impl Iterator<Item = (String, String)> {
+        let paths: Vec<String> = self.attachments.iter().map(|file| file.path.to_string_lossy().into_owned()).collect();
+        let all = (!paths.is_empty()).then(|| ("SKYKOI_ATTACHMENTS".to_owned(), paths.join("\n")));
+        let each = paths.into_iter().enumerate().map(|(n, path)| (format!("SKYKOI_ATTACHMENT_{}", n + 1), path));
+        all.into_iter().chain(each)
     }
 }
 
@@ -61,7 +92,27 @@ mod tests {
     use super::*;
 
     fn work(message: &str, timeout_ms: u64) -> Work {
-        Work { message: message.into(), cwd: "/".into(), shell: "/bin/sh".into(), timeout_ms, refusal: None }
+        Work {
+            message: message.into(),
+            cwd: "/".into(),
+            shell: "/bin/sh".into(),
+            timeout_ms,
+            refusal: None,
+            attachments: Vec::new(),
+            extra_system_prompt: None,
+        }
+    }
+
+    #[test]
+    fn the_files_of_all_messages_are_found_by_the_one_turn() {
+        let with = |name: &str| {
+            let file = Attached { path: format!("/m/{name}").into(), name: name.into(), mime_type: "text/plain".into(), bytes: 1 };
+            Work { attachments: vec![file], ..work("x", 1) }
+        };
+        let turn = Work::merged(&[], vec![with("a"), work("y", 1)], with("b"));
+        let env: Vec<String> = turn.attachment_env().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(env, ["SKYKOI_ATTACHMENTS=/m/a\n/m/b", "SKYKOI_ATTACHMENT_1=/m/a", "SKYKOI_ATTACHMENT_2=/m/b"]);
+        assert_eq!(work("x", 1).attachment_env().count(), 0);
     }
 
     #[test]

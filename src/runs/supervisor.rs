@@ -92,6 +92,8 @@ pub enum Submitted {
 /// Holds an accepted run back until it is released or dropped.
 pub struct Ticket {
     supervisor: Supervisor,
+    /// Its place in the order of arrival.
+    place: Option<i64>,
     /// The run.
     pub live: Arc<Live>,
 }
@@ -107,7 +109,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.supervisor.enqueue(&self.live);
+        self.supervisor.enqueue(&self.live, self.place);
     }
 }
 
@@ -149,10 +151,10 @@ impl Supervisor {
         };
         match self.inner.store.accept_run(new).await? {
             Accepted::New(record) => {
-                place.keep();
+                let place = place.keep();
                 let live = self.add(record);
                 failpoint!("runs.after_accept");
-                Ok(Submitted::New(Ticket { supervisor: self.clone(), live }))
+                Ok(Submitted::New(Ticket { supervisor: self.clone(), place, live }))
             }
             known => self.known(known).await,
         }
@@ -167,6 +169,20 @@ impl Supervisor {
             Some(known) => self.known(known).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// As [`Self::submit`], and lets go of `order` as soon as the request has its place among the others: whoever waits for it comes behind.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub async fn submit_in_order<T>(&self, new: NewRun, order: T) -> Result<Submitted, StoreError> {
+        let mut submitting = std::pin::pin!(self.submit(new));
+        tokio::select! {
+            biased;
+            submitted = &mut submitting => return submitted,
+            () = std::future::ready(()) => drop(order),
+        }
+        submitting.await
     }
 
     async fn known(&self, known: Accepted) -> Result<Submitted, StoreError> {

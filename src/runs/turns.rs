@@ -26,20 +26,21 @@ const MERGE_RETRY: Duration = Duration::from_secs(1);
 /// A place in a session's line for a run that is being accepted; given back when dropped.
 pub(super) struct Place {
     supervisor: Supervisor,
-    session: Option<String>,
+    session: String,
+    place: Option<i64>,
 }
 
 impl Place {
     /// The run was accepted: its `Submit` uses the place.
-    pub fn keep(mut self) {
-        self.session = None;
+    pub fn keep(mut self) -> Option<i64> {
+        self.place.take()
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(session) = self.session.take() {
-            self.supervisor.queue().leave(&session);
+        if let Some(place) = self.place.take() {
+            self.supervisor.decide(Event::Left { session: std::mem::take(&mut self.session), place });
         }
     }
 }
@@ -48,24 +49,24 @@ impl Supervisor {
     /// Takes a place for a run that is about to be accepted.
     pub(super) fn admit(&self, session: &SessionKey, rules: Option<&str>) -> Result<Place, Full> {
         let rules = rules.map(Rules::from_text);
-        self.queue().admit(session.as_str(), rules.as_ref())?;
-        Ok(Place { supervisor: self.clone(), session: Some(session.as_str().to_owned()) })
+        let place = Some(self.queue().admit(session.as_str(), rules.as_ref())?);
+        Ok(Place { supervisor: self.clone(), session: session.as_str().to_owned(), place })
     }
 
-    /// Puts a run in its session's line and starts whatever may start. Behind a run that is held it is held too.
-    pub(super) fn enqueue(&self, live: &Arc<Live>) {
-        if self.held().joins(live) {
+    /// Puts a run in its session's line, at the place that it was given, and starts whatever may start. Behind a run that is held it is held too.
+    pub(super) fn enqueue(&self, live: &Arc<Live>, place: Option<i64>) {
+        if !self.held().joins(live) {
+            self.line_up(live, place);
+        } else if let Some(place) = place {
             // It has no turn to wait for yet, so the place that was taken for it is free.
-            self.queue().leave(live.record.session_key.as_str());
-        } else {
-            self.line_up(live);
+            self.decide(Event::Left { session: live.record.session_key.as_str().to_owned(), place });
         }
     }
 
     /// As [`Self::enqueue`], whatever is held.
-    pub(super) fn line_up(&self, live: &Arc<Live>) {
+    pub(super) fn line_up(&self, live: &Arc<Live>, place: Option<i64>) {
         live.set_status(RunStatus::Queued, None);
-        self.decide(Event::Submit(item(live)));
+        self.decide(Event::Submit(Item { place, ..item(live) }));
         self.leave_if_asked(live);
     }
 
@@ -263,6 +264,7 @@ fn item(live: &Live) -> Item {
     Item {
         run: file_id.clone(),
         session: session_key.as_str().to_owned(),
+        place: None,
         rules: queue.as_deref().map(Rules::from_text),
         with: format!("{agent_id}/{runner}"),
         sealed: live.carries(),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 use super::{Settings, fresh_id, key};
@@ -78,17 +79,17 @@ fn row(key: SessionKey, agent: &AgentId, fields: Map<String, Value>, problem: &m
 fn split(mut fields: Map<String, Value>, problem: &mut impl FnMut(String)) -> (SessionEntry, Map<String, Value>) {
     let mut extra = Map::new();
     fields.retain(|_, value| !value.is_null());
-    fields.retain(|name, value| {
-        // Each field alone, so that one of another type does not take the others with it.
-        let alone = Map::from_iter([(name.clone(), value.clone())]);
-        let good = serde_json::from_value::<SessionEntry>(Value::Object(alone)).is_ok();
-        if !good {
+    let alone = |name: &str, value: &Value| Value::Object(Map::from_iter([(name.to_owned(), value.clone())]));
+    for name in fields.keys().cloned().collect::<Vec<_>>() {
+        if let Some(value) = fields.get(&name)
+            && SessionEntry::deserialize(alone(&name, value)).is_err()
+            && let Some(value) = fields.shift_remove(&name)
+        {
             problem(format!("{name} has another type than expected; it is kept and not used"));
-            extra.insert(name.clone(), value.take());
+            extra.insert(name, value);
         }
-        good
-    });
-    let entry: SessionEntry = serde_json::from_value(Value::Object(fields.clone())).unwrap_or_default();
+    }
+    let entry = SessionEntry::deserialize(Value::Object(fields.clone())).unwrap_or_default();
     let known = serde_json::to_value(&entry).unwrap_or_default();
     for (name, value) in fields {
         if known.get(&name).is_none() {

@@ -56,7 +56,7 @@ pub const RETENTION_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 const PRUNE_STEP: usize = 64;
 
 enum Question {
-    Asked(Query, oneshot::Sender<Result<Found, StoreError>>),
+    Asked(Box<Query>, oneshot::Sender<Result<Found, StoreError>>),
     Close(oneshot::Sender<()>),
 }
 
@@ -305,7 +305,7 @@ impl Store {
     async fn ask(&self, query: Query) -> Result<Found, StoreError> {
         use mpsc::error::SendTimeoutError;
         let (answer, result) = oneshot::channel();
-        match self.questions.send_timeout(Question::Asked(query, answer), ROOM_WAIT).await {
+        match self.questions.send_timeout(Question::Asked(Box::new(query), answer), ROOM_WAIT).await {
             Ok(()) => {}
             Err(SendTimeoutError::Timeout(_)) => return Err(StoreError::Busy),
             Err(SendTimeoutError::Closed(_)) => return Err(StoreError::Closed),

@@ -32,7 +32,7 @@ pub enum TranscriptError {
 
 impl TranscriptError {
     /// Wraps what the file system says.
-    pub(super) fn io(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
+    pub(crate) fn io(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { doing, path: path.clone(), source }
     }

@@ -25,6 +25,28 @@ pub fn user(text: &str, at: u64) -> Value {
     json!({ "role": "user", "content": [{ "type": "text", "text": text }], "timestamp": at })
 }
 
+/// A file that a message names; its bytes lie elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileRef<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its media type.
+    pub mime_type: &'a str,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Where it lies.
+    pub path: &'a str,
+}
+
+/// Adds files to the content of a message: blocks `image` and `file` with `mimeType`, `fileName`, `bytes` and the place `media`.
+pub fn attach<'a>(message: &mut Value, files: impl IntoIterator<Item = FileRef<'a>>) {
+    let Some(blocks) = message.get_mut("content").and_then(Value::as_array_mut) else { return };
+    blocks.extend(files.into_iter().map(|file| {
+        let kind = if file.mime_type.starts_with("image/") { "image" } else { "file" };
+        json!({ "type": kind, "mimeType": file.mime_type, "fileName": file.name, "bytes": file.bytes, "media": file.path })
+    }));
+}
+
 /// A message of the assistant that is text only and cost no tokens.
 #[must_use]
 pub fn assistant(text: &str, making: &Making<'_>, at: u64) -> Value {

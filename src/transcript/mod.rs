@@ -14,7 +14,7 @@ pub mod error;
 pub mod glance;
 pub mod message;
 pub mod page;
-mod place;
+pub mod place;
 pub mod rewrite;
 #[cfg(test)]
 mod tests;

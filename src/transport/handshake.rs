@@ -124,6 +124,7 @@ pub fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(bool) -
         scopes,
         protocol,
         watching: Arc::default(),
+        order: tokio::sync::Mutex::default(),
         closed: arrival.closed.child_token(),
     });
     let feeds = subscribe(scopes.allows(Scope::Read));
@@ -282,7 +283,9 @@ fn entry_of(params: &ConnectParams, caller: &Caller, peer: &Peer, device: Option
 fn hello(gateway: &Gateway, caller: &Caller) -> HelloOk {
     let config = &gateway.loaded.config;
     let limits = &config.gateway.limits;
+    let attachments = crate::chat::attachments::Limits::of_payload(limits.max_payload);
     let default_agent_id = gateway.agents.default_id().clone();
+    let model_configured = gateway.default_model(&default_agent_id).model.is_some();
     HelloOk {
         kind: "hello-ok",
         protocol: caller.protocol,
@@ -301,10 +304,11 @@ fn hello(gateway: &Gateway, caller: &Caller) -> HelloOk {
             config_path: gateway.loaded.path.display().to_string(),
             state_dir: gateway.loaded.paths.state_dir.display().to_string(),
             session_defaults: SessionDefaults {
-                main_session_key: key::main_key(&default_agent_id),
+                main_session_key: gateway.sessions.settings().main_key(&default_agent_id),
                 default_agent_id,
                 main_key: key::MAIN,
                 scope: config.session.scope.name(),
+                model_configured: (caller.protocol >= 4).then_some(model_configured),
             },
             auth_mode: gateway.access.mode(),
         },
@@ -318,7 +322,7 @@ fn hello(gateway: &Gateway, caller: &Caller) -> HelloOk {
             ping_interval_ms: limits.ping_interval_ms,
             pong_timeout_ms: limits.pong_timeout_ms,
             max_in_flight: limits.max_calls_per_connection,
-            attachments: AttachmentPolicy { max_bytes: limits.max_payload / 4 * 3, max_image_bytes: 6_291_456 },
+            attachments: AttachmentPolicy { max_bytes: attachments.max_bytes, max_image_bytes: attachments.max_image_bytes },
         },
         safe_mode: gateway.in_safe_mode(),
     }

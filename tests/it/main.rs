@@ -14,7 +14,9 @@ mod echo;
 #[path = "../support/sockets.rs"]
 mod sockets;
 
+mod attachments;
 mod chat;
+mod chat_history;
 mod config_vectors;
 mod conformance;
 mod crash;
@@ -42,6 +44,7 @@ mod run_ends;
 mod run_keys;
 mod run_streams;
 mod runs;
+mod sessions;
 mod safe_mode;
 mod shim;
 mod slow_reader;

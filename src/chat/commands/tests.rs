@@ -104,7 +104,7 @@ fn a_wrong_word_changes_nothing_and_says_which_are_right() {
     assert!(reply("/verbose on /think x y").contains("\"x\""));
     assert!(reply("/queue soon ls").contains("\"soon\""));
     assert!(reply("/queue debounce:soon").contains("is no time"));
-    assert!(reply("/queue cap:0").contains("1 to 1000"));
+    assert!(reply("/queue cap:0").contains("1 to 500"));
     assert!(reply("/queue drop:all").contains("summarize"));
 }
 

@@ -77,14 +77,14 @@ pub static EVENTS: &[EventEntry] = &[
         name: "chat",
         scope: Some(Scope::Read),
         class: Class::Log,
-        payload: SchemaGenerator::subschema_for::<chat::ChatEvent>,
+        payload: subschema::<chat::ChatEvent>,
         summary: "What a run says as a chat shows it: the text so far, at most once in 150 ms, then exactly one last event behind the run's last `agent` event. Who lags gets the newest text only.",
     },
     EventEntry {
         name: "session.message",
         scope: Some(Scope::Read),
         class: Class::Log,
-        payload: SchemaGenerator::subschema_for::<session_message::SessionMessage>,
+        payload: subschema::<session_message::SessionMessage>,
         summary: "A message was added to the conversation of a session to which the connection listens. Who lags behind 256 of them sees a jump in `seq` and asks for the history.",
     },
     EventEntry {
@@ -98,7 +98,7 @@ pub static EVENTS: &[EventEntry] = &[
         name: "sessions.changed",
         scope: Some(Scope::Read),
         class: Class::State,
-        payload: SchemaGenerator::subschema_for::<sessions_changed::SessionsChanged>,
+        payload: subschema::<sessions_changed::SessionsChanged>,
         summary: "Something happened to a session; only after `sessions.subscribe`. Several changes of one session may come as one.",
     },
     EventEntry {

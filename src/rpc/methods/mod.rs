@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod agents;
 pub mod chat;
+pub mod commands;
 pub mod models;
 pub mod runs;
 pub mod sessions;
@@ -25,8 +26,12 @@ pub static METHODS: &[Entry] = &[
     Entry::of::<runs::subscribe::Subscribe>(),
     Entry::of::<runs::unsubscribe::Unsubscribe>(),
     Entry::of::<runs::abort::Abort>(),
+    Entry::of::<chat::history::History>(),
+    Entry::of::<chat::message_get::Get>(),
+    Entry::of::<chat::inject::Inject>(),
     Entry::of::<chat::send::Send>(),
     Entry::of::<chat::abort::Abort>(),
+    Entry::of::<commands::list::List>(),
     Entry::of::<sessions::list::List>(),
     Entry::of::<sessions::preview::GetPreview>(),
     Entry::of::<sessions::describe::Describe>(),

@@ -1,6 +1,6 @@
 //! The line of one session.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::rules::{Mode, Overflow, Rules};
 use super::{Item, Turn};
@@ -41,12 +41,12 @@ pub(super) struct Lane {
     /// Messages of which the next turn is told the first line only.
     pub summarized: VecDeque<Waiting>,
     /// Places of runs that are being accepted.
-    pub reserved: usize,
+    pub reserved: BTreeSet<i64>,
 }
 
 impl Lane {
     pub fn is_empty(&self) -> bool {
-        self.running.is_empty() && self.line.is_empty() && self.summarized.is_empty() && self.reserved == 0
+        self.running.is_empty() && self.line.is_empty() && self.summarized.is_empty() && self.reserved.is_empty()
     }
 
     /// Whether a run that comes now has nothing of its session before it.
@@ -56,7 +56,7 @@ impl Lane {
 
     /// How many places are taken.
     pub fn len(&self) -> usize {
-        self.line.len() + self.summarized.len() + self.reserved
+        self.line.len() + self.summarized.len() + self.reserved.len()
     }
 
     /// How many messages wait that rules may touch.
@@ -67,7 +67,20 @@ impl Lane {
     /// Whether one more message would be one too many.
     pub fn is_full(&self, cap: usize) -> bool {
         let next_to_start = usize::from(self.is_free());
-        self.messages() + self.reserved + 1 > cap.max(1) + next_to_start
+        self.messages() + self.reserved.len() + 1 > cap.max(1) + next_to_start
+    }
+
+    /// Puts a run in at its place.
+    pub fn insert(&mut self, waiting: Waiting) {
+        let at = self.line.iter().rposition(|other| other.order < waiting.order).map_or(0, |at| at + 1);
+        self.line.insert(at, waiting);
+    }
+
+    /// Takes out everything that waits before this place.
+    pub fn take_before(&mut self, place: i64) -> Vec<String> {
+        let (out, kept): (Vec<_>, Vec<_>) = self.summarized.drain(..).chain(self.line.drain(..)).partition(|waiting| waiting.order < place);
+        self.line.extend(kept);
+        out.into_iter().map(|waiting| waiting.item.run).collect()
     }
 
     pub fn find(&mut self, run: &str) -> Option<&mut Waiting> {
@@ -77,9 +90,12 @@ impl Lane {
     /// When the next turn may begin, as far as this session is concerned; none = it is busy, or nothing waits.
     pub fn due(&self) -> Option<u64> {
         let front = self.line.front().filter(|front| self.running.is_empty() && !front.asked)?;
-        let Some(rules) = front.collects() else { return Some(0) };
         let group = self.group();
-        let Some(newest) = self.line.get(group - 1) else { return Some(0) };
+        let newest = self.line.get(group - 1)?;
+        if self.reserved.first().is_some_and(|place| *place < newest.order) {
+            return None;
+        }
+        let Some(rules) = front.collects() else { return Some(0) };
         // Who has the line to himself waits for nobody, and a full group gains nothing by waiting.
         if (group == 1 && front.fresh) || group >= rules.cap {
             return Some(0);

@@ -29,6 +29,8 @@ pub struct Item {
     pub run: String,
     /// Its session.
     pub session: String,
+    /// Its place in the order of arrival, as [given](Queue::admit); none = it is a run of an earlier daemon and comes last.
+    pub place: Option<i64>,
     /// How it waits; none = in line, untouched by others.
     pub rules: Option<Rules>,
     /// Only messages with the same one are answered together: the agent and its runner.
@@ -42,8 +44,15 @@ pub struct Item {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A run wants its turn. It must have been [admitted](Queue::admit), or be one of an earlier daemon.
+    /// A run wants its turn.
     Submit(Item),
+    /// A place that was [given](Queue::admit) will not be used.
+    Left {
+        /// The session.
+        session: String,
+        /// The place.
+        place: i64,
+    },
     /// A run is at work already, found after a restart; it takes its place even beyond `max`.
     Adopt {
         /// The run.
@@ -133,11 +142,11 @@ impl Queue {
         Self { max: max.max(1), lanes: HashMap::new(), places: HashMap::new(), running: 0, last: 0, first: 0 }
     }
 
-    /// Takes a place for a run that is about to be accepted; [`Self::leave`] gives it back, a `Submit` uses it.
+    /// Gives a place to a run that is about to be accepted; a `Submit` uses it, or `Left` gives it back. Until then nothing that came later starts in its session, so that the order of requests is the order of turns whatever takes longer on the way.
     ///
     /// # Errors
     /// Too many wait.
-    pub fn admit(&mut self, session: &str, rules: Option<&Rules>) -> Result<(), Full> {
+    pub fn admit(&mut self, session: &str, rules: Option<&Rules>) -> Result<i64, Full> {
         if self.places.len() >= MAX_WAITING {
             return Err(Full { cap: MAX_WAITING });
         }
@@ -151,16 +160,9 @@ impl Queue {
         {
             return Err(Full { cap: rules.cap.max(1) });
         }
-        lane.reserved += 1;
-        Ok(())
-    }
-
-    /// Gives a place back.
-    pub fn leave(&mut self, session: &str) {
-        if let Some(lane) = self.lanes.get_mut(session) {
-            lane.reserved = lane.reserved.saturating_sub(1);
-        }
-        self.tidy(session);
+        self.last += 1;
+        lane.reserved.insert(self.last);
+        Ok(self.last)
     }
 
     /// Takes an event in and says what is to be done, in this order. `now` is any clock in ms that never goes back.
@@ -168,6 +170,12 @@ impl Queue {
         let mut decisions = Vec::new();
         match event {
             Event::Submit(item) => self.submit(item, now, &mut decisions),
+            Event::Left { session, place } => {
+                if let Some(lane) = self.lanes.get_mut(&session) {
+                    lane.reserved.remove(&place);
+                }
+                self.tidy(&session);
+            }
             Event::Adopt { run, session, takes_input } => {
                 self.running += 1;
                 self.lanes.entry(session.clone()).or_default().running.push((run.clone(), takes_input));
@@ -193,7 +201,7 @@ impl Queue {
                     decisions.push(Decision::Drop(run, Why::Asked));
                 }
             }
-            Event::Clear(session) => self.clear(&session, Why::Asked, &mut decisions),
+            Event::Clear(session) => self.clear(&session, i64::MAX, Why::Asked, &mut decisions),
             Event::Tick => {}
         }
         self.drop_lost_summaries(&mut decisions);
@@ -243,13 +251,14 @@ impl Queue {
     fn submit(&mut self, item: Item, now: u64, decisions: &mut Vec<Decision>) {
         let session = item.session.clone();
         let mode = item.rules.map(|rules| rules.mode);
+        let order = item.place.unwrap_or(self.last + 1);
+        self.last = self.last.max(order);
         if let Some(lane) = self.lanes.get_mut(&session) {
-            lane.reserved = lane.reserved.saturating_sub(1);
+            lane.reserved.remove(&order);
         }
         if mode == Some(Mode::Interrupt) {
-            self.clear(&session, Why::Interrupted, decisions);
+            self.clear(&session, order, Why::Interrupted, decisions);
         }
-        self.last += 1;
         self.places.insert(item.run.clone(), session.clone());
         let lane = self.lanes.entry(session).or_default();
         let steers = matches!(mode, Some(Mode::Steer | Mode::SteerBacklog));
@@ -258,7 +267,7 @@ impl Queue {
         if let Some(into) = into {
             decisions.push(Decision::Steer { run: item.run.clone(), into });
         }
-        lane.line.push_back(Waiting { order: self.last, at: now, fresh, asked, item });
+        lane.insert(Waiting { order, at: now, fresh, asked, item });
         let dropped = rules.map(|rules| lane.overflow(&rules)).unwrap_or_default();
         for run in dropped {
             self.places.remove(&run);
@@ -266,10 +275,10 @@ impl Queue {
         }
     }
 
-    /// Empties a session's line and asks for the end of what is at work.
-    fn clear(&mut self, session: &str, why: Why, decisions: &mut Vec<Decision>) {
+    /// Empties a session's line before this place, and asks for the end of what is at work.
+    fn clear(&mut self, session: &str, before: i64, why: Why, decisions: &mut Vec<Decision>) {
         let Some(lane) = self.lanes.get_mut(session) else { return };
-        let waiting: Vec<String> = lane.summarized.drain(..).chain(lane.line.drain(..)).map(|waiting| waiting.item.run).collect();
+        let waiting = lane.take_before(before);
         decisions.extend(lane.running.iter().map(|(run, _)| Decision::Abort(run.clone())));
         for run in waiting {
             self.places.remove(&run);

@@ -10,12 +10,12 @@ fn rules(mode: Mode) -> Rules {
 }
 
 fn item(run: &str, session: &str, rules: Option<Rules>) -> Item {
-    Item { run: run.into(), session: session.into(), rules, with: "main/shell".into(), sealed: false, takes_input: false }
+    Item { run: run.into(), session: session.into(), place: None, rules, with: "main/shell".into(), sealed: false, takes_input: false }
 }
 
 fn submit(queue: &mut Queue, run: &str, rules: Option<Rules>, now: u64) -> Vec<Decision> {
-    queue.admit("s", rules.as_ref()).unwrap();
-    queue.handle(Event::Submit(item(run, "s", rules)), now)
+    let place = queue.admit("s", rules.as_ref()).ok();
+    queue.handle(Event::Submit(Item { place, ..item(run, "s", rules) }), now)
 }
 
 fn start(run: &str, merged: &[&str], summarized: &[&str]) -> Decision {
@@ -153,12 +153,35 @@ fn an_adopted_run_counts_and_one_that_is_put_back_is_before_all_others() {
 #[test]
 fn places_that_are_given_back_leave_nothing_behind() {
     let mut queue = Queue::new(1);
-    queue.admit("s", None).unwrap();
-    queue.leave("s");
+    let place = queue.admit("s", None).unwrap();
+    queue.handle(Event::Left { session: "s".into(), place }, 0);
     assert!(queue.lanes.is_empty());
     assert_eq!(queue.next_position("s"), None);
     submit(&mut queue, "a", None, 0);
     assert_eq!((queue.next_position("s"), queue.next_position("t")), (Some(1), Some(1)));
+}
+
+#[test]
+fn the_order_of_requests_is_kept_whatever_takes_longer_on_the_way() {
+    let mut queue = Queue::new(4);
+    let places: Vec<i64> = (0..3).map(|_| queue.admit("s", None).unwrap()).collect();
+    let mut come = |run: &str, n: usize| queue.handle(Event::Submit(Item { place: Some(places[n]), ..item(run, "s", None) }), 0);
+    assert_eq!(come("c", 2), []);
+    assert_eq!(come("a", 0), [start("a", &[], &[])]);
+    assert_eq!(ended(&mut queue, "a", 1), [], "the second is on its way");
+    assert_eq!(queue.handle(Event::Left { session: "s".into(), place: places[1] }, 2), [start("c", &[], &[])]);
+}
+
+#[test]
+fn an_interrupt_that_comes_late_spares_what_was_sent_after_it() {
+    let mut queue = Queue::new(4);
+    submit(&mut queue, "a", None, 0);
+    let (interrupt, later) = (queue.admit("s", None).unwrap(), queue.admit("s", None).unwrap());
+    queue.handle(Event::Submit(Item { place: Some(later), ..item("c", "s", Some(rules(Mode::Followup))) }), 1);
+    let decided = queue.handle(Event::Submit(Item { place: Some(interrupt), ..item("b", "s", Some(rules(Mode::Interrupt))) }), 1);
+    assert_eq!(decided, [Decision::Abort("a".into())]);
+    assert_eq!(ended(&mut queue, "a", 2), [start("b", &[], &[])]);
+    assert_eq!(ended(&mut queue, "b", 2), [start("c", &[], &[])]);
 }
 
 /// What the model knows of a run.
@@ -300,13 +323,13 @@ proptest! {
                 Step::Submit(session, rules) => {
                     let name = session.to_string();
                     let full = rules.is_some_and(|rules| rules.drop == Overflow::New && rules.mode != Mode::Interrupt);
-                    if queue.admit(&name, rules.as_ref()).is_err() {
+                    let Ok(place) = queue.admit(&name, rules.as_ref()) else {
                         prop_assert!(full, "refused without a reason");
                         continue;
-                    }
+                    };
                     let run = model.runs.len().to_string();
                     model.runs.push(Known { session, rules, fate: Fate::Waiting });
-                    queue.handle(Event::Submit(item(&run, &name, rules)), now)
+                    queue.handle(Event::Submit(Item { place: Some(place), ..item(&run, &name, rules) }), now)
                 }
                 Step::End(pick) => {
                     let running = model.running();

@@ -15,6 +15,7 @@ pub async fn check(gateway: &Gateway, jobs: &[Job], lost_hosts: &[String], notes
     assert_eq!(rows.len(), jobs.len(), "runs that nobody asked for, or twice");
     let journals: HashMap<String, _> = gateway.journals().into_iter().map(|journal| (journal.run_id.clone(), journal)).collect();
     assert_eq!(journals.len(), jobs.len());
+    let transcripts = messages(gateway);
     for job in jobs {
         let key = &job.key;
         let row = rows.get(key).unwrap_or_else(|| panic!("the accepted run {key} is lost"));
@@ -30,6 +31,7 @@ pub async fn check(gateway: &Gateway, jobs: &[Job], lost_hosts: &[String], notes
         }
         let executions = std::fs::read_to_string(notes.join(key)).map_or(0, |text| text.lines().count());
         judge(job, &outcome, executions, lost_hosts.contains(key));
+        was_written_down(job, &outcome, &transcripts);
     }
     sessions_were_in_order(&journals.values().map(|journal| &journal.lines).collect::<Vec<_>>());
     until("nothing is left", || gateway.survivors().is_empty()).await;
@@ -50,6 +52,39 @@ fn judge(job: &Job, outcome: &Value, executions: usize, host_was_killed: bool) {
     assert_eq!(text, output(key, job.lines), "{key}");
     assert_eq!(outcome["exitCode"], job.exit_code, "{key}");
     assert_eq!(outcome["status"], if job.exit_code == 0 { "ok" } else { "error" });
+}
+
+/// What was said stands in the transcript once: the message, and behind it the answer, which is the output.
+fn was_written_down(job: &Job, outcome: &Value, messages: &[Value]) {
+    let key = &job.key;
+    let of_run: Vec<&Value> = messages.iter().filter(|message| message["runId"] == key.as_str()).collect();
+    let roles: Vec<&str> = of_run.iter().filter_map(|message| message["role"].as_str()).collect();
+    if outcome["mayHaveRun"] == false {
+        assert!(roles.is_empty(), "{key} never had a turn: {of_run:?}");
+        return;
+    }
+    let whole = ["user", "assistant", "toolResult", "assistant"];
+    // A run that was lost may have had no time to tell of its command.
+    assert!(roles == whole || (outcome["status"] == "interrupted" && roles == ["user", "assistant"]), "{key}: {of_run:?}");
+    let answer = of_run.last().unwrap()["content"][0]["text"].as_str().unwrap();
+    let text: String = job.events.values().filter(|event| event["stream"] == "exec").filter_map(|event| event["text"].as_str()).collect();
+    assert!(answer.starts_with(text.trim_end()), "{key}: {answer:?} of {text:?}");
+}
+
+/// The messages of every transcript. Each entry follows the one before it.
+fn messages(gateway: &Gateway) -> Vec<Value> {
+    let files = std::fs::read_dir(gateway.state_dir().join("agents/main/sessions")).unwrap().map(|entry| entry.unwrap().path());
+    let mut messages = Vec::new();
+    for file in files {
+        let mut before = Value::Null;
+        for line in std::fs::read_to_string(&file).unwrap().lines().skip(1) {
+            let entry: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{}: {error}: {line}", file.display()));
+            assert_eq!(entry["parentId"], before, "{}", file.display());
+            before = entry["id"].clone();
+            messages.push(entry["message"].clone());
+        }
+    }
+    messages
 }
 
 /// Every run that the gateway lists, by id.

@@ -21,6 +21,7 @@ pub struct Job {
     pub exit_code: i64,
     script: String,
     session: String,
+    chat: bool,
     acked: bool,
     /// Its events without a hole, from 1.
     pub events: BTreeMap<u64, Value>,
@@ -38,8 +39,17 @@ impl Job {
         self.events.values().find(|event| is_terminal(event))
     }
 
+    /// A part of the work comes as messages of a chat, each with a turn of its own, so that each says what it printed.
+    fn method(&self) -> &'static str {
+        if self.chat { "chat.send" } else { "agent" }
+    }
+
     fn request(&self) -> Value {
-        json!({ "message": self.script, "idempotencyKey": self.key, "sessionKey": self.session })
+        let mut params = json!({ "message": self.script, "idempotencyKey": self.key, "sessionKey": self.session });
+        if self.chat {
+            params["queueMode"] = json!("followup");
+        }
+        params
     }
 }
 
@@ -109,7 +119,7 @@ impl Worker {
             if job.acked {
                 follow(client, &mut asked, job).await;
             } else {
-                let id = client.request("agent", job.request()).await;
+                let id = client.request(job.method(), job.request()).await;
                 asked.insert(id, Asked::Run(job.key.clone()));
             }
         }
@@ -129,7 +139,7 @@ impl Worker {
     async fn top_up(&mut self, client: &mut Client, asked: &mut HashMap<String, Asked>) {
         while self.jobs.len() < OPEN && !*self.world.closing.borrow() {
             let job = self.new_job();
-            let id = client.request("agent", job.request()).await;
+            let id = client.request(job.method(), job.request()).await;
             asked.insert(id, Asked::Run(job.key.clone()));
             self.jobs.push(job);
         }
@@ -143,7 +153,18 @@ impl Worker {
         let session = if self.dice.below(3) == 0 { "agent:main:shared".to_owned() } else { format!("agent:main:w{}", self.index) };
         let pause = self.dice.below(40);
         let script = script(&self.world.notes, &key, lines, pause, exit_code);
-        Job { key, lines, exit_code: exit_code.cast_signed(), script, session, acked: false, events: BTreeMap::new(), finals: Vec::new() }
+        let chat = self.dice.below(3) == 0;
+        Job {
+            key,
+            lines,
+            exit_code: exit_code.cast_signed(),
+            script,
+            session,
+            chat,
+            acked: false,
+            events: BTreeMap::new(),
+            finals: Vec::new(),
+        }
     }
 
     async fn answered(&mut self, client: &mut Client, asked: &mut HashMap<String, Asked>, res: &Value) {
@@ -151,7 +172,8 @@ impl Worker {
         match asked.get(id) {
             Some(Asked::Run(key)) => {
                 let Some(job) = self.jobs.iter_mut().find(|job| job.key == *key) else { return };
-                if res["payload"]["acceptedAt"].is_u64() {
+                // A chat's message has no second answer: its outcome is asked for.
+                if res["payload"]["acceptedAt"].is_u64() || (job.chat && res["ok"] == true) {
                     assert_eq!((&res["ok"], res["payload"]["runId"].as_str()), (&json!(true), Some(key.as_str())), "{res}");
                     let first = !std::mem::replace(&mut job.acked, true);
                     // The first request on this connection is followed from its start anyway; a repeated one may be far on.

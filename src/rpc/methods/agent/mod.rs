@@ -1,5 +1,6 @@
 //! `agent` and what belongs to it.
 
+pub mod files;
 pub mod identity_get;
 pub mod run;
 pub mod target;

@@ -3,9 +3,10 @@
 use ring::digest::{SHA256, digest};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::target;
+use super::{files, target};
+use crate::chat::attachments::Attachment;
 use crate::protocol::error::{ErrorCode, RpcError};
 use crate::protocol::ids::{AgentId, RunId, SessionKey};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
@@ -60,12 +61,12 @@ pub struct RunParams {
     /// Queue lane; `main` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lane: Option<String>,
-    /// Further instructions; has a meaning for models only.
+    /// Further instructions; kept with the run, with a meaning for models only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra_system_prompt: Option<String>,
-    /// Attachments; must be empty for a runner that takes none.
+    /// Files for the run, at most 32 and no larger than `policy.attachments` of hello says. Commands find their paths in `SKYKOI_ATTACHMENTS`, one a line, and in `SKYKOI_ATTACHMENT_1`, `SKYKOI_ATTACHMENT_2`, ….
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attachments: Option<Vec<Value>>,
+    pub attachments: Option<Vec<Attachment>>,
     /// The sender, for `session.dmScope`; has a meaning only without `sessionKey`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
@@ -112,6 +113,9 @@ pub struct Ack {
     pub session_key: SessionKey,
     /// Its agent.
     pub agent_id: AgentId,
+    /// Its place in the queue if it has to wait, 1 = next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<usize>,
 }
 
 /// What a first answer says.
@@ -184,22 +188,28 @@ impl Method for Run {
         if cx.gateway.is_stopping() {
             return Err(RpcError::try_again("the gateway is stopping", 2000).with_code("STOPPING"));
         }
+        let order = cx.caller.order.lock().await;
         let new = new_run(&cx, params).await?;
-        let (handle, first) = match cx.gateway.runs.submit(new).await? {
+        let (handle, first) = match cx.gateway.runs.submit_in_order(new, order).await? {
             Submitted::Conflict => {
                 return Err(RpcError::new(ErrorCode::IdempotencyConflict, "this idempotencyKey was used with other parameters")
                     .with_code("IDEMPOTENCY_CONFLICT"));
             }
             Submitted::Full(full) => return Err(queue_full(full)),
             Submitted::New(ticket) => {
-                cx.ack(&Reply::Ack(ack(&Handle::Live(ticket.live.clone()), AckStatus::Accepted))).await;
+                let position = cx.gateway.runs.next_position(&ticket.live.record.session_key);
+                cx.ack(&Reply::Ack(ack(&Handle::Live(ticket.live.clone()), AckStatus::Accepted, position))).await;
                 (Handle::Live(ticket.release()), true)
             }
             Submitted::Same(handle) => (handle, false),
         };
         if !first && handle.ended().is_none() {
             let status = if cx.caller.protocol >= 4 { AckStatus::InFlight } else { AckStatus::Accepted };
-            cx.ack(&Reply::Ack(ack(&handle, status))).await;
+            let position = match &handle {
+                Handle::Live(live) => cx.gateway.runs.position(live),
+                Handle::Past(_) => None,
+            };
+            cx.ack(&Reply::Ack(ack(&handle, status, position))).await;
         }
         let ended = tokio::select! {
             ended = handle.wait(None) => ended,
@@ -260,7 +270,7 @@ pub fn final_of(handle: &Handle, ended: Ended) -> Final {
     }
 }
 
-fn ack(handle: &Handle, status: AckStatus) -> Ack {
+fn ack(handle: &Handle, status: AckStatus, position: Option<usize>) -> Ack {
     let record = handle.record();
     Ack {
         run_id: record.run_id.clone(),
@@ -268,10 +278,11 @@ fn ack(handle: &Handle, status: AckStatus) -> Ack {
         accepted_at: record.accepted_at,
         session_key: record.session_key.clone(),
         agent_id: record.agent_id.clone(),
+        position,
     }
 }
 
-async fn new_run(cx: &Call, params: RunParams) -> Result<NewRun, RpcError> {
+async fn new_run(cx: &Call, mut params: RunParams) -> Result<NewRun, RpcError> {
     let gateway = &cx.gateway;
     let (agent, session_key) = target::resolve(gateway, Run::NAME, params.agent_id.as_deref(), params.session_key.as_deref())?;
     let session_key = target::of_sender(gateway, &agent.id, session_key, &params);
@@ -280,14 +291,12 @@ async fn new_run(cx: &Call, params: RunParams) -> Result<NewRun, RpcError> {
         let text = format!("invalid agent params: unknown channel: {}", crate::protocol::frame::short(channel));
         return Err(RpcError::invalid(text).with_code("UNKNOWN_CHANNEL"));
     }
-    if params.attachments.as_ref().is_some_and(|attachments| !attachments.is_empty()) {
-        let text = format!("invalid agent params: at /attachments: the runner \"{}\" takes no attachments", agent.runner);
-        return Err(RpcError::invalid(text).with_code("ATTACHMENTS_NOT_TAKEN"));
-    }
+    let attachments = files::take(cx, &mut params.attachments).await?;
     let key = params.idempotency_key.clone();
     let digest = digest_of(&params);
     let title = params.label.clone().unwrap_or_else(|| title_of(&params.message));
-    let work = cx.gateway.agents.work(agent, params.message, params.timeout.map(|seconds| seconds.saturating_mul(1000)));
+    let mut work = cx.gateway.agents.work(agent, params.message, params.timeout.map(|seconds| seconds.saturating_mul(1000)));
+    (work.attachments, work.extra_system_prompt) = (attachments, params.extra_system_prompt);
     let spec = serde_json::to_string(&work).map_err(|error| RpcError::unavailable("the request could not be stored", error))?;
     Ok(NewRun {
         file_id: uuid::Uuid::now_v7().simple().to_string(),

@@ -64,10 +64,10 @@ impl Method for Abort {
             },
         };
         let mut run_ids = Vec::new();
-        if let Some(live) = live {
-            if runs.abort(&live, "rpc").await {
-                run_ids.push(live.record.run_id.clone());
-            }
+        if let Some(live) = live
+            && runs.abort(&live, "rpc").await
+        {
+            run_ids.push(live.record.run_id.clone());
         }
         Ok(AbortReply { ok: true, aborted: !run_ids.is_empty(), run_ids })
     }

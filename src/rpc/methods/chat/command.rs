@@ -1,6 +1,7 @@
 //! Carries out what a message asks for beside its turn: changes of the session, and an answer that needs no run.
 
 use serde_json::Value;
+use tokio::sync::MutexGuard;
 
 use super::send::{Request, SendReply, SentStatus};
 use crate::chat::commands::{Action, Command, Decision, Facts, decide};
@@ -53,7 +54,7 @@ impl Request<'_> {
 ///
 /// # Errors
 /// A change is refused or cannot be stored, or the turn is refused.
-pub(super) async fn carry_out(request: &Request<'_>, command: Command) -> Result<SendReply, RpcError> {
+pub(super) async fn carry_out(request: &Request<'_>, command: Command, order: MutexGuard<'_, ()>) -> Result<SendReply, RpcError> {
     let gateway = &request.cx.gateway;
     let Command { actions, reply, rest } = command;
     // The same request again must not change anything again.
@@ -72,7 +73,7 @@ pub(super) async fn carry_out(request: &Request<'_>, command: Command) -> Result
         act(request, action).await?;
     }
     if rest.is_some() {
-        return request.submit(rest).await;
+        return request.submit(rest, order).await;
     }
     answer(request, &reply.unwrap_or_default()).await
 }

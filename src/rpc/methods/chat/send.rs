@@ -3,8 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::MutexGuard;
 
 use super::command;
+use crate::chat::attachments::Attachment;
 use crate::chat::commands::Decision;
 use crate::gateway::agents::Agent;
 use crate::gateway::queueing;
@@ -16,9 +18,10 @@ use crate::rpc::call::Call;
 use crate::rpc::error::queue_full;
 use crate::rpc::method::{Method, Rate};
 use crate::rpc::methods::agent::run::{digest_of, not_served, title_of};
-use crate::rpc::methods::agent::target;
+use crate::rpc::methods::agent::{files, target};
 use crate::runs::handle::Handle;
 use crate::runs::queue::rules::{Mode, Rules};
+use crate::runs::spec::Attached;
 use crate::runs::supervisor::Submitted;
 use crate::store::record::NewRun;
 use crate::store::sessions::SessionRecord;
@@ -42,9 +45,9 @@ pub struct SendParams {
     /// Whether to deliver to a channel; there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deliver: Option<bool>,
-    /// Attachments; must be empty for a runner that takes none.
+    /// Files for the run, as in `agent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attachments: Option<Vec<Value>>,
+    pub attachments: Option<Vec<Attachment>>,
     /// Time limit of the run in ms; 0 means 30 days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
@@ -129,11 +132,15 @@ impl Method for Send {
         }
         let gateway = cx.gateway.clone();
         let (agent, key) = target::resolve(&gateway, Self::NAME, params.agent_id.as_deref(), Some(&params.session_key))?;
+        let order = cx.caller.order.lock().await;
         let request = Request::new(&cx, agent, key, params).await?;
         match request.decide() {
-            Decision::Stop => Ok(SendReply::Stopped(request.stop().await)),
-            Decision::Turn => request.submit(None).await,
-            Decision::Command(command) => command::carry_out(&request, command).await,
+            Decision::Stop => {
+                drop(order);
+                Ok(SendReply::Stopped(request.stop().await))
+            }
+            Decision::Turn => request.submit(None, order).await,
+            Decision::Command(command) => command::carry_out(&request, command, order).await,
         }
     }
 }
@@ -145,19 +152,16 @@ pub(super) struct Request<'a> {
     pub key: SessionKey,
     pub session: Option<SessionRecord>,
     pub rules: Rules,
+    pub files: Vec<Attached>,
     pub params: SendParams,
 }
 
 impl<'a> Request<'a> {
     /// Everything that is checked before the message is looked at.
-    async fn new(cx: &'a Call, agent: &'a Agent, key: SessionKey, params: SendParams) -> Result<Self, RpcError> {
+    async fn new(cx: &'a Call, agent: &'a Agent, key: SessionKey, mut params: SendParams) -> Result<Self, RpcError> {
         let attached = params.attachments.as_ref().is_some_and(|attachments| !attachments.is_empty());
         if params.message.trim().is_empty() && !attached {
             return Err(RpcError::invalid("message or attachment required").with_code("MESSAGE_REQUIRED"));
-        }
-        if attached {
-            let text = format!("invalid chat.send params: at /attachments: the runner \"{}\" takes no attachments", agent.runner);
-            return Err(RpcError::invalid(text).with_code("ATTACHMENTS_NOT_TAKEN"));
         }
         if let Some(mode) = params.queue_mode.as_deref().filter(|mode| Mode::parse(mode).is_none()) {
             let mode = crate::protocol::frame::short(mode);
@@ -171,7 +175,8 @@ impl<'a> Request<'a> {
         target::may_send_in(&cx.gateway, &key, session.as_ref(), None)?;
         let queue = cx.gateway.loaded.config.messages.as_ref().and_then(|messages| messages.queue.as_ref());
         let rules = queueing::rules(queue, entry, params.queue_mode.as_deref());
-        Ok(Self { cx, agent, key, session, rules, params })
+        let files = files::take(cx, &mut params.attachments).await?;
+        Ok(Self { cx, agent, key, session, rules, files, params })
     }
 
     async fn stop(&self) -> Stopped {
@@ -181,10 +186,10 @@ impl<'a> Request<'a> {
     }
 
     /// Makes the message a run; `text` stands in its place if a command has taken something away.
-    pub async fn submit(&self, text: Option<String>) -> Result<SendReply, RpcError> {
+    pub async fn submit(&self, text: Option<String>, order: MutexGuard<'_, ()>) -> Result<SendReply, RpcError> {
         let runs = &self.cx.gateway.runs;
         let new = self.new_run(text)?;
-        match runs.submit(new).await? {
+        match runs.submit_in_order(new, order).await? {
             Submitted::Full(full) => Err(queue_full(full)),
             Submitted::New(ticket) => {
                 let run_id = ticket.live.record.run_id.clone();
@@ -223,7 +228,8 @@ impl<'a> Request<'a> {
         let (gateway, params) = (&self.cx.gateway, &self.params);
         let message = text.unwrap_or_else(|| params.message.clone());
         let title = title_of(&message);
-        let work = gateway.agents.work(self.agent, message, params.timeout_ms);
+        let mut work = gateway.agents.work(self.agent, message, params.timeout_ms);
+        work.attachments.clone_from(&self.files);
         let spec = serde_json::to_string(&work).map_err(|error| RpcError::unavailable("the request could not be stored", error))?;
         Ok(NewRun {
             file_id: uuid::Uuid::now_v7().simple().to_string(),

@@ -6,7 +6,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{failed, key_of};
-use crate::chat::history::{Form, MAX_BYTES, shown};
+use crate::chat::history::{Form, MAX_BYTES, fitting};
 use crate::protocol::error::RpcError;
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
@@ -55,8 +55,8 @@ impl Method for Get {
         let limit = params.limit.map_or(LIMIT, |limit| usize::try_from(limit).unwrap_or(usize::MAX)).min(1000);
         let form = Form { protocol: cx.caller.protocol, max_chars: None };
         let query = Query { limit, offset: 0, max_bytes: MAX_BYTES, numbered: form.protocol >= 4 };
-        let page = gateway.transcripts.run(move |transcripts| transcripts.page(&path, query)).await;
-        let page = page.map_err(failed("the transcript could not be read"))?;
-        Ok(GetReply { messages: page.rows.iter().filter_map(|row| shown(row, form)).collect() })
+        let media = gateway.media.clone();
+        let read = gateway.transcripts.run(move |transcripts| Ok(fitting(&transcripts.page(&path, query)?, MAX_BYTES, form, &media).0));
+        Ok(GetReply { messages: read.await.map_err(failed("the transcript could not be read"))? })
     }
 }

@@ -1,0 +1,3 @@
+//! Slash commands.
+
+pub mod list;
