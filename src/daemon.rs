@@ -27,6 +27,7 @@ use crate::config::problem::{ConfigError, lines};
 use crate::events::hub::Hub;
 use crate::exec::proc;
 use crate::gateway::{Gateway, Parts, VERSION};
+use crate::logging::Log;
 use crate::runs::launcher::Launcher;
 use crate::runs::orphans::{Children, become_subreaper};
 use crate::runs::supervisor::Supervisor;
@@ -74,13 +75,14 @@ impl StartError {
 /// It could not start, or the store failed while it ran.
 pub fn run(sources: &Sources, talk: &mut dyn Write) -> Result<(), StartError> {
     let loaded = Arc::new(configuration(sources, talk)?);
-    settings::start_logging(&loaded.config);
+    let log = Log::new(settings::of_log(&loaded.config));
+    log.install();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings::workers())
         .enable_all()
         .build()
         .map_err(|cause| StartError::new(exit::TRY_LATER, format!("the runtime cannot start: {cause}")))?;
-    let served = runtime.block_on(serve(loaded, talk));
+    let served = runtime.block_on(serve(loaded, log, talk));
     // Followers of runs that go on in their shims are dropped here; nothing else is left.
     runtime.shutdown_background();
     served
@@ -120,7 +122,7 @@ pub fn first_file(paths: &Paths, talk: &mut dyn Write) -> Result<(), StartError>
     Ok(())
 }
 
-async fn serve(loaded: Arc<Loaded>, talk: &mut dyn Write) -> Result<(), StartError> {
+async fn serve(loaded: Arc<Loaded>, log: Log, talk: &mut dyn Write) -> Result<(), StartError> {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
@@ -133,9 +135,11 @@ async fn serve(loaded: Arc<Loaded>, talk: &mut dyn Write) -> Result<(), StartErr
         let code = if matches!(error, LockError::Held { .. }) { exit::TRY_LATER } else { exit::CANNOT_CREATE };
         StartError::new(code, error)
     })?;
+    // Only who holds the state directory writes its log.
+    settings::open_log(&log, &loaded);
     // Before the first event can happen, so that none is missed.
     let signals = Signals::listen().map_err(|cause| StartError::new(exit::BUG, cause))?;
-    let (gateway, front) = build(Arc::clone(&loaded)).await?;
+    let (gateway, front) = build(Arc::clone(&loaded), log).await?;
     let listeners = listen(&gateway, &front).await?;
     greet(&loaded, &listeners, talk);
     upkeep::start(&gateway);
@@ -163,7 +167,7 @@ async fn take_lock(state_dir: &Path) -> Result<StateLock, LockError> {
 }
 
 /// The parts, with every unfinished run taken care of.
-async fn build(loaded: Arc<Loaded>) -> Result<(Arc<Gateway>, Arc<Front>), StartError> {
+async fn build(loaded: Arc<Loaded>, log: Log) -> Result<(Arc<Gateway>, Arc<Front>), StartError> {
     let paths = &loaded.paths;
     let bug = |cause: &dyn std::fmt::Display| StartError::new(exit::BUG, cause);
     let store = Store::open(&paths.db()).map_err(|error| {
@@ -183,7 +187,7 @@ async fn build(loaded: Arc<Loaded>) -> Result<(Arc<Gateway>, Arc<Front>), StartE
         }
     });
     runs.recover().await.map_err(|error| StartError::new(exit::BUG, format!("unfinished runs cannot be read: {error}")))?;
-    let gateway = Gateway::new(Parts { loaded, store, runs, hub, tasks });
+    let gateway = Gateway::new(Parts { loaded, log, store, runs, hub, tasks });
     if let Err(cause) = gateway.refresh_health().await {
         warn!(%cause, "health could not be looked up");
     }

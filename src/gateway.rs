@@ -4,6 +4,7 @@ pub mod access;
 pub mod agents;
 pub mod health;
 pub mod presence;
+pub mod system_events;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 use crate::clock::now_ms;
 use crate::config::load::Loaded;
 use crate::events::hub::Hub;
+use crate::logging::Log;
 use crate::runs::supervisor::Supervisor;
 use crate::store::{Health as StoreHealth, Store};
 use crate::tasks::Tasks;
@@ -22,6 +24,7 @@ use access::Access;
 use agents::Agents;
 use health::Health;
 use presence::Presence;
+use system_events::SystemEvents;
 
 /// Version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -30,6 +33,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub struct Gateway {
     /// The configuration it was started with.
     pub loaded: Arc<Loaded>,
+    /// The daemon's log.
+    pub log: Log,
     /// Durable records.
     pub store: Store,
     /// The runs.
@@ -44,6 +49,8 @@ pub struct Gateway {
     pub access: Access,
     /// The configured agents.
     pub agents: Agents,
+    /// Notes that wait for a session's next turn.
+    pub system_events: SystemEvents,
     /// Places for calls, over all connections.
     pub calls: Arc<Semaphore>,
     /// Tasks that belong to no connection.
@@ -60,6 +67,8 @@ pub struct Gateway {
 pub struct Parts {
     /// The configuration.
     pub loaded: Arc<Loaded>,
+    /// The daemon's log.
+    pub log: Log,
     /// The store.
     pub store: Store,
     /// The supervisor.
@@ -74,7 +83,7 @@ impl Gateway {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { loaded, store, runs, hub, tasks } = parts;
+        let Parts { loaded, log, store, runs, hub, tasks } = parts;
         let config = &loaded.config;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let limits = &config.gateway.limits;
@@ -83,12 +92,14 @@ impl Gateway {
             health: Health::default(),
             access: Access::new(config),
             agents: Agents::new(config),
+            system_events: SystemEvents::default(),
             calls: Arc::new(Semaphore::new(limits.max_calls)),
             boot_id: uuid::Uuid::new_v4().to_string(),
             host,
             started: Instant::now(),
             stopping: AtomicBool::new(false),
             loaded,
+            log,
             store,
             runs,
             hub,

@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing::warn;
 
 use crate::auth::origin::HostPolicy;
 use crate::config::Config;
 use crate::config::gateway::Bind as ConfiguredBind;
 use crate::config::load::Loaded;
+use crate::config::logging::{LogLevel, LogStyle};
 use crate::config::paths::private_dir;
+use crate::logging::filter::Filter;
+use crate::logging::{self, Log, Style};
 use crate::runs::control::OutputLimits;
 use crate::runs::supervisor;
 use crate::transport::admission::Caps;
@@ -26,21 +30,41 @@ pub fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).clamp(1, 2)
 }
 
-/// Logs to stderr at the configured level; `RUST_LOG` overrides it for a person who looks for something.
-pub fn start_logging(config: &Config) {
-    let level = match config.logging.level.name().as_str() {
-        "silent" => "off".to_owned(),
-        "fatal" => "error".to_owned(),
-        level => level.to_owned(),
-    };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
-    // A second start in one process (only tests do that) keeps the first one's.
-    let _ = if config.logging.console_style.is_some_and(|style| style.name() == "json") {
-        builder.json().try_init()
-    } else {
-        builder.try_init()
-    };
+/// What is logged; `RUST_LOG` overrides it on the standard error for a person who looks for something.
+#[must_use]
+pub fn of_log(config: &Config) -> logging::Settings {
+    let logging = &config.logging;
+    let filter = |level: LogLevel| Filter::at(level_of(level));
+    let console = filter(logging.console_level.unwrap_or(logging.level));
+    logging::Settings {
+        file: filter(logging.level),
+        console: std::env::var("RUST_LOG").ok().and_then(|text| Filter::parse(&text)).unwrap_or(console),
+        style: match logging.console_style {
+            Some(LogStyle::Json) => Style::Json,
+            Some(LogStyle::Compact) => Style::Compact,
+            Some(LogStyle::Pretty) | None => Style::Pretty,
+        },
+    }
+}
+
+fn level_of(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Silent => LevelFilter::OFF,
+        LogLevel::Fatal | LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
+}
+
+/// Opens the log's file. Without it the gateway works too, so that a directory that is not there keeps nobody from starting.
+pub fn open_log(log: &Log, loaded: &Loaded) {
+    let logging = &loaded.config.logging;
+    let path = logging.file.as_ref().map_or_else(|| loaded.paths.log(), PathBuf::from);
+    if let Err(cause) = log.open_file(&path, logging.max_file_bytes) {
+        warn!(path = %path.display(), %cause, "the log file cannot be opened; the log goes to the standard error only");
+    }
 }
 
 /// Settings of the supervisor.

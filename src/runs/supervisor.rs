@@ -340,7 +340,7 @@ impl Supervisor {
         self.lives().values().find(|live| live.record.run_id == *run_id).cloned()
     }
 
-    fn lives(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Live>>> {
+    pub(super) fn lives(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Live>>> {
         self.inner.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
