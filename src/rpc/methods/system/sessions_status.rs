@@ -112,9 +112,10 @@ impl HeartbeatStatus {
     /// Those of this gateway.
     #[must_use]
     pub fn of(gateway: &Gateway) -> Self {
-        let agents = gateway.agents.all().iter();
+        let configured = gateway.agents();
+        let agents = configured.all().iter();
         let agents = agents.map(|agent| AgentHeartbeat { agent_id: agent.id.clone(), enabled: false, every: "disabled", every_ms: None });
-        Self { default_agent_id: gateway.agents.default_id().clone(), agents: agents.collect() }
+        Self { default_agent_id: gateway.agents().default_id().clone(), agents: agents.collect() }
     }
 }
 
@@ -124,14 +125,15 @@ impl SessionsStatus {
     /// # Errors
     /// The store cannot be read.
     pub async fn of(gateway: &Gateway) -> Result<Self, StoreError> {
-        let path = gateway.loaded.paths.db().display().to_string();
+        let path = gateway.loaded().paths.db().display().to_string();
         let (count, recent) = recent(gateway, None).await?;
         let mut by_agent = Vec::new();
-        for agent in gateway.agents.all() {
+        let agents = gateway.agents();
+        for agent in agents.all() {
             let (count, recent) = self::recent(gateway, Some(agent.id.clone())).await?;
             by_agent.push(AgentSessions { agent_id: agent.id.clone(), path: path.clone(), count, recent });
         }
-        let model = gateway.agents.get(gateway.agents.default_id().as_str()).and_then(|agent| agent.model.clone());
+        let model = gateway.agents().get(gateway.agents().default_id().as_str()).and_then(|agent| agent.model.clone());
         let defaults = SessionDefaultsStatus { context_tokens: context_tokens(gateway, model.as_deref()), model };
         Ok(Self { paths: vec![path], count, defaults, recent, by_agent })
     }
@@ -145,7 +147,7 @@ async fn recent(gateway: &Gateway, agent_id: Option<AgentId>) -> Result<(u64, Ve
 }
 
 fn status_of(gateway: &Gateway, row: SessionRow) -> SessionStatus {
-    let model = gateway.agents.get(row.agent_id.as_str()).and_then(|agent| agent.model.clone());
+    let model = gateway.agents().get(row.agent_id.as_str()).and_then(|agent| agent.model.clone());
     SessionStatus {
         kind: "direct",
         age: gateway.now().saturating_sub(row.updated_at),
@@ -166,6 +168,6 @@ fn status_of(gateway: &Gateway, row: SessionRow) -> SessionStatus {
 /// Size of the context of a model, by its `provider/model` name.
 fn context_tokens(gateway: &Gateway, name: Option<&str>) -> Option<u64> {
     let (provider, id) = name?.split_once('/')?;
-    let rows = gateway.loaded.config.models();
+    let rows = gateway.loaded().config.models();
     rows.into_iter().find(|row| row.provider == provider && row.id == id).and_then(|row| row.context_window)
 }
