@@ -4,6 +4,7 @@ pub mod agent;
 pub mod agents;
 pub mod chat;
 pub mod commands;
+pub mod config;
 pub mod models;
 pub mod runs;
 pub mod sessions;
@@ -32,6 +33,12 @@ pub static METHODS: &[Entry] = &[
     Entry::of::<chat::send::Send>(),
     Entry::of::<chat::abort::Abort>(),
     Entry::of::<commands::list::List>(),
+    Entry::of::<config::get::Get>(),
+    Entry::of::<config::set::Set>(),
+    Entry::of::<config::apply::Apply>(),
+    Entry::of::<config::patch::Patch>(),
+    Entry::of::<config::schema::GetSchema>(),
+    Entry::of::<config::lookup::Lookup>(),
     Entry::of::<sessions::list::List>(),
     Entry::of::<sessions::preview::GetPreview>(),
     Entry::of::<sessions::describe::Describe>(),

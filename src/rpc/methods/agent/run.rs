@@ -295,7 +295,7 @@ async fn new_run(cx: &Call, mut params: RunParams) -> Result<NewRun, RpcError> {
     let key = params.idempotency_key.clone();
     let digest = digest_of(&params);
     let title = params.label.clone().unwrap_or_else(|| title_of(&params.message));
-    let mut work = cx.gateway.agents.work(agent, params.message, params.timeout.map(|seconds| seconds.saturating_mul(1000)));
+    let mut work = cx.gateway.agents().work(&agent, params.message, params.timeout.map(|seconds| seconds.saturating_mul(1000)));
     (work.attachments, work.extra_system_prompt) = (attachments, params.extra_system_prompt);
     let spec = serde_json::to_string(&work).map_err(|error| RpcError::unavailable("the request could not be stored", error))?;
     Ok(NewRun {

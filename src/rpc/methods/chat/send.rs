@@ -133,7 +133,7 @@ impl Method for Send {
         let gateway = cx.gateway.clone();
         let (agent, key) = target::resolve(&gateway, Self::NAME, params.agent_id.as_deref(), Some(&params.session_key))?;
         let order = cx.caller.order.lock().await;
-        let request = Request::new(&cx, agent, key, params).await?;
+        let request = Request::new(&cx, &agent, key, params).await?;
         match request.decide() {
             Decision::Stop => {
                 drop(order);
@@ -173,7 +173,8 @@ impl<'a> Request<'a> {
         let session = cx.gateway.sessions.get(&key).await?;
         let entry = session.as_ref().map(|session| &session.entry);
         target::may_send_in(&cx.gateway, &key, session.as_ref(), None)?;
-        let queue = cx.gateway.loaded.config.messages.as_ref().and_then(|messages| messages.queue.as_ref());
+        let loaded = cx.gateway.loaded();
+        let queue = loaded.config.messages.as_ref().and_then(|messages| messages.queue.as_ref());
         let rules = queueing::rules(queue, entry, params.queue_mode.as_deref());
         let files = files::take(cx, &mut params.attachments).await?;
         Ok(Self { cx, agent, key, session, rules, files, params })
@@ -228,7 +229,7 @@ impl<'a> Request<'a> {
         let (gateway, params) = (&self.cx.gateway, &self.params);
         let message = text.unwrap_or_else(|| params.message.clone());
         let title = title_of(&message);
-        let mut work = gateway.agents.work(self.agent, message, params.timeout_ms);
+        let mut work = gateway.agents().work(self.agent, message, params.timeout_ms);
         work.attachments.clone_from(&self.files);
         let spec = serde_json::to_string(&work).map_err(|error| RpcError::unavailable("the request could not be stored", error))?;
         Ok(NewRun {
