@@ -24,7 +24,7 @@ pub mod transcript;
 // F4: a run, from its acceptance to its outcome.
 pub mod runs;
 
-// F5: how sessions are named.
+// F5: names, rules and rows of sessions; turns that begin and end.
 pub mod sessions;
 
 // F6: what a chat understands of a message before it is a turn.

@@ -299,6 +299,9 @@ pub struct SessionDefaults {
     pub main_session_key: SessionKey,
     /// `per-sender` or `global`.
     pub scope: String,
+    /// Whether the default agent has a model; from protocol 4 on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_configured: Option<bool>,
 }
 
 /// What a connection may do.

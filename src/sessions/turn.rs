@@ -215,3 +215,127 @@ fn finish(session: &mut SessionRecord, kind: TurnKind, now: u64, end: &TurnEnd) 
     session.title = session.title.take().filter(|title| !title.is_empty());
     session.preview = None;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::ids::AgentId;
+    use crate::sessions::Settings;
+    use crate::store::Store;
+
+    const HOUR: u64 = 3_600_000;
+    /// Noon UTC on 20 November 2026.
+    const NOON: u64 = 1_795_132_800_000 + 12 * HOUR;
+
+    fn service(rules: serde_json::Value) -> (tempfile::TempDir, Sessions) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("gateway.db")).unwrap();
+        let rules = serde_json::from_value(rules).unwrap();
+        let settings = Settings { state_dir: dir.path().to_owned(), default_agent: AgentId::from("main"), rules };
+        (dir, Sessions::new(settings, store))
+    }
+
+    fn main_key() -> SessionKey {
+        SessionKey::from("agent:main:main")
+    }
+
+    async fn turn(sessions: &Sessions, now: u64, kind: TurnKind) -> Turn {
+        let turn = sessions.begin_turn_in(&main_key(), now, kind, &TimeZone::UTC).await.unwrap();
+        sessions.finish_turn(&turn, now + 1000, TurnEnd::default());
+        turn
+    }
+
+    fn id(turn: &Turn) -> &str {
+        &turn.session.entry.session_id
+    }
+
+    #[tokio::test]
+    async fn a_conversation_goes_on_until_the_hour_and_then_starts_afresh() {
+        let (_dir, sessions) = service(serde_json::json!({}));
+        let first = turn(&sessions, NOON, TurnKind::Message).await;
+        assert!(first.fresh && first.stale.is_none());
+        let evening = turn(&sessions, NOON + 11 * HOUR, TurnKind::Message).await;
+        let night = turn(&sessions, NOON + 15 * HOUR, TurnKind::Message).await;
+        assert_eq!((id(&first), id(&evening)), (id(&evening), id(&night)));
+        let morning = turn(&sessions, NOON + 17 * HOUR, TurnKind::Message).await;
+        assert_ne!(id(&night), id(&morning));
+        assert!(morning.fresh && morning.stale == Some(Stale::Daily));
+        let later = turn(&sessions, NOON + 18 * HOUR, TurnKind::Message).await;
+        assert_eq!(id(&morning), id(&later));
+    }
+
+    #[tokio::test]
+    async fn ko02_a_background_touch_every_minute_never_keeps_a_session_young_nor_resets_it() {
+        let (_dir, sessions) = service(serde_json::json!({"reset": {"mode": "idle", "idleMinutes": 30}}));
+        let first = turn(&sessions, NOON, TurnKind::Message).await;
+        for minute in 1..=40 {
+            let beat = turn(&sessions, NOON + minute * 60_000, TurnKind::Background).await;
+            assert_eq!(id(&first), id(&beat), "background work goes on in the conversation that is there");
+        }
+        // Notes are not waited for; this is behind them.
+        sessions.inner.store.ping().await.unwrap();
+        let row = sessions.get(&main_key()).await.unwrap().unwrap();
+        assert_eq!(row.entry.updated_at, NOON + 1000);
+        let back = turn(&sessions, NOON + 41 * 60_000, TurnKind::Message).await;
+        assert_eq!((back.stale, id(&first) == id(&back)), (Some(Stale::Idle), false));
+    }
+
+    #[tokio::test]
+    async fn activity_counts_before_its_note_is_committed() {
+        let (_dir, sessions) = service(serde_json::json!({"reset": {"mode": "idle", "idleMinutes": 1}}));
+        let mut last = turn(&sessions, NOON, TurnKind::Message).await;
+        for n in 1..100 {
+            let next = turn(&sessions, NOON + n * 59_000, TurnKind::Message).await;
+            assert_eq!(id(&last), id(&next), "turn {n}");
+            last = next;
+        }
+    }
+
+    #[tokio::test]
+    async fn defect_08_a_turn_keeps_every_field_and_the_end_of_an_old_one_spoils_no_new_conversation() {
+        let (_dir, sessions) = service(serde_json::json!({}));
+        let set = |row: &mut SessionRecord| {
+            row.entry.elevated_level = Some("full".to_owned());
+            row.entry.model_override = Some("m".to_owned());
+            row.entry.queue_mode = Some("steer".to_owned());
+            row.entry.exec_host = Some("gateway".to_owned());
+            row.entry.input_tokens = Some(7);
+            row.extra = Some("{\"fieldOfTomorrow\":1}".to_owned());
+            Ok(())
+        };
+        sessions.update(&main_key(), NOON, "patch", set).await.unwrap();
+        let old = sessions.begin_turn_in(&main_key(), NOON, TurnKind::Message, &TimeZone::UTC).await.unwrap();
+        let usage = Usage { input: 3, output: 2, total: 12, ..Usage::default() };
+        let fresh = turn(&sessions, NOON + 24 * HOUR, TurnKind::Message).await;
+        sessions.finish_turn(&old, NOON + 25 * HOUR, TurnEnd { aborted: true, usage: Some(usage.clone()) });
+        sessions.finish_turn(&fresh, NOON + 25 * HOUR, TurnEnd { aborted: false, usage: Some(usage) });
+        sessions.update(&main_key(), NOON, "patch", |_| Ok(())).await.unwrap();
+        let row = sessions.get(&main_key()).await.unwrap().unwrap();
+        let entry = &row.entry;
+        let texts = [&entry.elevated_level, &entry.model_override, &entry.queue_mode, &entry.exec_host]
+            .map(|text| text.as_deref().unwrap_or_default());
+        assert_eq!((texts, row.extra.as_deref()), (["full", "m", "steer", "gateway"], Some("{\"fieldOfTomorrow\":1}")));
+        assert_eq!(
+            (entry.input_tokens, entry.output_tokens, entry.total_tokens, entry.aborted_last_run),
+            (Some(3), Some(2), Some(12), Some(false))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_turn_waits_while_its_session_is_closed() {
+        let (_dir, sessions) = service(serde_json::json!({}));
+        let closed = sessions.close(&main_key()).await;
+        let (key, utc) = (main_key(), TimeZone::UTC);
+        let mut begin = Box::pin(sessions.begin_turn_in(&key, NOON, TurnKind::Message, &utc));
+        assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(begin.as_mut().poll(cx).is_pending())).await);
+        sessions
+            .update(&main_key(), NOON, "reset", |row| {
+                start_afresh(row, "new".to_owned(), NOON);
+                Ok(())
+            })
+            .await
+            .unwrap();
+        drop(closed);
+        assert_eq!(id(&begin.await.unwrap()), "new");
+    }
+}

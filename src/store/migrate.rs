@@ -86,7 +86,7 @@ INSERT INTO sessions_2 (key, session_id, agent_id, kind, created_at, updated_at,
   FROM sessions ORDER BY updated_at;
 DROP TABLE sessions;
 ALTER TABLE sessions_2 RENAME TO sessions;
-CREATE INDEX sessions_by_use ON sessions (updated_at, kind, agent_id, search);
+CREATE INDEX sessions_by_use ON sessions (updated_at, n, kind, agent_id, search);
 CREATE INDEX sessions_by_label ON sessions (label) WHERE label IS NOT NULL;
 CREATE INDEX sessions_by_spawner ON sessions (spawned_by) WHERE spawned_by IS NOT NULL;
 CREATE INDEX sessions_by_id ON sessions (session_id);

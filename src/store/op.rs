@@ -118,9 +118,9 @@ pub enum Query {
     /// The session of this key.
     Session(SessionKey),
     /// A page of sessions.
-    Sessions(SessionFilter),
+    Sessions(Box<SessionFilter>),
     /// How many sessions, whatever the limit.
-    CountSessions(SessionFilter),
+    CountSessions(Box<SessionFilter>),
     /// Whether rows of this file were taken before.
     WasImported(String),
     /// Some runs that ended at or before this time, oldest end first.

@@ -24,7 +24,7 @@ impl Store {
     /// # Errors
     /// See [`Self::run`].
     pub async fn sessions(&self, filter: SessionFilter) -> Result<SessionPage, StoreError> {
-        match self.ask(Query::Sessions(filter)).await? {
+        match self.ask(Query::Sessions(Box::new(filter))).await? {
             Found::Sessions(page) => Ok(page),
             other => Err(mismatch(&other)),
         }
@@ -35,7 +35,7 @@ impl Store {
     /// # Errors
     /// See [`Self::run`].
     pub async fn count_sessions(&self, filter: SessionFilter) -> Result<u64, StoreError> {
-        match self.ask(Query::CountSessions(filter)).await? {
+        match self.ask(Query::CountSessions(Box::new(filter))).await? {
             Found::Count(n) => Ok(n),
             other => Err(mismatch(&other)),
         }

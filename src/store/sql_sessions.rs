@@ -37,39 +37,64 @@ pub fn count(conn: &Connection, filter: &SessionFilter) -> rusqlite::Result<u64>
 
 /// A page of sessions.
 ///
-/// All places that match are read first, from the index alone: that gives the total and the page's beginning in one pass, whatever the search. Only the page's rows are then read.
+/// The places of its rows are read from the index alone, and only its rows from the table. A search reads the whole index once, which gives the total as well; without one, counting is cheaper.
 ///
 /// # Errors
 /// A statement failed or a row is not what we wrote.
 pub fn page(conn: &Connection, filter: &SessionFilter) -> rusqlite::Result<SessionPage> {
-    let (conditions, values) = conditions(filter);
-    let sql = format!("SELECT updated_at, n FROM sessions WHERE {conditions} ORDER BY updated_at DESC");
-    let mut statement = conn.prepare_cached(&sql)?;
-    let places = statement.query_map(params_from_iter(values), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
-    let mut places = places.collect::<Result<Vec<_>, _>>()?;
-    // Equal times in one order, so that pages neither repeat nor skip.
-    places.sort_unstable_by(|a, b| b.cmp(a));
-    let begin = match filter.after {
-        None => 0,
-        Some(after) => places.partition_point(|place| *place >= (ms(after.updated_at), ms(after.n))),
-    };
-    let begin = begin.saturating_add(filter.offset).min(places.len());
     let limit = filter.limit.clamp(1, MAX_SESSIONS);
-    let wanted = places.get(begin..).unwrap_or_default();
-    let wanted = wanted.get(..limit).unwrap_or(wanted);
-    let more = begin + wanted.len() < places.len();
-    let next = wanted.last().filter(|_| more).map(|(at, n)| SessionCursor { updated_at: unsigned(*at), n: unsigned(*n) });
+    let Places { found, total, skipped, more } = if filter.search.is_some() {
+        searched(places(conn, filter, i64::MAX, 0)?, filter, limit)
+    } else {
+        let total = usize::try_from(count(conn, filter)?).unwrap_or(usize::MAX);
+        // One place more than asked for tells whether there is a next page.
+        let mut found = places(conn, filter, ms(limit as u64 + 1), ms(filter.offset as u64))?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        Places { found, total, skipped: filter.offset.min(total), more }
+    };
+    let next = found.last().filter(|_| more).map(|(at, n)| SessionCursor { updated_at: unsigned(*at), n: unsigned(*n) });
     let sql = format!(
         "SELECT {COLUMNS}, runs.run_id, runs.status, (SELECT count(*) FROM runs WHERE session_key = s.key) AS run_count
          FROM (SELECT * FROM sessions WHERE sessions.n = ?1) AS s
          LEFT JOIN (SELECT n AS run_n, run_id, status FROM runs) AS runs ON run_n = (SELECT max(n) FROM runs WHERE session_key = s.key)"
     );
     let mut statement = conn.prepare_cached(&sql)?;
-    let mut rows = Vec::with_capacity(wanted.len());
-    for (_, n) in wanted {
-        rows.push(statement.query_row([n], listed)?);
+    let rows = found.iter().map(|(_, n)| statement.query_row([n], listed)).collect::<Result<_, _>>()?;
+    Ok(SessionPage { rows, total, skipped, next })
+}
+
+/// Where the rows of a page are.
+struct Places {
+    /// Last activity and number of each.
+    found: Vec<(i64, i64)>,
+    /// How many rows there are on all pages.
+    total: usize,
+    /// How many of them come before, as far as known.
+    skipped: usize,
+    /// Whether some come behind.
+    more: bool,
+}
+
+/// The page among all places that match.
+fn searched(all: Vec<(i64, i64)>, filter: &SessionFilter, limit: usize) -> Places {
+    let begin = filter.after.map_or(0, |after| all.partition_point(|place| *place >= (ms(after.updated_at), ms(after.n))));
+    let begin = begin.saturating_add(filter.offset).min(all.len());
+    let found: Vec<_> = all.iter().skip(begin).take(limit).copied().collect();
+    Places { more: begin + found.len() < all.len(), found, total: all.len(), skipped: begin }
+}
+
+/// The places of the rows that match, in the order of lists. A search is given all of them, so that it need not look twice.
+fn places(conn: &Connection, filter: &SessionFilter, limit: i64, offset: i64) -> rusqlite::Result<Vec<(i64, i64)>> {
+    let (mut conditions, mut values) = conditions(filter);
+    if let (Some(after), None) = (filter.after, &filter.search) {
+        conditions.push_str(" AND (updated_at, n) < (?, ?)");
+        values.extend([Value::Integer(ms(after.updated_at)), Value::Integer(ms(after.n))]);
     }
-    Ok(SessionPage { rows, total: places.len(), skipped: begin, next })
+    values.extend([Value::Integer(limit), Value::Integer(offset)]);
+    let sql = format!("SELECT updated_at, n FROM sessions WHERE {conditions} ORDER BY updated_at DESC, n DESC LIMIT ? OFFSET ?");
+    let mut statement = conn.prepare_cached(&sql)?;
+    statement.query_map(params_from_iter(values), |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
 /// The conditions of a filter, written only as far as they are asked for, so that the index that fits is used.
@@ -77,6 +102,11 @@ fn conditions(filter: &SessionFilter) -> (String, Vec<Value>) {
     let text = |text: &str| Value::Text(text.to_owned());
     let mut sql = "updated_at >= ?".to_owned();
     let mut values = vec![Value::Integer(ms(filter.active_since.unwrap_or(0)))];
+    if let Some(search) = &filter.search {
+        // Before the others: it lets through the fewest.
+        sql.push_str(" AND instr(search, ?) > 0");
+        values.push(Value::Text(search.to_lowercase()));
+    }
     let mut kinds = "'direct','group'".to_owned();
     for (wanted, kind) in [(filter.global, SessionKind::Global), (filter.unknown, SessionKind::Unknown)] {
         if wanted {
@@ -84,7 +114,7 @@ fn conditions(filter: &SessionFilter) -> (String, Vec<Value>) {
         }
     }
     match &filter.key {
-        None => sql.push_str(&format!(" AND kind IN ({kinds})")),
+        None => sql.push_str(&format!(" AND +kind IN ({kinds})")),
         Some(key) => {
             sql.push_str(" AND key = ?");
             values.push(text(key.as_str()));
@@ -100,10 +130,6 @@ fn conditions(filter: &SessionFilter) -> (String, Vec<Value>) {
             sql.push_str(&format!(" AND {column} = ?"));
             values.push(text(wanted));
         }
-    }
-    if let Some(search) = &filter.search {
-        sql.push_str(" AND instr(search, ?) > 0");
-        values.push(Value::Text(search.to_lowercase()));
     }
     (sql, values)
 }

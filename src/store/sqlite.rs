@@ -316,6 +316,9 @@ mod tests {
         let Ok(Found::Run(Some(run))) = db.read(&Query::Run(RunId::from("done"))) else { panic!("no run") };
         assert_eq!(run.outcome.map(|outcome| outcome.summary).as_deref(), Some("exit code 3"));
         assert!(matches!(db.read(&Query::Unfinished), Ok(Found::All(runs)) if runs.len() == 1));
+        let session = crate::protocol::ids::SessionKey::from("agent:main:main");
+        let Ok(Found::Session(Some(row))) = db.read(&Query::Session(session)) else { panic!("no session") };
+        assert_eq!((row.entry.session_id.as_str(), row.entry.updated_at), ("0b9a5a52-6d0e-4a5c-9a07-1b8a0f0a7c11", 1_795_132_803_000));
         let again = db.apply(&[Op::Accept(Box::new(Accept {
             run: NewRun { digest: [0; 32], ..new_run("done") },
             spare_run_id: RunId::fresh(),

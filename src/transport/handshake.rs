@@ -285,6 +285,7 @@ fn hello(gateway: &Gateway, caller: &Caller) -> HelloOk {
     let limits = &config.gateway.limits;
     let attachments = crate::chat::attachments::Limits::of_payload(limits.max_payload);
     let default_agent_id = gateway.agents.default_id().clone();
+    let model_configured = gateway.default_model(&default_agent_id).model.is_some();
     HelloOk {
         kind: "hello-ok",
         protocol: caller.protocol,
@@ -303,10 +304,11 @@ fn hello(gateway: &Gateway, caller: &Caller) -> HelloOk {
             config_path: gateway.loaded.path.display().to_string(),
             state_dir: gateway.loaded.paths.state_dir.display().to_string(),
             session_defaults: SessionDefaults {
-                main_session_key: key::main_key(&default_agent_id),
+                main_session_key: gateway.sessions.settings().main_key(&default_agent_id),
                 default_agent_id,
                 main_key: key::MAIN,
                 scope: config.session.scope.name(),
+                model_configured: (caller.protocol >= 4).then_some(model_configured),
             },
             auth_mode: gateway.access.mode(),
         },

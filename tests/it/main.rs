@@ -40,6 +40,7 @@ mod run_ends;
 mod run_keys;
 mod run_streams;
 mod runs;
+mod sessions;
 mod shim;
 mod slow_reader;
 mod start_refused;

@@ -84,7 +84,7 @@ pub struct ListReply {
     pub limit_applied: usize,
     /// Whether there are rows behind these.
     pub has_more: bool,
-    /// `offset` of the next page.
+    /// `offset` of the next page; not after a `cursor`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_offset: Option<usize>,
     /// `cursor` of the next page.
@@ -122,7 +122,7 @@ impl Method for List {
         let now = gateway.now();
         let (titles, previews) = (params.include_derived_titles == Some(true), params.include_last_message == Some(true));
         let filter = filter(gateway, params, cx.caller.protocol, now)?;
-        let limit_applied = filter.limit;
+        let (limit_applied, by_cursor) = (filter.limit, filter.after.is_some());
         let mut page = gateway.store.sessions(filter).await?;
         if titles || previews {
             gateway.look_up(&mut page.rows).await;
@@ -137,7 +137,7 @@ impl Method for List {
             total_count: page.total,
             limit_applied,
             has_more,
-            next_offset: has_more.then_some(end),
+            next_offset: (has_more && !by_cursor).then_some(end),
             next_cursor: page.next.map(SessionCursor::text),
             defaults: defaults(gateway),
             sessions,
