@@ -4,6 +4,7 @@ pub mod access;
 pub mod agents;
 pub mod health;
 pub mod presence;
+pub mod presence_line;
 pub mod system_events;
 
 use std::sync::Arc;

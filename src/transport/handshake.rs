@@ -54,8 +54,8 @@ pub struct Welcome {
     pub hello: Vec<u8>,
     /// What it listens to.
     pub feeds: Feeds,
-    /// Its presence, if it is shown.
-    pub presence: Option<presence::Guard>,
+    /// Its presence.
+    pub presence: presence::Guard,
     /// Its place in the count of connections.
     pub counted: Counted,
 }
@@ -120,8 +120,9 @@ pub fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(bool) -
     let caller = Arc::new(Caller { conn_id: ConnId::fresh(), principal, role, scopes, protocol, closed: arrival.closed.child_token() });
     let feeds = subscribe(scopes.allows(Scope::Read));
     let counted = arrival.gateway.access.count();
-    let presence = (params.client.mode != ClientMode::Cli)
-        .then(|| arrival.gateway.presence.join(&caller.conn_id, entry_of(&params, &caller, arrival.peer, device)));
+    // Commands come and go too fast to be worth showing.
+    let shown = (params.client.mode != ClientMode::Cli).then(|| entry_of(&params, &caller, arrival.peer, device));
+    let presence = arrival.gateway.presence.join(&caller.conn_id, shown);
     let hello = hello(arrival.gateway, &caller);
     let body = serde_json::to_vec(&hello).unwrap_or_default();
     Ok(Welcome { hello: frame::res_ok(&request.id, &body), caller, feeds, presence, counted })
@@ -262,8 +263,10 @@ fn entry_of(params: &ConnectParams, caller: &Caller, peer: &Peer, device: Option
         platform: Some(client.platform.clone()),
         device_family: client.device_family.clone(),
         model_identifier: client.model_identifier.clone(),
-        mode: Some(client.mode.name()),
-        reason: Some("connect"),
+        mode: Some(client.mode.name().into()),
+        reason: Some("connect".into()),
+        last_input_seconds: None,
+        tags: Vec::new(),
         device_id: device.map(str::to_owned),
         roles: vec![caller.role],
         scopes: caller.scopes.names(),

@@ -2,10 +2,17 @@
 
 pub mod agent;
 pub mod agents;
+pub mod channels;
 pub mod chat;
+pub mod cron;
+pub mod device;
+pub mod exec;
+pub mod logs;
 pub mod models;
+pub mod node;
 pub mod runs;
 pub mod sessions;
+pub mod skills;
 pub mod system;
 
 use super::method::Entry;
@@ -15,6 +22,10 @@ pub static METHODS: &[Entry] = &[
     Entry::of::<system::health::Health>(),
     Entry::of::<system::status::Status>(),
     Entry::of::<system::presence::SystemPresence>(),
+    Entry::of::<system::event::SystemEvent>(),
+    Entry::of::<system::heartbeats::LastHeartbeat>(),
+    Entry::of::<system::heartbeats::SetHeartbeats>(),
+    Entry::of::<logs::tail::Tail>(),
     Entry::of::<agent::run::Run>(),
     Entry::of::<agent::wait::Wait>(),
     Entry::of::<agent::identity_get::IdentityGet>(),
@@ -27,4 +38,11 @@ pub static METHODS: &[Entry] = &[
     Entry::of::<runs::abort::Abort>(),
     Entry::of::<chat::abort::Abort>(),
     Entry::of::<sessions::list::List>(),
+    Entry::of::<channels::status::Status>(),
+    Entry::of::<node::list::List>(),
+    Entry::of::<device::pair_list::PairList>(),
+    Entry::of::<skills::status::Status>(),
+    Entry::of::<cron::list::List>(),
+    Entry::of::<cron::status::Status>(),
+    Entry::of::<exec::approvals_get::ApprovalsGet>(),
 ];
