@@ -2,7 +2,11 @@
 //!
 //! Deadlines and timeouts use tokio's monotonic clock, which tests can pause; wall time is only written down (timestamps, file names). Pure code takes it as an argument.
 
+use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use jiff::tz::TimeZone;
 
 /// Milliseconds since the Unix epoch, UTC. A clock before 1970 reads as 0.
 #[must_use]
@@ -15,7 +19,7 @@ pub fn now_ms() -> u64 {
 /// The UTC month of `ms` as `yyyy-mm`, the folder name of a run's journal.
 #[must_use]
 pub fn month(ms: u64) -> String {
-    let day = stamp(ms).to_zoned(jiff::tz::TimeZone::UTC).date();
+    let day = stamp(ms).to_zoned(TimeZone::UTC).date();
     format!("{:04}-{:02}", day.year(), day.month())
 }
 
@@ -25,8 +29,34 @@ pub fn iso(ms: u64) -> String {
     format!("{:.3}", stamp(ms))
 }
 
+/// The milliseconds that an ISO time says.
+#[must_use]
+pub fn from_iso(text: &str) -> Option<u64> {
+    u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok()
+}
+
 fn stamp(ms: u64) -> jiff::Timestamp {
     i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+}
+
+/// The time zone of this host: what `TZ` names, else what the system is set to, else UTC.
+#[must_use]
+pub fn host_zone() -> TimeZone {
+    // The library knows the names of zones only with a database that it would read as a whole; a file for the one name is enough.
+    static NAMED: OnceLock<Option<TimeZone>> = OnceLock::new();
+    let named = NAMED.get_or_init(|| zone_named(std::env::var("TZ").ok()?.trim_start_matches(':')));
+    named.clone().unwrap_or_else(TimeZone::system)
+}
+
+/// The zone of this name in the system's files, such as `Europe/Berlin`.
+#[must_use]
+pub fn zone_named(name: &str) -> Option<TimeZone> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '+');
+    if name.is_empty() || name.starts_with('/') || !name.chars().all(plain) {
+        return None;
+    }
+    let data = std::fs::read(Path::new("/usr/share/zoneinfo").join(name)).ok()?;
+    TimeZone::tzif(name, &data).ok()
 }
 
 #[cfg(test)]
@@ -37,5 +67,23 @@ mod tests {
     fn month_is_utc_and_padded() {
         assert_eq!(month(0), "1970-01");
         assert_eq!(month(1_795_132_800_000), "2026-11");
+    }
+
+    #[test]
+    fn a_zone_is_found_by_its_name_and_nothing_else_is_read() {
+        if Path::new("/usr/share/zoneinfo/Europe/Berlin").exists() {
+            assert_eq!(zone_named("Europe/Berlin").unwrap().iana_name(), Some("Europe/Berlin"));
+        }
+        for name in ["", "Europe/../../../../etc/passwd", "/etc/localtime", "Nowhere/At/All", "Europe"] {
+            assert!(zone_named(name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn iso_times_have_milliseconds_and_are_read_back() {
+        for (ms, text) in [(0, "1970-01-01T00:00:00.000Z"), (1_795_132_800_007, "2026-11-20T00:00:00.007Z")] {
+            assert_eq!((iso(ms).as_str(), from_iso(text)), (text, Some(ms)));
+        }
+        assert_eq!(from_iso("yesterday"), None);
     }
 }

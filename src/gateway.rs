@@ -6,6 +6,8 @@ pub mod health;
 pub mod presence;
 pub mod presence_line;
 pub mod system_events;
+pub mod sessions;
+pub mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,9 +19,12 @@ use crate::clock::now_ms;
 use crate::config::load::Loaded;
 use crate::events::hub::Hub;
 use crate::logging::Log;
+use crate::protocol::ids::AgentId;
 use crate::runs::supervisor::Supervisor;
+use crate::sessions::{Sessions, Settings as SessionSettings};
 use crate::store::{Health as StoreHealth, Store};
 use crate::tasks::Tasks;
+use crate::transcript::Transcripts;
 
 use access::Access;
 use agents::Agents;
@@ -40,6 +45,10 @@ pub struct Gateway {
     pub store: Store,
     /// The runs.
     pub runs: Supervisor,
+    /// The sessions.
+    pub sessions: Sessions,
+    /// The conversations of the sessions.
+    pub transcripts: Transcripts,
     /// What connections listen to.
     pub hub: Arc<Hub>,
     /// Who is connected.
@@ -91,6 +100,7 @@ impl Gateway {
         Arc::new(Self {
             presence: Presence::new(&host, Arc::clone(&hub)),
             health: Health::default(),
+            sessions: Sessions::new(session_settings(&loaded), store.clone()),
             access: Access::new(config),
             agents: Agents::new(config),
             system_events: SystemEvents::default(),
@@ -98,6 +108,7 @@ impl Gateway {
             boot_id: uuid::Uuid::new_v4().to_string(),
             host,
             started: Instant::now(),
+            transcripts: Transcripts::new(&loaded.paths.state_dir),
             stopping: AtomicBool::new(false),
             loaded,
             log,
@@ -144,5 +155,14 @@ impl Gateway {
             StoreHealth::Poisoned(_) => failing.push("store"),
         }
         failing
+    }
+}
+
+/// What the sessions need to know of the configuration.
+fn session_settings(loaded: &Loaded) -> SessionSettings {
+    SessionSettings {
+        state_dir: loaded.paths.state_dir.clone(),
+        default_agent: AgentId(loaded.config.default_agent_id()),
+        rules: loaded.config.session.clone(),
     }
 }

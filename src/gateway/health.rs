@@ -21,7 +21,7 @@ use crate::protocol::ids::AgentId;
 use crate::protocol::ready::Ready;
 use crate::protocol::system::{DiskInfo, SystemInfo};
 use crate::store::error::StoreError;
-use crate::store::record::SessionFilter;
+use crate::store::sessions::SessionFilter;
 
 /// How often a change of what fails is looked for.
 const LOOK: Duration = Duration::from_secs(1);
@@ -130,14 +130,16 @@ impl Gateway {
         self.health.lock().at.is_none_or(|at| at.elapsed() > period + LOOK * 5)
     }
 
-    async fn session_counts(&self, agent_id: Option<AgentId>) -> Result<SessionCounts, StoreError> {
-        let filter = SessionFilter { limit: RECENT, agent_id, ..SessionFilter::default() };
-        let rows = self.store.sessions(filter.clone()).await?;
-        let count = self.store.count_sessions(filter).await?;
+    async fn session_counts(&self, agent: Option<AgentId>) -> Result<SessionCounts, StoreError> {
+        let filter = SessionFilter { limit: RECENT, agents: agent.into_iter().collect(), ..SessionFilter::default() };
+        let page = self.store.sessions(filter).await?;
         let now = self.now();
-        let recent =
-            rows.into_iter().map(|row| RecentSession { key: row.key, updated_at: row.updated_at, age: now.saturating_sub(row.updated_at) });
-        Ok(SessionCounts { path: self.loaded.paths.db().display().to_string(), count, recent: recent.collect() })
+        let recent = page.rows.into_iter().map(|row| RecentSession {
+            key: row.session.key,
+            updated_at: row.session.entry.updated_at,
+            age: now.saturating_sub(row.session.entry.updated_at),
+        });
+        Ok(SessionCounts { path: self.loaded.paths.db().display().to_string(), count: page.total as u64, recent: recent.collect() })
     }
 
     /// The machine now, at most a second ago. None if it could not be looked at.

@@ -64,6 +64,7 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     of("AGENT_NOT_FOUND", TARGETED, "No such agent is configured."),
     of("AGENT_MISMATCH", TARGETED, "`agentId` and the session key name different agents."),
     of("RUN_NOT_FOUND", OF_A_RUN, "No run has this id."),
+    of("INVALID_CURSOR", &["sessions.list"], "`cursor` is not one that an answer gave."),
     of("CURSOR_AHEAD", &["runs.subscribe"], "`after` is past the last event of a run that is over."),
     of("RUN_MISMATCH", &["chat.abort"], "The run belongs to another session."),
 ];

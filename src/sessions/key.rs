@@ -8,6 +8,10 @@ use crate::protocol::ids::{AgentId, SessionKey};
 pub const MAX_KEY: usize = 512;
 /// The short key of an agent's main session.
 pub const MAIN: &str = "main";
+/// The key of the one session for all senders.
+pub const GLOBAL: &str = "global";
+/// The key of the session of unknown senders.
+pub const UNKNOWN: &str = "unknown";
 
 /// The canonical key of an agent's main session.
 #[must_use]
@@ -30,7 +34,7 @@ pub fn canonical(key: &str, default_agent: &AgentId) -> Result<SessionKey, &'sta
     if key.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err("must not hold spaces or control characters");
     }
-    if key == "global" || key == "unknown" {
+    if key == GLOBAL || key == UNKNOWN {
         return Ok(SessionKey(key));
     }
     let Some(rest) = key.strip_prefix("agent:") else {

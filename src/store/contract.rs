@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::record::{Accepted, NewRun, RunFilter, RunRecord, SessionFilter};
+use super::record::{Accepted, NewRun, RunFilter, RunRecord};
 use super::{RETENTION_MS, Store, StoreError};
 use crate::protocol::ids::{AgentId, RunId, SessionKey};
 use crate::protocol::run::{Outcome, RunStatus};
@@ -248,38 +248,6 @@ async fn runs_are_filtered_by_session_and_status() {
     assert_eq!(ids(of(None, Some(RunStatus::Error))).await, ["a"]);
     assert!(ids(of(Some("agent:main:other"), Some(RunStatus::Error))).await.is_empty());
     assert!(ids(of(Some("' OR 1=1 --"), None)).await.is_empty());
-}
-
-#[tokio::test]
-async fn sessions_are_made_by_runs_and_listed_by_last_use() {
-    let (_dir, path) = place();
-    let store = Store::open(&path).unwrap();
-    let other = |name: &str, at| NewRun {
-        session_key: SessionKey::from("agent:work:100%_x"),
-        agent_id: AgentId::from("work"),
-        accepted_at: at,
-        ..new_run(name)
-    };
-    accept(&store, new_run("a")).await;
-    accept(&store, other("b", NOW + 1)).await;
-    accept(&store, other("c", NOW + 2)).await;
-    let rows = store.sessions(SessionFilter::default()).await.unwrap();
-    assert_eq!(rows.iter().map(|row| row.key.as_str()).collect::<Vec<_>>(), ["agent:work:100%_x", "agent:main:main"]);
-    assert_eq!((rows[0].created_at, rows[0].updated_at, rows[0].run_count), (NOW + 1, NOW + 2, 2));
-    assert_eq!(rows[0].last_run.as_ref().unwrap().run_id, RunId::from("c"));
-
-    store.finish_run("file-a", ended(RunStatus::Ok, NOW + 50), 1).await.unwrap();
-    let rows = store.sessions(SessionFilter { limit: 1, ..SessionFilter::default() }).await.unwrap();
-    assert_eq!((rows.len(), rows[0].key.as_str(), rows[0].updated_at), (1, "agent:main:main", NOW + 50));
-    assert_eq!(rows[0].last_run.as_ref().unwrap().status, RunStatus::Ok);
-
-    let search =
-        async |text: &str| store.sessions(SessionFilter { search: Some(text.to_owned()), ..SessionFilter::default() }).await.unwrap().len();
-    assert_eq!((search("WORK").await, search("100%_").await, search("%").await, search("zzz").await), (1, 1, 1, 0));
-    assert_eq!(search(&rows[0].session_id).await, 1);
-    assert_eq!(store.count_sessions(SessionFilter { limit: 1, ..SessionFilter::default() }).await.unwrap(), 2);
-    let of = SessionFilter { agent_id: Some(AgentId::from("work")), active_since: Some(NOW + 3), ..SessionFilter::default() };
-    assert!(store.sessions(of).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 pub const APPLICATION_ID: i32 = 0x534b_594b;
 
 /// The steps; step `i` leads to version `i + 1`.
-pub const STEPS: &[&str] = &[V1];
+pub const STEPS: &[&str] = &[V1, V2];
 
 /// Runs in order of acceptance, each with the idempotency key that leads to it, and the sessions they belong to.
 /// A run has ended when `ended_at` is set; its status and outcome are then final. A key that has outlived its time is set to NULL.
@@ -56,6 +56,77 @@ CREATE TABLE probe (
   times       INTEGER NOT NULL
 ) STRICT;
 INSERT INTO probe VALUES (1, 0);
+";
+
+/// Sessions get the entry that existing clients know, what lists are made from in one index, and texts for lists.
+/// A conversation may stand under two keys (a job and its run), and a session may go while its runs are kept: so both tables are made anew, without the two constraints. Old rows become sessions without any settings.
+const V2: &str = "
+CREATE TABLE sessions_2 (
+  n           INTEGER PRIMARY KEY,
+  key         TEXT NOT NULL UNIQUE,
+  session_id  TEXT NOT NULL,
+  agent_id    TEXT NOT NULL,
+  kind        TEXT NOT NULL CHECK (kind IN ('direct','group','global','unknown','run')),
+  created_at  INTEGER NOT NULL,
+  updated_at  INTEGER NOT NULL,
+  label       TEXT,
+  spawned_by  TEXT,
+  search      TEXT NOT NULL,
+  title       TEXT,
+  preview     TEXT,
+  entry       TEXT NOT NULL,
+  extra       TEXT
+) STRICT;
+INSERT INTO sessions_2 (key, session_id, agent_id, kind, created_at, updated_at, search, entry)
+  SELECT key, session_id, agent_id,
+         CASE WHEN key IN ('global','unknown') THEN key
+              WHEN key LIKE '%:cron:%:run:%' THEN 'run'
+              WHEN key LIKE '%:group:%' OR key LIKE '%:channel:%' THEN 'group' ELSE 'direct' END,
+         created_at, updated_at, lower(key) || char(10) || lower(session_id), '{}'
+  FROM sessions ORDER BY updated_at;
+DROP TABLE sessions;
+ALTER TABLE sessions_2 RENAME TO sessions;
+CREATE INDEX sessions_by_use ON sessions (updated_at, kind, agent_id, search);
+CREATE INDEX sessions_by_label ON sessions (label) WHERE label IS NOT NULL;
+CREATE INDEX sessions_by_spawner ON sessions (spawned_by) WHERE spawned_by IS NOT NULL;
+CREATE INDEX sessions_by_id ON sessions (session_id);
+
+CREATE TABLE runs_2 (
+  n           INTEGER PRIMARY KEY,
+  file_id     TEXT NOT NULL UNIQUE,
+  run_id      TEXT NOT NULL UNIQUE,
+  principal   TEXT NOT NULL,
+  method      TEXT NOT NULL,
+  key         TEXT,
+  digest      BLOB NOT NULL CHECK (length(digest) = 32),
+  session_key TEXT NOT NULL,
+  agent_id    TEXT NOT NULL,
+  runner      TEXT NOT NULL,
+  status      TEXT NOT NULL CHECK (status IN ('accepted','queued','running','ok','error','aborted','timeout','interrupted')),
+  title       TEXT NOT NULL,
+  accepted_at INTEGER NOT NULL,
+  started_at  INTEGER,
+  ended_at    INTEGER,
+  outcome     TEXT,
+  head        INTEGER NOT NULL DEFAULT 0,
+  spec        TEXT NOT NULL,
+  CHECK ((ended_at IS NULL) = (outcome IS NULL)),
+  CHECK ((ended_at IS NULL) = (status IN ('accepted','queued','running')))
+) STRICT;
+INSERT INTO runs_2 SELECT * FROM runs ORDER BY n;
+DROP TABLE runs;
+ALTER TABLE runs_2 RENAME TO runs;
+CREATE UNIQUE INDEX runs_by_key ON runs (principal, method, key) WHERE key IS NOT NULL;
+CREATE INDEX runs_of_session ON runs (session_key, n);
+CREATE INDEX runs_unfinished ON runs (n) WHERE ended_at IS NULL;
+CREATE INDEX runs_by_end ON runs (ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX runs_with_key_by_end ON runs (ended_at) WHERE ended_at IS NOT NULL AND key IS NOT NULL;
+
+CREATE TABLE imports (
+  source      TEXT PRIMARY KEY,
+  at          INTEGER NOT NULL,
+  sessions    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Why a file cannot be brought to this schema.

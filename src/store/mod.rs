@@ -13,7 +13,12 @@ pub mod lock;
 mod migrate;
 pub mod op;
 pub mod record;
+mod session_calls;
+#[cfg(test)]
+mod session_contract;
+pub mod sessions;
 mod sql_read;
+mod sql_sessions;
 mod sql_write;
 pub mod sqlite;
 mod writer;
@@ -29,7 +34,7 @@ use uuid::Uuid;
 
 pub use self::error::StoreError;
 use self::op::{Accept, Applied, Backend, Found, Op, Query};
-use self::record::{Accepted, NewRun, Pruned, RunFilter, RunPage, RunRecord, SessionFilter, SessionRow};
+use self::record::{Accepted, NewRun, Pruned, RunFilter, RunPage, RunRecord};
 use self::sqlite::Sqlite;
 pub use self::writer::{Health, Latency};
 use self::writer::{Message, Meter, Writer};
@@ -164,28 +169,6 @@ impl Store {
     pub async fn runs(&self, filter: RunFilter) -> Result<RunPage, StoreError> {
         match self.ask(Query::Runs(filter)).await? {
             Found::Page(page) => Ok(page),
-            other => Err(mismatch(&other)),
-        }
-    }
-
-    /// Sessions, the most recently used first.
-    ///
-    /// # Errors
-    /// See [`Self::run`].
-    pub async fn sessions(&self, filter: SessionFilter) -> Result<Vec<SessionRow>, StoreError> {
-        match self.ask(Query::Sessions(filter)).await? {
-            Found::Sessions(rows) => Ok(rows),
-            other => Err(mismatch(&other)),
-        }
-    }
-
-    /// How many sessions the filter lets through, whatever its limit.
-    ///
-    /// # Errors
-    /// See [`Self::run`].
-    pub async fn count_sessions(&self, filter: SessionFilter) -> Result<u64, StoreError> {
-        match self.ask(Query::CountSessions(filter)).await? {
-            Found::Count(n) => Ok(n),
             other => Err(mismatch(&other)),
         }
     }

@@ -1,8 +1,9 @@
 //! What crosses from the async handle to the threads of the store: operations with their results, questions with their answers.
 
 use super::error::StoreError;
-use super::record::{Accepted, ExpiredRun, NewRun, RunFilter, RunPage, RunRecord, SessionFilter, SessionRow};
-use crate::protocol::ids::RunId;
+use super::record::{Accepted, ExpiredRun, NewRun, RunFilter, RunPage, RunRecord};
+use super::sessions::{Change, Import, Looks, SessionEdit, SessionFilter, SessionPage, SessionRecord};
+use crate::protocol::ids::{RunId, SessionKey};
 use crate::protocol::run::{Outcome, RunStatus};
 
 /// A change. Everything that is random or depends on the clock is decided before, so that the same operation always does the same.
@@ -40,6 +41,17 @@ pub enum Op {
         /// The runs.
         file_ids: Vec<String>,
     },
+    /// Change one session.
+    EditSession {
+        /// The session.
+        key: SessionKey,
+        /// The change.
+        edit: SessionEdit,
+    },
+    /// Keep what a transcript looks like in lists.
+    NoteLooks(Box<Looks>),
+    /// Take rows of another store.
+    ImportSessions(Box<Import>),
     /// Pass through the writer; touches the disk only while writes fail, to find out whether they work again.
     Ping,
 }
@@ -62,7 +74,9 @@ pub enum Applied {
     Accepted(Box<Accepted>),
     /// Of `Finish`: whether this was the first end.
     First(bool),
-    /// Of `DropKeys` and `Forget`: how many.
+    /// Of `EditSession`.
+    Changed(Box<Change>),
+    /// Of `DropKeys`, `Forget` and `ImportSessions`: how many.
     Count(usize),
     /// Of the others.
     Done,
@@ -79,10 +93,14 @@ pub enum Query {
     Unfinished,
     /// A page of runs.
     Runs(RunFilter),
-    /// Sessions.
+    /// The session of this key.
+    Session(SessionKey),
+    /// A page of sessions.
     Sessions(SessionFilter),
     /// How many sessions, whatever the limit.
     CountSessions(SessionFilter),
+    /// Whether rows of this file were taken before.
+    WasImported(String),
     /// Some runs that ended at or before this time, oldest end first.
     Expired {
         /// Ms since the epoch.
@@ -101,9 +119,11 @@ pub enum Found {
     All(Vec<RunRecord>),
     /// To `Runs`.
     Page(RunPage),
+    /// To `Session`.
+    Session(Option<Box<SessionRecord>>),
     /// To `Sessions`.
-    Sessions(Vec<SessionRow>),
-    /// To `CountSessions`.
+    Sessions(SessionPage),
+    /// To `CountSessions` and, as 0 or 1, to `WasImported`.
     Count(u64),
     /// To `Expired`.
     Expired(Vec<ExpiredRun>),

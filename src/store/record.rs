@@ -115,53 +115,6 @@ pub struct RunPage {
     pub next: Option<RunCursor>,
 }
 
-/// Which sessions to list. The default is the most recently used 100.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionFilter {
-    /// At most so many, 1 to 1000.
-    pub limit: usize,
-    /// Only those whose key or id contains this, ignoring ASCII case.
-    pub search: Option<String>,
-    /// Only of this agent.
-    pub agent_id: Option<AgentId>,
-    /// Only those used at or after this time, ms since the epoch.
-    pub active_since: Option<u64>,
-}
-
-impl Default for SessionFilter {
-    fn default() -> Self {
-        Self { limit: 100, search: None, agent_id: None, active_since: None }
-    }
-}
-
-/// A session as the store knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionRow {
-    /// Its canonical key.
-    pub key: SessionKey,
-    /// Its id, a UUID.
-    pub session_id: String,
-    /// Its agent.
-    pub agent_id: AgentId,
-    /// When its first run was accepted, ms since the epoch.
-    pub created_at: u64,
-    /// When a run of it was last accepted or ended.
-    pub updated_at: u64,
-    /// How many of its runs are kept.
-    pub run_count: u64,
-    /// Its newest run.
-    pub last_run: Option<LastRun>,
-}
-
-/// The newest run of a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LastRun {
-    /// The run.
-    pub run_id: RunId,
-    /// Where it stands.
-    pub status: RunStatus,
-}
-
 /// What [`prune`](super::Store::prune) did and what is left to the caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {

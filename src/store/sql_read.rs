@@ -4,7 +4,8 @@ use rusqlite::types::{Type, Value};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::op::{Found, Query};
-use super::record::{ExpiredRun, LastRun, RunCursor, RunFilter, RunPage, RunRecord, SessionFilter, SessionRow};
+use super::record::{ExpiredRun, RunCursor, RunFilter, RunPage, RunRecord};
+use super::sql_sessions;
 use crate::clock;
 use crate::protocol::ids::{AgentId, RunId, SessionKey};
 use crate::protocol::run::{Outcome, RunStatus};
@@ -16,7 +17,6 @@ pub const RUN_COLUMNS: &str = "runs.n, runs.file_id, runs.run_id, runs.principal
 const LISTED_COLUMNS: &str = "runs.n, runs.file_id, runs.run_id, runs.principal, runs.session_key, runs.agent_id, runs.runner, runs.status, \
      runs.title, '' AS spec, runs.accepted_at, runs.started_at, runs.outcome, runs.head";
 const MAX_RUNS: usize = 200;
-const MAX_SESSIONS: usize = 1000;
 
 /// A count or a time as SQLite stores it; times beyond the year 292 million read as the last one.
 #[must_use]
@@ -24,7 +24,9 @@ pub fn ms(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn unsigned(value: i64) -> u64 {
+/// A stored number as it is used; nothing stored is negative.
+#[must_use]
+pub fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
@@ -42,8 +44,10 @@ pub fn read(conn: &Connection, query: &Query) -> rusqlite::Result<Found> {
             Ok(Found::All(runs))
         }
         Query::Runs(filter) => Ok(Found::Page(run_page(conn, filter)?)),
-        Query::Sessions(filter) => Ok(Found::Sessions(sessions(conn, filter)?)),
-        Query::CountSessions(filter) => Ok(Found::Count(count_sessions(conn, filter)?)),
+        Query::Session(key) => Ok(Found::Session(sql_sessions::one(conn, key)?.map(Box::new))),
+        Query::Sessions(filter) => Ok(Found::Sessions(sql_sessions::page(conn, filter)?)),
+        Query::CountSessions(filter) => Ok(Found::Count(sql_sessions::count(conn, filter)?)),
+        Query::WasImported(source) => Ok(Found::Count(u64::from(sql_sessions::was_imported(conn, source)?))),
         Query::Expired { ended_until, limit } => Ok(Found::Expired(expired(conn, *ended_until, *limit)?)),
     }
 }
@@ -76,53 +80,6 @@ fn run_page(conn: &Connection, filter: &RunFilter) -> rusqlite::Result<RunPage> 
     rows.truncate(limit);
     let next = rows.last().filter(|_| more).map(|(n, _)| RunCursor(unsigned(*n)));
     Ok(RunPage { runs: rows.into_iter().map(|(_, run)| run).collect(), next })
-}
-
-/// Conditions of a session filter; ?1 to ?3 are what [`session_values`] gives.
-const SESSION_CONDITIONS: &str = "updated_at >= ?1 AND (?2 IS NULL OR agent_id = ?2)
-    AND (?3 IS NULL OR instr(lower(key), lower(?3)) > 0 OR instr(lower(session_id), lower(?3)) > 0)";
-
-fn session_values(filter: &SessionFilter) -> Vec<Value> {
-    let text = |text: Option<&str>| text.map_or(Value::Null, |text| Value::Text(text.to_owned()));
-    vec![
-        Value::Integer(ms(filter.active_since.unwrap_or(0))),
-        text(filter.agent_id.as_ref().map(AgentId::as_str)),
-        text(filter.search.as_deref()),
-    ]
-}
-
-fn sessions(conn: &Connection, filter: &SessionFilter) -> rusqlite::Result<Vec<SessionRow>> {
-    let sql = format!(
-        "SELECT s.key, s.session_id, s.agent_id, s.created_at, s.updated_at,
-                (SELECT count(*) FROM runs WHERE session_key = s.key) AS run_count, last.run_id, last.status
-         FROM (SELECT * FROM sessions WHERE {SESSION_CONDITIONS} ORDER BY updated_at DESC, key LIMIT ?4) AS s
-         LEFT JOIN runs AS last ON last.n = (SELECT max(n) FROM runs WHERE session_key = s.key)
-         ORDER BY s.updated_at DESC, s.key"
-    );
-    let mut values = session_values(filter);
-    values.push(Value::Integer(ms(filter.limit.clamp(1, MAX_SESSIONS) as u64)));
-    conn.prepare(&sql)?.query_map(params_from_iter(values), session_row)?.collect()
-}
-
-fn count_sessions(conn: &Connection, filter: &SessionFilter) -> rusqlite::Result<u64> {
-    let sql = format!("SELECT count(*) FROM sessions WHERE {SESSION_CONDITIONS}");
-    conn.query_row(&sql, params_from_iter(session_values(filter)), |row| row.get(0)).map(unsigned)
-}
-
-fn session_row(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
-    let last_run = match row.get::<_, Option<String>>("run_id")? {
-        Some(run_id) => Some(LastRun { run_id: RunId(run_id), status: status(row)? }),
-        None => None,
-    };
-    Ok(SessionRow {
-        key: SessionKey(row.get("key")?),
-        session_id: row.get("session_id")?,
-        agent_id: AgentId(row.get("agent_id")?),
-        created_at: unsigned(row.get("created_at")?),
-        updated_at: unsigned(row.get("updated_at")?),
-        run_count: unsigned(row.get("run_count")?),
-        last_run,
-    })
 }
 
 fn expired(conn: &Connection, ended_until: u64, limit: usize) -> rusqlite::Result<Vec<ExpiredRun>> {
@@ -159,11 +116,13 @@ pub fn run_record(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
     })
 }
 
-fn status(row: &Row<'_>) -> rusqlite::Result<RunStatus> {
+/// The column `status` of a row.
+pub fn status(row: &Row<'_>) -> rusqlite::Result<RunStatus> {
     let name: String = row.get("status")?;
     RunStatus::parse(&name).ok_or_else(|| unreadable("status", format!("unknown status `{name}`").into()))
 }
 
-fn unreadable(column: &str, cause: Box<dyn std::error::Error + Send + Sync>) -> rusqlite::Error {
+/// A column that does not hold what we wrote.
+pub fn unreadable(column: &str, cause: Box<dyn std::error::Error + Send + Sync>) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, Type::Text, format!("column {column}: {cause}").into())
 }

@@ -6,6 +6,7 @@ use super::error::StoreError;
 use super::op::{Accept, Applied, Op};
 use super::record::{Accepted, NewRun, RunRecord};
 use super::sql_read::{RUN_COLUMNS, ms, run_record};
+use super::sql_sessions;
 use crate::protocol::ids::RunId;
 use crate::protocol::run::{Outcome, RunStatus};
 
@@ -38,6 +39,9 @@ pub fn apply(conn: &Connection, op: &Op) -> Result<Applied, Failure> {
         Op::Finish { file_id, outcome, head } => finish(conn, file_id, outcome, *head),
         Op::DropKeys { ended_until, limit } => drop_keys(conn, *ended_until, *limit),
         Op::Forget { file_ids } => forget(conn, file_ids),
+        Op::EditSession { key, edit } => sql_sessions::edit(conn, key, edit),
+        Op::NoteLooks(looks) => sql_sessions::note_looks(conn, looks),
+        Op::ImportSessions(import) => sql_sessions::import(conn, import),
         Op::Ping => {
             execute(conn, "UPDATE probe SET times = times + 1", [])?;
             Ok(Applied::Done)
@@ -46,12 +50,12 @@ pub fn apply(conn: &Connection, op: &Op) -> Result<Applied, Failure> {
 }
 
 /// Runs a statement that is kept ready: most of the time of a small write would else go into reading its text.
-fn execute(conn: &Connection, sql: &str, values: impl Params) -> rusqlite::Result<usize> {
+pub fn execute(conn: &Connection, sql: &str, values: impl Params) -> rusqlite::Result<usize> {
     conn.prepare_cached(sql)?.execute(values)
 }
 
 /// The same for a question with one yes or no.
-fn exists(conn: &Connection, sql: &str, values: impl Params) -> rusqlite::Result<bool> {
+pub fn exists(conn: &Connection, sql: &str, values: impl Params) -> rusqlite::Result<bool> {
     conn.prepare_cached(sql)?.query_row(values, |row| row.get(0))
 }
 
@@ -60,12 +64,7 @@ fn accept_run(conn: &Connection, accept: &Accept) -> Result<Accepted, Failure> {
     if let Some(known) = used_key(conn, run)? {
         return Ok(known);
     }
-    execute(
-        conn,
-        "INSERT INTO sessions (key, session_id, agent_id, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?4)
-         ON CONFLICT (key) DO UPDATE SET updated_at = max(updated_at, excluded.updated_at)",
-        params![run.session_key.as_str(), accept.new_session_id, run.agent_id.as_str(), ms(run.accepted_at)],
-    )?;
+    sql_sessions::ensure(conn, &run.session_key, &run.agent_id, &accept.new_session_id, run.accepted_at)?;
     let taken: bool = exists(conn, "SELECT EXISTS (SELECT 1 FROM runs WHERE run_id = ?1)", [run.run_id.as_str()])?;
     let run_id = if taken { &accept.spare_run_id } else { &run.run_id };
     insert_run(conn, run, run_id)?;
@@ -164,11 +163,6 @@ fn finish(conn: &Connection, file_id: &str, outcome: &Outcome, head: u64) -> Res
         let known: bool = exists(conn, "SELECT EXISTS (SELECT 1 FROM runs WHERE file_id = ?1)", [file_id])?;
         return if known { Ok(Applied::First(false)) } else { Err(Failure::Refused(StoreError::NotFound)) };
     }
-    execute(
-        conn,
-        "UPDATE sessions SET updated_at = max(updated_at, ?2) WHERE key = (SELECT session_key FROM runs WHERE file_id = ?1)",
-        params![file_id, ms(outcome.ended_at)],
-    )?;
     Ok(Applied::First(true))
 }
 

@@ -67,11 +67,14 @@ impl Sqlite {
         self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         self.conn.pragma_update(None, "journal_mode", "WAL")?;
         self.conn.pragma_update(None, "synchronous", "FULL")?;
-        self.conn.pragma_update(None, "foreign_keys", true)?;
+        // Off while tables are made anew; no table refers to another one.
+        self.conn.pragma_update(None, "foreign_keys", false)?;
         self.conn.pragma_update(None, "trusted_schema", false)?;
         self.conn.pragma_update(None, "cell_size_check", true)?;
         self.conn.pragma_update(None, "journal_size_limit", KEPT_LOG_BYTES)?;
-        migrate::migrate(&mut self.conn, STEPS)
+        migrate::migrate(&mut self.conn, STEPS)?;
+        self.conn.pragma_update(None, "foreign_keys", true)?;
+        Ok(())
     }
 
     fn migrate_error(&self, error: MigrateError) -> StoreError {

@@ -15,6 +15,7 @@ use crate::rpc::method::{Method, Rate};
 use crate::runs::handle::Handle;
 use crate::runs::live::Ended;
 use crate::runs::supervisor::Submitted;
+use crate::sessions::turn::TurnKind;
 use crate::store::record::NewRun;
 
 /// Longest title of a run, in characters.
@@ -191,6 +192,7 @@ impl Method for Run {
             }
             Submitted::New(ticket) => {
                 cx.ack(&Reply::Ack(ack(&Handle::Live(ticket.live.clone()), AckStatus::Accepted))).await;
+                cx.gateway.begin_turn_of(&ticket.live, TurnKind::Message).await;
                 (Handle::Live(ticket.release()), true)
             }
             Submitted::Same(handle) => (handle, false),

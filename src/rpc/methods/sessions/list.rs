@@ -1,58 +1,69 @@
-//! `sessions.list`: the sessions that runs have made, newest first.
+//! `sessions.list`: the sessions that are kept, newest first.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::gateway::Gateway;
+use crate::gateway::sessions::ModelName;
 use crate::protocol::error::RpcError;
 use crate::protocol::ids::AgentId;
-use crate::protocol::run::RunStatus;
 use crate::protocol::scope::Scope;
 use crate::protocol::session::SessionRow;
 use crate::rpc::call::Call;
 use crate::rpc::method::Method;
-use crate::store::record::SessionFilter;
+use crate::store::sessions::{MAX_SESSIONS, SessionCursor, SessionFilter};
 
-/// Sessions, the most recently used first.
-#[derive(Debug, Deserialize, JsonSchema)]
+/// Rows of a page if the client names no limit; clients of protocol 3 know no pages and get all that one page holds.
+const PAGE: usize = 100;
+
+/// Sessions, the most recently used first. A page begins behind `cursor`, or `offset` rows further on; `nextCursor` of the answer leads to the next one without gaps while sessions are used.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ListParams {
-    /// Most rows; 100 if absent.
+    /// Most rows, at most 1000; if absent 100, on protocol 3 1000.
     #[serde(default)]
-    #[schemars(range(min = 1, max = 1000))]
-    pub limit: Option<usize>,
+    #[schemars(range(min = 1))]
+    pub limit: Option<u64>,
+    /// Without the first so many rows.
+    #[serde(default)]
+    pub offset: Option<u64>,
+    /// Only rows behind this place, as `nextCursor` of an earlier answer gave it.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub cursor: Option<String>,
     /// Only sessions used within so many minutes.
     #[serde(default)]
-    #[schemars(range(min = 1, max = 5_256_000))]
+    #[schemars(range(min = 1))]
     pub active_minutes: Option<u64>,
     /// Only sessions of this agent.
     #[serde(default)]
     pub agent_id: Option<String>,
-    /// Only sessions whose key or id contains this, in any case.
+    /// Only sessions whose key, id, label, name or subject contains this, in any case.
     #[serde(default)]
     #[schemars(length(max = 512))]
     pub search: Option<String>,
-    /// Accepted for existing clients.
+    /// The session `global` too.
     #[serde(default)]
     pub include_global: Option<bool>,
-    /// Accepted for existing clients.
+    /// The session `unknown` too.
     #[serde(default)]
     pub include_unknown: Option<bool>,
-    /// Accepted for existing clients.
+    /// With the beginning of the first message as `derivedTitle`.
     #[serde(default)]
     pub include_derived_titles: Option<bool>,
-    /// Accepted for existing clients.
+    /// With the beginning of the newest message as `lastMessagePreview`.
     #[serde(default)]
     pub include_last_message: Option<bool>,
-    /// Accepted for existing clients.
+    /// Only sessions of agents that are configured.
     #[serde(default)]
     pub configured_agents_only: Option<bool>,
-    /// Accepted for existing clients.
+    /// Accepted for existing clients: sessions have no owners here.
     #[serde(default)]
     pub owner_first: Option<bool>,
-    /// Accepted for existing clients; no session has a label yet.
+    /// Only the session with this label.
     #[serde(default)]
     pub label: Option<String>,
-    /// Accepted for existing clients; no session was started by another.
+    /// Only sessions that this session started.
     #[serde(default)]
     pub spawned_by: Option<String>,
 }
@@ -67,6 +78,18 @@ pub struct ListReply {
     pub path: String,
     /// How many rows follow.
     pub count: usize,
+    /// How many there are on all pages.
+    pub total_count: usize,
+    /// The limit that was used.
+    pub limit_applied: usize,
+    /// Whether there are rows behind these.
+    pub has_more: bool,
+    /// `offset` of the next page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_offset: Option<usize>,
+    /// `cursor` of the next page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
     /// What sessions get unless they say otherwise.
     pub defaults: Defaults,
     /// The rows.
@@ -97,43 +120,65 @@ impl Method for List {
     async fn call(cx: Call, params: ListParams) -> Result<ListReply, RpcError> {
         let gateway = &cx.gateway;
         let now = gateway.now();
-        let sessions = if params.label.is_some() || params.spawned_by.is_some() {
-            Vec::new()
-        } else {
-            let filter = SessionFilter {
-                limit: params.limit.unwrap_or(100),
-                search: params.search,
-                agent_id: params.agent_id.map(AgentId),
-                active_since: params.active_minutes.map(|minutes| now.saturating_sub(minutes.saturating_mul(60_000))),
-            };
-            gateway.store.sessions(filter).await?
-        };
-        let sessions: Vec<_> = sessions
-            .into_iter()
-            .map(|row| SessionRow {
-                key: row.key,
-                kind: "direct",
-                session_id: row.session_id,
-                updated_at: row.updated_at,
-                created_at: row.created_at,
-                run_count: row.run_count,
-                aborted_last_run: row.last_run.as_ref().is_some_and(|run| run.status == RunStatus::Aborted),
-                last_run_status: row.last_run.as_ref().map(|run| run.status),
-                last_run_id: row.last_run.map(|run| run.run_id),
-            })
-            .collect();
-        let model = gateway.agents.get(gateway.agents.default_id().as_str()).and_then(|agent| agent.model.clone());
-        let (model_provider, model) = match model.as_deref().map(|model| model.split_once('/')) {
-            None => (None, None),
-            Some(None) => (None, model),
-            Some(Some((provider, id))) => (Some(provider.to_owned()), Some(id.to_owned())),
-        };
+        let (titles, previews) = (params.include_derived_titles == Some(true), params.include_last_message == Some(true));
+        let filter = filter(gateway, params, cx.caller.protocol, now)?;
+        let limit_applied = filter.limit;
+        let page = gateway.store.sessions(filter).await?;
+        let end = page.skipped + page.rows.len();
+        let has_more = page.next.is_some();
+        let mut sessions = Vec::with_capacity(page.rows.len());
+        for listed in page.rows {
+            sessions.push(gateway.session_row(listed));
+        }
+        let _ = (titles, previews);
         Ok(ListReply {
             ts: now,
             path: gateway.loaded.paths.db().display().to_string(),
             count: sessions.len(),
-            defaults: Defaults { model_provider, model, context_tokens: None },
+            total_count: page.total,
+            limit_applied,
+            has_more,
+            next_offset: has_more.then_some(end),
+            next_cursor: page.next.map(SessionCursor::text),
+            defaults: defaults(gateway),
             sessions,
         })
     }
+}
+
+fn filter(gateway: &Gateway, params: ListParams, protocol: u32, now: u64) -> Result<SessionFilter, RpcError> {
+    let after = match params.cursor.as_deref() {
+        None | Some("") => None,
+        Some(text) => Some(SessionCursor::parse(text).ok_or_else(|| {
+            RpcError::invalid("invalid sessions.list params: at /cursor: must be a nextCursor of an earlier answer")
+                .with_code("INVALID_CURSOR")
+        })?),
+    };
+    let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let whole = if protocol >= 4 { PAGE } else { MAX_SESSIONS };
+    // Sessions that belong to no agent are none of an agent's, and were started by none.
+    let owned = params.agent_id.is_some() || params.spawned_by.is_some();
+    let agents = match params.agent_id {
+        Some(agent) => vec![AgentId(agent.trim().to_lowercase())],
+        None if params.configured_agents_only == Some(true) => gateway.agents.all().iter().map(|agent| agent.id.clone()).collect(),
+        None => Vec::new(),
+    };
+    Ok(SessionFilter {
+        limit: params.limit.map_or(whole, number).min(MAX_SESSIONS),
+        offset: params.offset.map_or(0, number),
+        after,
+        search: params.search.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),
+        agents,
+        active_since: params.active_minutes.map(|minutes| now.saturating_sub(minutes.saturating_mul(60_000))),
+        label: params.label,
+        spawned_by: params.spawned_by,
+        session_id: None,
+        global: params.include_global == Some(true) && !owned,
+        unknown: params.include_unknown == Some(true) && !owned,
+    })
+}
+
+fn defaults(gateway: &Gateway) -> Defaults {
+    let ModelName { provider, model } = gateway.default_model(gateway.agents.default_id());
+    Defaults { model_provider: provider, context_tokens: None, model }
 }

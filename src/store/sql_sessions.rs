@@ -1,0 +1,247 @@
+//! Sessions as SQL: their page, one of them, and what a change writes.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+
+use super::error::StoreError;
+use super::op::Applied;
+use super::sessions::{
+    Change, Edited, Import, LastRun, Listed, Looks, MAX_SESSIONS, SessionCursor, SessionEdit, SessionFilter, SessionPage, SessionRecord,
+};
+use super::sql_read::{ms, status, unreadable, unsigned};
+use super::sql_write::{Failure, execute, exists};
+use crate::protocol::ids::{AgentId, RunId, SessionKey};
+use crate::protocol::session::SessionKind;
+
+const COLUMNS: &str = "n, key, session_id, agent_id, created_at, updated_at, title, preview, entry";
+
+/// The session of this key.
+///
+/// # Errors
+/// A statement failed or the row is not what we wrote.
+pub fn one(conn: &Connection, key: &SessionKey) -> rusqlite::Result<Option<SessionRecord>> {
+    let sql = format!("SELECT {COLUMNS}, extra FROM sessions WHERE key = ?1");
+    let read = |row: &Row<'_>| Ok(SessionRecord { extra: row.get("extra")?, ..record(row)? });
+    conn.prepare_cached(&sql)?.query_row([key.as_str()], read).optional()
+}
+
+/// How many sessions the filter lets through, whatever its limit.
+///
+/// # Errors
+/// A statement failed.
+pub fn count(conn: &Connection, filter: &SessionFilter) -> rusqlite::Result<u64> {
+    let (conditions, values) = conditions(filter);
+    let sql = format!("SELECT count(*) FROM sessions WHERE {conditions}");
+    conn.prepare_cached(&sql)?.query_row(params_from_iter(values), |row| row.get(0)).map(unsigned)
+}
+
+/// A page of sessions.
+///
+/// All places that match are read first, from the index alone: that gives the total and the page's beginning in one pass, whatever the search. Only the page's rows are then read.
+///
+/// # Errors
+/// A statement failed or a row is not what we wrote.
+pub fn page(conn: &Connection, filter: &SessionFilter) -> rusqlite::Result<SessionPage> {
+    let (conditions, values) = conditions(filter);
+    let sql = format!("SELECT updated_at, n FROM sessions WHERE {conditions} ORDER BY updated_at DESC");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let places = statement.query_map(params_from_iter(values), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
+    let mut places = places.collect::<Result<Vec<_>, _>>()?;
+    // Equal times in one order, so that pages neither repeat nor skip.
+    places.sort_unstable_by(|a, b| b.cmp(a));
+    let begin = match filter.after {
+        None => 0,
+        Some(after) => places.partition_point(|place| *place >= (ms(after.updated_at), ms(after.n))),
+    };
+    let begin = begin.saturating_add(filter.offset).min(places.len());
+    let limit = filter.limit.clamp(1, MAX_SESSIONS);
+    let wanted = places.get(begin..).unwrap_or_default();
+    let wanted = wanted.get(..limit).unwrap_or(wanted);
+    let more = begin + wanted.len() < places.len();
+    let next = wanted.last().filter(|_| more).map(|(at, n)| SessionCursor { updated_at: unsigned(*at), n: unsigned(*n) });
+    let sql = format!(
+        "SELECT {COLUMNS}, runs.run_id, runs.status, (SELECT count(*) FROM runs WHERE session_key = s.key) AS run_count
+         FROM (SELECT * FROM sessions WHERE sessions.n = ?1) AS s
+         LEFT JOIN (SELECT n AS run_n, run_id, status FROM runs) AS runs ON run_n = (SELECT max(n) FROM runs WHERE session_key = s.key)"
+    );
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = Vec::with_capacity(wanted.len());
+    for (_, n) in wanted {
+        rows.push(statement.query_row([n], listed)?);
+    }
+    Ok(SessionPage { rows, total: places.len(), skipped: begin, next })
+}
+
+/// The conditions of a filter, written only as far as they are asked for, so that the index that fits is used.
+fn conditions(filter: &SessionFilter) -> (String, Vec<Value>) {
+    let text = |text: &str| Value::Text(text.to_owned());
+    let mut sql = "updated_at >= ?".to_owned();
+    let mut values = vec![Value::Integer(ms(filter.active_since.unwrap_or(0)))];
+    let mut kinds = "'direct','group'".to_owned();
+    for (wanted, kind) in [(filter.global, SessionKind::Global), (filter.unknown, SessionKind::Unknown)] {
+        if wanted {
+            kinds.push_str(&format!(",'{}'", kind.name()));
+        }
+    }
+    sql.push_str(&format!(" AND kind IN ({kinds})"));
+    if !filter.agents.is_empty() {
+        let places = vec!["?"; filter.agents.len()].join(",");
+        sql.push_str(&format!(" AND agent_id IN ({places})"));
+        values.extend(filter.agents.iter().map(|agent| text(agent.as_str())));
+    }
+    for (column, wanted) in [("label", &filter.label), ("spawned_by", &filter.spawned_by), ("session_id", &filter.session_id)] {
+        if let Some(wanted) = wanted {
+            sql.push_str(&format!(" AND {column} = ?"));
+            values.push(text(wanted));
+        }
+    }
+    if let Some(search) = &filter.search {
+        sql.push_str(" AND instr(search, ?) > 0");
+        values.push(Value::Text(search.to_lowercase()));
+    }
+    (sql, values)
+}
+
+fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
+    let last_run = match row.get::<_, Option<String>>("run_id")? {
+        Some(run_id) => Some(LastRun { run_id: RunId(run_id), status: status(row)? }),
+        None => None,
+    };
+    Ok(Listed { session: record(row)?, run_count: unsigned(row.get("run_count")?), last_run })
+}
+
+/// The session of a row with [`COLUMNS`].
+fn record(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
+    let text: String = row.get("entry")?;
+    let mut entry: crate::protocol::session::entry::SessionEntry =
+        serde_json::from_str(&text).map_err(|error| unreadable("entry", error.into()))?;
+    entry.session_id = row.get("session_id")?;
+    entry.updated_at = unsigned(row.get("updated_at")?);
+    Ok(SessionRecord {
+        key: SessionKey(row.get("key")?),
+        agent_id: AgentId(row.get("agent_id")?),
+        created_at: unsigned(row.get("created_at")?),
+        entry,
+        extra: None,
+        title: row.get("title")?,
+        preview: row.get("preview")?,
+    })
+}
+
+/// Applies a change to one session.
+///
+/// # Errors
+/// It is refused, or a statement failed.
+pub fn edit(conn: &Connection, key: &SessionKey, edit: &SessionEdit) -> Result<Applied, Failure> {
+    let before = one(conn, key)?;
+    let refused = |text| Failure::Refused(StoreError::Refused(text));
+    let edited = edit.apply(before.as_ref()).map_err(refused)?;
+    let after = match edited {
+        Edited::Same => before.clone(),
+        Edited::Gone => {
+            execute(conn, "DELETE FROM sessions WHERE key = ?1", [key.as_str()])?;
+            None
+        }
+        Edited::Put(row) => {
+            let label = row.entry.label.as_deref();
+            let named_anew = label != before.as_ref().and_then(|before| before.entry.label.as_deref());
+            if let Some(label) = label.filter(|_| named_anew)
+                && exists(conn, "SELECT EXISTS (SELECT 1 FROM sessions WHERE label = ?1 AND key <> ?2)", [label, key.as_str()])?
+            {
+                return Err(refused(format!("label already in use: {label}")));
+            }
+            put(conn, &row)?;
+            Some(*row)
+        }
+    };
+    Ok(Applied::Changed(Box::new(Change { before: before.map(Box::new), after: after.map(Box::new) })))
+}
+
+/// Writes a row, new or in place of the old one.
+pub fn put(conn: &Connection, row: &SessionRecord) -> Result<(), Failure> {
+    let entry = serde_json::to_string(&row.entry).map_err(|error| Failure::Refused(StoreError::Refused(error.to_string())))?;
+    execute(
+        conn,
+        "INSERT INTO sessions (key, session_id, agent_id, kind, created_at, updated_at, label, spawned_by, search, title, preview, entry, extra)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+         ON CONFLICT (key) DO UPDATE SET session_id = ?2, agent_id = ?3, kind = ?4, updated_at = ?6, label = ?7, spawned_by = ?8,
+           search = ?9, title = ?10, preview = ?11, entry = ?12, extra = ?13",
+        params![
+            row.key.as_str(),
+            row.entry.session_id,
+            row.agent_id.as_str(),
+            row.kind().name(),
+            ms(row.created_at),
+            ms(row.entry.updated_at),
+            row.entry.label,
+            row.entry.spawned_by,
+            row.entry.search_text(row.key.as_str()),
+            row.title,
+            row.preview,
+            entry,
+            row.extra,
+        ],
+    )?;
+    Ok(())
+}
+
+/// Makes the session of a run, if it is not there. One that is there is left as it is: its use is noted when the turn begins.
+pub fn ensure(conn: &Connection, key: &SessionKey, agent: &AgentId, session_id: &str, now: u64) -> rusqlite::Result<()> {
+    execute(
+        conn,
+        "INSERT INTO sessions (key, session_id, agent_id, kind, created_at, updated_at, search, entry)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, '{}') ON CONFLICT (key) DO NOTHING",
+        params![
+            key.as_str(),
+            session_id,
+            agent.as_str(),
+            SessionKind::of(key.as_str(), None).name(),
+            ms(now),
+            format!("{}\n{}", key.as_str().to_lowercase(), session_id.to_lowercase()),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Keeps what a transcript looks like in lists, unless the session has another one by now.
+pub fn note_looks(conn: &Connection, looks: &Looks) -> Result<Applied, Failure> {
+    execute(
+        conn,
+        "UPDATE sessions SET title = ?3, preview = ?4 WHERE key = ?1 AND session_id = ?2",
+        params![looks.key.as_str(), looks.session_id, looks.title, looks.preview],
+    )?;
+    Ok(Applied::Done)
+}
+
+/// Takes rows of another store. Returns how many were taken.
+pub fn import(conn: &Connection, import: &Import) -> Result<Applied, Failure> {
+    let mut taken = 0;
+    for row in &import.rows {
+        let newer = "SELECT EXISTS (SELECT 1 FROM sessions WHERE key = ?1 AND updated_at >= ?2)";
+        if exists(conn, newer, params![row.key.as_str(), ms(row.entry.updated_at)])? {
+            continue;
+        }
+        let mut row = row.clone();
+        let taken_label = "SELECT EXISTS (SELECT 1 FROM sessions WHERE label = ?1 AND key <> ?2)";
+        if let Some(label) = &row.entry.label
+            && exists(conn, taken_label, [label.as_str(), row.key.as_str()])?
+        {
+            // Two sessions of one name cannot be told apart by it; the first one keeps it.
+            row.entry.display_name.get_or_insert_with(|| label.clone());
+            row.entry.label = None;
+        }
+        put(conn, &row)?;
+        taken += 1;
+    }
+    execute(
+        conn,
+        "INSERT INTO imports (source, at, sessions) VALUES (?1, ?2, ?3) ON CONFLICT (source) DO UPDATE SET at = ?2, sessions = ?3",
+        params![import.source, ms(import.now), ms(taken as u64)],
+    )?;
+    Ok(Applied::Count(taken))
+}
+
+/// Whether rows of this file were taken before.
+pub fn was_imported(conn: &Connection, source: &str) -> rusqlite::Result<bool> {
+    exists(conn, "SELECT EXISTS (SELECT 1 FROM imports WHERE source = ?1)", [source])
+}
