@@ -3,6 +3,7 @@
 pub mod access;
 pub mod agents;
 pub mod health;
+pub mod identity;
 pub mod presence;
 pub mod presence_line;
 pub mod system_events;

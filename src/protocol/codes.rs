@@ -24,7 +24,9 @@ const fn of(name: &'static str, methods: &'static [&'static str], meaning: &'sta
 const CONNECT: &[&str] = &["connect"];
 const AGENT: &[&str] = &["agent"];
 /// The methods that take a session key or an agent.
-const TARGETED: &[&str] = &["agent", "agent.identity.get", "runs.list", "chat.abort"];
+const TARGETED: &[&str] = &["agent", "agent.identity.get", "agents.files.list", "agents.files.get", "agents.files.set", "skills.status", "runs.list", "chat.abort"];
+/// The methods that read and write files of a workspace.
+const FILES: &[&str] = &["agents.files.get", "agents.files.set"];
 /// The methods that name one run.
 const OF_A_RUN: &[&str] = &["runs.get", "runs.subscribe", "runs.unsubscribe", "runs.abort"];
 
@@ -63,6 +65,9 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     of("ATTACHMENTS_NOT_TAKEN", AGENT, "The agent's runner takes no attachments."),
     of("AGENT_NOT_FOUND", TARGETED, "No such agent is configured."),
     of("AGENT_MISMATCH", TARGETED, "`agentId` and the session key name different agents."),
+    of("UNSUPPORTED_FILE", FILES, "The workspace has no file of instructions of this name."),
+    of("FILE_REFUSED", FILES, "In the file's place is a link or something else, or it is too large."),
+    of("NO_HEARTBEATS", &["set-heartbeats"], "This version has no heartbeats that could be switched on."),
     of("RUN_NOT_FOUND", OF_A_RUN, "No run has this id."),
     of("INVALID_CURSOR", &["sessions.list"], "`cursor` is not one that an answer gave."),
     of("CURSOR_AHEAD", &["runs.subscribe"], "`after` is past the last event of a run that is over."),

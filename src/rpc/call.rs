@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::gateway::Gateway;
 use crate::protocol::error::RpcError;
+use crate::protocol::event::agent::ToolDetail;
 use crate::protocol::frame;
 use crate::protocol::ids::ConnId;
 use crate::protocol::scope::ScopeSet;
@@ -26,6 +27,8 @@ pub struct Caller {
     pub scopes: ScopeSet,
     /// Protocol version of this connection.
     pub protocol: u32,
+    /// Whether it understands events of tools (cap `tool-events`).
+    pub tool_events: bool,
     /// Cancelled when the connection is gone.
     pub closed: CancellationToken,
 }
@@ -129,6 +132,8 @@ pub enum Outgoing {
     Frame(Budgeted),
     /// Write this frame once every event of this run has been written.
     AfterRun(Arc<RunLog>, Budgeted),
+    /// This connection has started the run; tell it so much of the run's tool calls.
+    Started(Arc<RunLog>, ToolDetail),
     /// Deliver the run's events with a `seq` above this one.
     Follow(Arc<RunLog>, u64),
     /// Deliver no more events of the run with this file id.

@@ -117,7 +117,9 @@ pub fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(bool) -
     let principal = authenticate(arrival, &params).map_err(|error| refuse(1008, error))?;
     // The shared secret and the local socket grant every operator scope; a node role has none.
     let scopes = if role == "operator" { wanted.granted_by(ScopeSet::ALL) } else { ScopeSet::NONE };
-    let caller = Arc::new(Caller { conn_id: ConnId::fresh(), principal, role, scopes, protocol, closed: arrival.closed.child_token() });
+    let tool_events = params.caps.as_ref().is_some_and(|caps| caps.iter().any(|cap| cap == "tool-events"));
+    let closed = arrival.closed.child_token();
+    let caller = Arc::new(Caller { conn_id: ConnId::fresh(), principal, role, scopes, protocol, tool_events, closed });
     let feeds = subscribe(scopes.allows(Scope::Read));
     let counted = arrival.gateway.access.count();
     // Commands come and go too fast to be worth showing.

@@ -3,4 +3,5 @@
 pub mod identity_get;
 pub mod run;
 pub mod target;
+pub mod tools;
 pub mod wait;

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::target;
+use super::{target, tools};
 use crate::protocol::error::{ErrorCode, RpcError};
 use crate::protocol::ids::{AgentId, RunId, SessionKey};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
@@ -192,12 +192,16 @@ impl Method for Run {
             }
             Submitted::New(ticket) => {
                 cx.ack(&Reply::Ack(ack(&Handle::Live(ticket.live.clone()), AckStatus::Accepted))).await;
+                tools::tell(&cx, &ticket.live.log, &ticket.live.record.session_key, None).await;
                 cx.gateway.begin_turn_of(&ticket.live, TurnKind::Message).await;
                 (Handle::Live(ticket.release()), true)
             }
             Submitted::Same(handle) => (handle, false),
         };
         if !first && handle.ended().is_none() {
+            if let Handle::Live(live) = &handle {
+                tools::tell(&cx, &live.log, &live.record.session_key, None).await;
+            }
             let status = if cx.caller.protocol >= 4 { AckStatus::InFlight } else { AckStatus::Accepted };
             cx.ack(&Reply::Ack(ack(&handle, status))).await;
         }

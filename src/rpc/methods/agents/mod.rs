@@ -1,3 +1,4 @@
 //! The configured agents.
 
+pub mod files;
 pub mod list;
