@@ -9,6 +9,7 @@ pub mod presence_line;
 pub mod system_events;
 pub mod sessions;
 pub mod turns;
+pub mod usage;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +33,7 @@ use agents::Agents;
 use health::Health;
 use presence::Presence;
 use system_events::SystemEvents;
+use usage::Usage;
 
 /// Version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -62,6 +64,8 @@ pub struct Gateway {
     pub agents: Agents,
     /// Notes that wait for a session's next turn.
     pub system_events: SystemEvents,
+    /// What runs have used on days that are over.
+    pub usage: Usage,
     /// Places for calls, over all connections.
     pub calls: Arc<Semaphore>,
     /// Tasks that belong to no connection.
@@ -105,6 +109,7 @@ impl Gateway {
             access: Access::new(config),
             agents: Agents::new(config),
             system_events: SystemEvents::default(),
+            usage: Usage::default(),
             calls: Arc::new(Semaphore::new(limits.max_calls)),
             boot_id: uuid::Uuid::new_v4().to_string(),
             host,

@@ -21,6 +21,7 @@ mod sql_read;
 mod sql_sessions;
 mod sql_write;
 pub mod sqlite;
+pub mod usage;
 mod writer;
 
 use std::path::Path;

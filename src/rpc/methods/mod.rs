@@ -14,6 +14,7 @@ pub mod runs;
 pub mod sessions;
 pub mod skills;
 pub mod system;
+pub mod usage;
 
 use super::method::Entry;
 
@@ -41,6 +42,9 @@ pub static METHODS: &[Entry] = &[
     Entry::of::<runs::abort::Abort>(),
     Entry::of::<chat::abort::Abort>(),
     Entry::of::<sessions::list::List>(),
+    Entry::of::<sessions::usage::Usage>(),
+    Entry::of::<usage::status::Status>(),
+    Entry::of::<usage::cost::Cost>(),
     Entry::of::<channels::status::Status>(),
     Entry::of::<node::list::List>(),
     Entry::of::<device::pair_list::PairList>(),

@@ -1,3 +1,4 @@
 //! Sessions.
 
 pub mod list;
+pub mod usage;

@@ -9,7 +9,6 @@ use crate::protocol::event::presence::PresenceEntry;
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
 use crate::rpc::method::{Method, Rate};
-use crate::sessions::key;
 
 /// Longest note, bytes.
 const MAX_TEXT: usize = 8 * 1024;
@@ -94,7 +93,7 @@ impl Method for SystemEvent {
             return Err(RpcError::invalid(format!("invalid system-event params: at /text: must not be longer than {MAX_TEXT} bytes")));
         }
         let gateway = &cx.gateway;
-        let main = key::main_key(gateway.agents.default_id());
+        let main = gateway.sessions.settings().main_key(gateway.agents.default_id());
         let is_node = text.starts_with(PREFIX);
         let report = report_of(&text, is_node, params, gateway.now());
         let device = [&report.device_id, &report.instance_id, &report.host, &report.ip].into_iter().flatten().next().cloned();
