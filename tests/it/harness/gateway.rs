@@ -54,7 +54,7 @@ impl Gateway {
         let dir = tempfile::Builder::new().prefix("skykoi-it-").tempdir().unwrap();
         let mut config = json!({
             "gateway": { "mode": "local", "port": 0, "auth": { "mode": "token", "token": TOKEN } },
-            "agents": { "defaults": { "workspace": dir.path().join("work"), "shell": "/bin/bash", "graceMs": 500 } },
+            "agents": { "defaults": { "workspace": dir.path().join("work"), "shell": "/bin/bash", "graceMs": 500, "verboseDefault": "full" } },
             "exec": { "security": "full", "host": "gateway" },
             "logging": { "level": "debug" },
         });
