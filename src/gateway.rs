@@ -6,8 +6,8 @@ pub mod health;
 pub mod identity;
 pub mod presence;
 pub mod presence_line;
-pub mod system_events;
 pub mod sessions;
+pub mod system_events;
 pub mod turns;
 pub mod usage;
 

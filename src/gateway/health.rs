@@ -155,8 +155,7 @@ impl Gateway {
         let disks = Arc::clone(&self.health.disks);
         if !disks.asked.swap(true, Ordering::AcqRel) {
             let state = self.loaded.paths.state_dir.clone();
-            let workspace: Option<PathBuf> =
-                self.agents.get(self.agents.default_id().as_str()).map(|agent| agent.workspace.clone());
+            let workspace: Option<PathBuf> = self.agents.get(self.agents.default_id().as_str()).map(|agent| agent.workspace.clone());
             let asking = {
                 let disks = Arc::clone(&disks);
                 tokio::task::spawn_blocking(move || {

@@ -72,7 +72,10 @@ mod tests {
     #[test]
     fn a_line_of_a_node_is_taken_apart() {
         let entry = parse("Node: My Laptop (10.0.0.2) · app 1.2 (3) · last input 5s ago · mode local · reason launch");
-        assert_eq!((entry.host.as_deref(), entry.ip.as_deref(), entry.version.as_deref()), (Some("My Laptop"), Some("10.0.0.2"), Some("1.2 (3)")));
+        assert_eq!(
+            (entry.host.as_deref(), entry.ip.as_deref(), entry.version.as_deref()),
+            (Some("My Laptop"), Some("10.0.0.2"), Some("1.2 (3)"))
+        );
         assert_eq!((entry.last_input_seconds, entry.mode.as_deref(), entry.reason.as_deref()), (Some(5), Some("local"), Some("launch")));
         for odd in ["Node:", "Node: (", "Node: ·· app · last input ago", "hello"] {
             let entry = parse(odd);

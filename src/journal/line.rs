@@ -222,7 +222,8 @@ mod tests {
     #[test]
     fn results_are_taken_out_and_the_rest_stays() {
         let line = |data| template().event(2, Stream::Tool, 1, data).unwrap();
-        let brief = without_results(&line(serde_json::json!({"phase": "result", "name": "x", "result": {"secret": 1}, "isError": false}))).unwrap();
+        let brief =
+            without_results(&line(serde_json::json!({"phase": "result", "name": "x", "result": {"secret": 1}, "isError": false}))).unwrap();
         let brief: serde_json::Value = serde_json::from_slice(&brief).unwrap();
         assert_eq!((&brief["data"], &brief["seq"]), (&serde_json::json!({"phase": "result", "name": "x", "isError": false}), &2.into()));
         assert_eq!(without_results(&line(serde_json::json!({"phase": "start"}))), None);

@@ -113,9 +113,10 @@ mod tests {
         let other = limiter.admit(places[1], 500);
         assert!(other.admitted && other.suppressed.is_empty(), "the second is not over");
         let later = limiter.admit(places[1], 1000);
-        assert_eq!(later.suppressed.iter().map(|(place, count)| (place.callsite() == places[0].callsite(), *count)).collect::<Vec<_>>(), [(
-            true, 150
-        )]);
+        assert_eq!(
+            later.suppressed.iter().map(|(place, count)| (place.callsite() == places[0].callsite(), *count)).collect::<Vec<_>>(),
+            [(true, 150)]
+        );
         let again = limiter.admit(places[0], 1001);
         assert!(again.admitted && again.suppressed.is_empty());
     }

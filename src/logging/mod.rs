@@ -64,8 +64,7 @@ impl Log {
     /// A log with these settings, as yet without a file. It gets records once [`Self::install`] was called.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let shared =
-            Shared { settings: RwLock::new(settings), limiter: Mutex::default(), file: Mutex::default(), started: Instant::now() };
+        let shared = Shared { settings: RwLock::new(settings), limiter: Mutex::default(), file: Mutex::default(), started: Instant::now() };
         Self { shared: Arc::new(shared) }
     }
 

@@ -26,8 +26,7 @@ impl Record {
     #[must_use]
     pub fn of(ts: u64, event: &Event<'_>) -> Self {
         let metadata = event.metadata();
-        let mut record =
-            Self { ts, level: *metadata.level(), target: metadata.target(), message: String::new(), fields: Map::new() };
+        let mut record = Self { ts, level: *metadata.level(), target: metadata.target(), message: String::new(), fields: Map::new() };
         event.record(&mut record);
         record
     }

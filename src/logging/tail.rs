@@ -46,8 +46,12 @@ pub fn read(path: &Path, cursor: Option<u64>, limit: usize, max_bytes: u64) -> i
     let end = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let whole = text.get(..end).unwrap_or_default();
     let first = if is_behind_line(&file, start)? { 0 } else { whole.iter().position(|byte| *byte == b'\n').map_or(end, |at| at + 1) };
-    let mut lines: Vec<String> =
-        whole.get(first..).unwrap_or_default().split(|byte| *byte == b'\n').map(|line| String::from_utf8_lossy(line).into_owned()).collect();
+    let mut lines: Vec<String> = whole
+        .get(first..)
+        .unwrap_or_default()
+        .split(|byte| *byte == b'\n')
+        .map(|line| String::from_utf8_lossy(line).into_owned())
+        .collect();
     // Behind the last newline there is nothing.
     lines.pop();
     let surplus = lines.len().saturating_sub(limit);
@@ -92,7 +96,10 @@ mod tests {
     fn a_cursor_brings_what_came_since_and_never_half_a_line() {
         let (_dir, path) = file("a\nb\nhal");
         let first = read(&path, None, 10, ALL).unwrap();
-        assert_eq!((first.lines, first.cursor, first.size, first.truncated, first.reset), (vec!["a".into(), "b".into()], 4, 7, false, false));
+        assert_eq!(
+            (first.lines, first.cursor, first.size, first.truncated, first.reset),
+            (vec!["a".into(), "b".into()], 4, 7, false, false)
+        );
         std::fs::write(&path, "a\nb\nhalf\nc\n").unwrap();
         let next = read(&path, Some(4), 10, ALL).unwrap();
         assert_eq!((next.lines, next.cursor, next.reset), (vec!["half".into(), "c".into()], 11, false));

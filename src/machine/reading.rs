@@ -86,13 +86,7 @@ fn memory(text: &str) -> MemoryInfo {
     // Kernels before 3.14 do not say what is available.
     let available = bytes("MemAvailable").unwrap_or_else(|| of("MemFree") + of("Cached"));
     let swap_total = of("SwapTotal");
-    MemoryInfo {
-        total,
-        used: total.saturating_sub(available),
-        available,
-        swap_total,
-        swap_used: swap_total.saturating_sub(of("SwapFree")),
-    }
+    MemoryInfo { total, used: total.saturating_sub(available), available, swap_total, swap_used: swap_total.saturating_sub(of("SwapFree")) }
 }
 
 /// `/proc/net/dev`, without the loopback and without what passes through another interface again on its way to a container.

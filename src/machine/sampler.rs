@@ -80,7 +80,8 @@ impl Sampler {
         let host = state.host.get_or_insert_with(|| (facts::host(name), facts::cpu_model())).clone();
         let mut info = rates(&state.reading, &reading, interval, host.1);
         (info.ts, info.disk, info.host) = (now_ms, disk, host.0);
-        info.runs = used.iter().map(|(run, used)| run_use(run, used, state.runs.get(&run.file_id).copied(), interval, reading.uptime_ms)).collect();
+        info.runs =
+            used.iter().map(|(run, used)| run_use(run, used, state.runs.get(&run.file_id).copied(), interval, reading.uptime_ms)).collect();
         state.runs = used.into_iter().map(|(run, used)| (run.file_id.clone(), used.ticks)).collect();
         (state.taken, state.reading) = (Instant::now(), reading);
         let info = Arc::new(info);
@@ -159,11 +160,8 @@ mod tests {
 
     #[test]
     fn rates_are_what_happened_in_between() {
-        let before = Reading {
-            cpu: CpuTime { busy: 100, total: 1000, count: 2 },
-            traffic: Traffic { down: 5000, up: 10 },
-            ..Reading::default()
-        };
+        let before =
+            Reading { cpu: CpuTime { busy: 100, total: 1000, count: 2 }, traffic: Traffic { down: 5000, up: 10 }, ..Reading::default() };
         let after = Reading {
             cpu: CpuTime { busy: 350, total: 2000, count: 2 },
             traffic: Traffic { down: 25_000, up: 1010 },

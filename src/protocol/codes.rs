@@ -24,7 +24,17 @@ const fn of(name: &'static str, methods: &'static [&'static str], meaning: &'sta
 const CONNECT: &[&str] = &["connect"];
 const AGENT: &[&str] = &["agent"];
 /// The methods that take a session key or an agent.
-const TARGETED: &[&str] = &["agent", "agent.identity.get", "agents.files.list", "agents.files.get", "agents.files.set", "skills.status", "sessions.usage", "runs.list", "chat.abort"];
+const TARGETED: &[&str] = &[
+    "agent",
+    "agent.identity.get",
+    "agents.files.list",
+    "agents.files.get",
+    "agents.files.set",
+    "skills.status",
+    "sessions.usage",
+    "runs.list",
+    "chat.abort",
+];
 /// The methods that read and write files of a workspace.
 const FILES: &[&str] = &["agents.files.get", "agents.files.set"];
 /// The methods that name one run.

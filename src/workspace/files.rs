@@ -83,6 +83,9 @@ mod tests {
         assert!(listed.contains(&("SOUL.md", true)) && listed.contains(&("MEMORY.md", false)));
         std::fs::write(workspace.join("memory.md"), "m").unwrap();
         assert!(list(&workspace).iter().any(|file| file.name == "memory.md" && file.facts.is_some()));
-        assert_eq!((known("SOUL.md"), known("soul.md"), known("../SOUL.md"), known("memory.md")), (Some("SOUL.md"), None, None, Some("memory.md")));
+        assert_eq!(
+            (known("SOUL.md"), known("soul.md"), known("../SOUL.md"), known("memory.md")),
+            (Some("SOUL.md"), None, None, Some("memory.md"))
+        );
     }
 }

@@ -17,22 +17,13 @@ const TEXTS: [(&str, &str); 7] = [
         "SOUL.md",
         "# Who you are\n\n- Help for real: do the work, then say what was done and what was not.\n- Have an opinion and give the reason for it.\n- Try first, ask when stuck.\n- Be careful with what was entrusted to you.\n",
     ),
-    (
-        "TOOLS.md",
-        "# Notes on tools\n\nWhat is special about this machine: hosts, names, paths, habits. One line each.\n",
-    ),
+    ("TOOLS.md", "# Notes on tools\n\nWhat is special about this machine: hosts, names, paths, habits. One line each.\n"),
     (
         "IDENTITY.md",
         "# Identity\n\nLines of the form `- Name: value` are shown by front ends: Name, Emoji, Theme, Avatar (a URL, or an image in this directory).\n",
     ),
-    (
-        "USER.md",
-        "# Whom you help\n\n- Name:\n- What to call them:\n- Time zone:\n- Notes:\n",
-    ),
-    (
-        "HEARTBEAT.md",
-        "# Heartbeat\n\n<!-- What to look after regularly, one line each. Empty: nothing. -->\n",
-    ),
+    ("USER.md", "# Whom you help\n\n- Name:\n- What to call them:\n- Time zone:\n- Notes:\n"),
+    ("HEARTBEAT.md", "# Heartbeat\n\n<!-- What to look after regularly, one line each. Empty: nothing. -->\n"),
     (
         "BOOTSTRAP.md",
         "# First conversation\n\nThis workspace is new. Find out together: your name, how you speak, whom you help.\nWrite it to IDENTITY.md, SOUL.md and USER.md, then delete this file.\n",

@@ -41,5 +41,6 @@ mod shim;
 mod slow_reader;
 mod start_refused;
 mod stock_clients;
+mod surface;
 mod tidy;
 mod vectors;

@@ -241,7 +241,9 @@ mod tests {
         let start = |args| serde_json::to_value(Tool::start("exec", "c", args)).unwrap();
         let described = start(json!({ "command": "ls", "_description": "look around" }));
         assert_eq!((&described["args"], &described["description"]), (&json!({ "command": "ls" }), &json!("look around")));
-        for args in [json!({ "command": "ls" }), json!({ "command": "ls", "_description": 5 }), json!({ "command": "ls", "_description": " " })] {
+        for args in
+            [json!({ "command": "ls" }), json!({ "command": "ls", "_description": 5 }), json!({ "command": "ls", "_description": " " })]
+        {
             let plain = start(args);
             assert_eq!((&plain["args"], plain.get("description")), (&json!({ "command": "ls" }), None));
         }

@@ -24,9 +24,11 @@ impl RunView {
         let seq = payload["seq"].as_u64().unwrap();
         let first = self.events.is_empty();
         // Who did not start the run is not told of its tools: of the call, which is its second event, and of the result, its last but one.
-        let lacks_tool = self.after.is_none() && (seq == 3 || is_terminal(payload)) && (seq <= 3 || self.events.contains_key(&(seq - 2)));
+        let known = self.events.range(..seq).next_back().map_or(0, |(known, _)| *known);
+        let of_a_tool = |lacking: u64| lacking == 2 || (lacking == seq - 1 && is_terminal(payload));
+        let lacks_tool = self.after.is_none() && (known + 1..seq).all(of_a_tool);
         assert!(
-            first || seq == self.last + 1 || self.events.contains_key(&(seq - 1)) || lacks_tool,
+            first || seq <= self.again || seq == self.last + 1 || self.events.contains_key(&(seq - 1)) || lacks_tool,
             "seq {seq} of a run came after {}: {payload}",
             self.last
         );

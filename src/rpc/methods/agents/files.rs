@@ -179,7 +179,8 @@ fn agent(gateway: &Gateway, id: &str) -> Result<Agent, RpcError> {
 }
 
 fn named(name: &str) -> Result<&'static str, RpcError> {
-    files::known(name.trim()).ok_or_else(|| RpcError::invalid(format!("unsupported file \"{}\"", short(name))).with_code("UNSUPPORTED_FILE"))
+    files::known(name.trim())
+        .ok_or_else(|| RpcError::invalid(format!("unsupported file \"{}\"", short(name))).with_code("UNSUPPORTED_FILE"))
 }
 
 fn refused(name: &str, what: &str, error: &io::Error) -> RpcError {

@@ -221,12 +221,8 @@ impl Method for Usage {
 }
 
 fn row(sum: UsageSum) -> Option<SessionUsage> {
-    let usage = SessionSums {
-        totals: totals(&sum),
-        first_activity: sum.first_at,
-        last_activity: sum.last_at,
-        message_counts: counts(&sum),
-    };
+    let usage =
+        SessionSums { totals: totals(&sum), first_activity: sum.first_at, last_activity: sum.last_at, message_counts: counts(&sum) };
     let (key, agent_id) = sum.session?;
     Some(SessionUsage { key, agent_id, updated_at: sum.last_at, usage })
 }

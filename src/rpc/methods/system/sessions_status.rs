@@ -205,7 +205,9 @@ fn flags_of(row: &SessionRow) -> Vec<String> {
         ("queue", row.queue_mode.as_deref()),
     ];
     let set = levels.into_iter().filter_map(|(name, value)| Some(format!("{name}:{}", value?)));
-    set.chain(row.system_sent.filter(|sent| *sent).map(|_| "system".to_owned())).chain(row.aborted_last_run.then(|| "aborted".to_owned())).collect()
+    set.chain(row.system_sent.filter(|sent| *sent).map(|_| "system".to_owned()))
+        .chain(row.aborted_last_run.then(|| "aborted".to_owned()))
+        .collect()
 }
 
 /// Size of the context of a model.
