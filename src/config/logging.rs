@@ -50,10 +50,12 @@ section! {
         /// How much goes to the log. Environment `SKYKOI_LOG_LEVEL`.
         level: LogLevel = LogLevel::Info,
         /// A file for the log; default the standard error only, where the service manager keeps it.
+        #[schemars(extend("x-reload" = "restart"))]
         file: Option<String>,
         /// How much goes to the standard error; default as `level`.
         console_level: Option<LogLevel>,
         /// The form of lines on the standard error.
+        #[schemars(extend("x-reload" = "restart"))]
         console_style: Option<LogStyle>,
         /// What is hidden.
         redact_sensitive: RedactMode = RedactMode::Tools,

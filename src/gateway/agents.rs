@@ -1,6 +1,7 @@
-//! The configured agents, resolved once.
+//! The configured agents, resolved once for each configuration.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::config::Config;
 use crate::config::tools::ExecSecurity;
@@ -36,7 +37,7 @@ pub struct Agent {
 
 /// The agents and the rules of their runs.
 pub struct Agents {
-    agents: Vec<Agent>,
+    agents: Vec<Arc<Agent>>,
     default_id: AgentId,
     shell: PathBuf,
     timeout_ms: u64,
@@ -50,7 +51,7 @@ impl Agents {
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let settings = config.agent_ids().into_iter().filter_map(|id| config.agent(Some(id.as_str())));
-        let mut agents: Vec<Agent> = settings
+        let mut agents: Vec<Arc<Agent>> = settings
             .map(|settings| Agent {
                 name: settings.identity.name.clone().or_else(|| (settings.name != settings.id).then(|| settings.name.clone())),
                 id: AgentId(settings.id),
@@ -63,6 +64,7 @@ impl Agents {
                 exec: settings.exec.security,
                 may_exec: settings.may_exec,
             })
+            .map(Arc::new)
             .collect();
         agents.sort_by_key(|agent| !agent.is_default);
         Self {
@@ -75,13 +77,13 @@ impl Agents {
 
     /// All agents, the default one first.
     #[must_use]
-    pub fn all(&self) -> &[Agent] {
+    pub fn all(&self) -> &[Arc<Agent>] {
         &self.agents
     }
 
     /// The agent with this id.
     #[must_use]
-    pub fn get(&self, id: &str) -> Option<&Agent> {
+    pub fn get(&self, id: &str) -> Option<&Arc<Agent>> {
         self.agents.iter().find(|agent| agent.id.as_str() == id)
     }
 

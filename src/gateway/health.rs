@@ -40,6 +40,7 @@ impl Gateway {
     #[must_use]
     pub fn health_summary(&self) -> HealthSummary {
         let failing = self.failing();
+        let agents = self.agents();
         let now = self.now();
         let mut sessions = self.health.sessions.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for recent in &mut sessions.recent {
@@ -57,9 +58,10 @@ impl Gateway {
             channel_order: Vec::new(),
             channel_labels: Empty {},
             heartbeat_seconds: 0,
-            default_agent_id: self.agents.default_id().clone(),
-            agents: self.agents.health(),
+            default_agent_id: agents.default_id().clone(),
+            agents: agents.health(),
             sessions,
+            config: self.configuration.health(),
         }
     }
 
@@ -75,7 +77,7 @@ impl Gateway {
         let now = self.now();
         let recent =
             rows.into_iter().map(|row| RecentSession { key: row.key, updated_at: row.updated_at, age: now.saturating_sub(row.updated_at) });
-        let counts = SessionCounts { path: self.loaded.paths.db().display().to_string(), count, recent: recent.collect() };
+        let counts = SessionCounts { path: self.loaded().paths.db().display().to_string(), count, recent: recent.collect() };
         *self.health.sessions.lock().unwrap_or_else(PoisonError::into_inner) = counts;
         *self.health.took_ms.lock().unwrap_or_else(PoisonError::into_inner) =
             u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -91,7 +93,6 @@ impl Gateway {
     /// Refreshes and sends health on its timer, and at once when what fails has changed.
     pub async fn watch_health(&self) {
         let stop = self.tasks.stop_token();
-        let period = Duration::from_millis(self.loaded.config.gateway.limits.health_interval_ms);
         let mut last_sent = Instant::now();
         let mut last_failing = self.failing();
         loop {
@@ -100,6 +101,7 @@ impl Gateway {
                 () = tokio::time::sleep(LOOK) => {}
             }
             let failing = self.failing();
+            let period = Duration::from_millis(self.loaded().config.gateway.limits.health_interval_ms);
             if failing == last_failing && last_sent.elapsed() < period {
                 continue;
             }

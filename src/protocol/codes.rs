@@ -93,6 +93,7 @@ pub static CLOSE_CODES: &[CloseCode] = &[
     close(1008, "invalid request frame", "The first message was no request."),
     close(1008, "too many invalid frames", "Three messages in a row were not JSON objects."),
     close(1008, "slow consumer", "The peer did not read: a write stalled, or more than `policy.maxBufferedBytes` waited."),
+    close(1008, "the gateway's secret has changed", "The configuration has another token or password now; connect again with that."),
     close(1008, "message timed out", "A message was begun and not finished in time."),
     close(1008, "too many fragments", "A message in more frames than allowed."),
     close(1008, "too many pings", "More pings per second than anybody needs."),

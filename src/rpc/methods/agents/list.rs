@@ -73,7 +73,8 @@ impl Method for List {
     type Output = ListReply;
 
     async fn call(cx: Call, _params: ListParams) -> Result<ListReply, RpcError> {
-        let agents = cx.gateway.agents.all().iter().map(|agent| AgentRow {
+        let configured = cx.gateway.agents();
+        let agents = configured.all().iter().map(|agent| AgentRow {
             id: agent.id.clone(),
             name: agent.name.clone(),
             identity: (agent.emoji.is_some() || agent.avatar.is_some() || agent.name.is_some()).then(|| IdentityRow {
@@ -86,9 +87,9 @@ impl Method for List {
             workspace: agent.workspace.display().to_string(),
         });
         Ok(ListReply {
-            default_id: cx.gateway.agents.default_id().clone(),
+            default_id: configured.default_id().clone(),
             main_key: key::MAIN,
-            scope: cx.gateway.loaded.config.session.scope.name(),
+            scope: cx.gateway.loaded().config.session.scope.name(),
             agents: agents.collect(),
         })
     }

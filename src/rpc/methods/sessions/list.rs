@@ -122,7 +122,8 @@ impl Method for List {
                 last_run_id: row.last_run.map(|run| run.run_id),
             })
             .collect();
-        let model = gateway.agents.get(gateway.agents.default_id().as_str()).and_then(|agent| agent.model.clone());
+        let agents = gateway.agents();
+        let model = agents.get(agents.default_id().as_str()).and_then(|agent| agent.model.clone());
         let (model_provider, model) = match model.as_deref().map(|model| model.split_once('/')) {
             None => (None, None),
             Some(None) => (None, model),
@@ -130,7 +131,7 @@ impl Method for List {
         };
         Ok(ListReply {
             ts: now,
-            path: gateway.loaded.paths.db().display().to_string(),
+            path: gateway.loaded().paths.db().display().to_string(),
             count: sessions.len(),
             defaults: Defaults { model_provider, model, context_tokens: None },
             sessions,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gateway::VERSION;
 use crate::protocol::error::RpcError;
-use crate::protocol::event::health::{AgentHealth, RunCounts};
+use crate::protocol::event::health::{AgentHealth, ConfigHealth, RunCounts};
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
 use crate::rpc::method::Method;
@@ -48,6 +48,8 @@ pub struct StatusReply {
     pub store: StoreStatus,
     /// The daemon's memory.
     pub memory: MemoryStatus,
+    /// The configuration: whether the file on disk is right, and what waits for a restart.
+    pub config: ConfigHealth,
     /// Warnings about the configuration.
     pub warnings: Vec<String>,
     /// Lines about channels; always empty.
@@ -95,6 +97,7 @@ impl Method for Status {
 
     async fn call(cx: Call, _params: StatusParams) -> Result<StatusReply, RpcError> {
         let gateway = &cx.gateway;
+        let loaded = gateway.loaded();
         let count = gateway.health.session_count();
         let failing = gateway.failing();
         let latency = gateway.store.latency();
@@ -106,15 +109,16 @@ impl Method for Status {
             uptime_ms: gateway.uptime_ms(),
             ok: failing.is_empty(),
             failing,
-            config_path: gateway.loaded.path.display().to_string(),
-            state_dir: gateway.loaded.paths.state_dir.display().to_string(),
+            config_path: loaded.path.display().to_string(),
+            state_dir: loaded.paths.state_dir.display().to_string(),
             connections: gateway.access.connections(),
             runs: gateway.runs.counts(),
-            agents: gateway.agents.health(),
+            agents: gateway.agents().health(),
             sessions: SessionStatus { count },
             store: StoreStatus { waiting: gateway.store.waiting(), last_commit_us: latency.last_us, max_commit_us: latency.max_us },
             memory: MemoryStatus { rss_bytes: rss_bytes() },
-            warnings: gateway.loaded.warnings.clone(),
+            config: gateway.configuration.health(),
+            warnings: loaded.warnings.clone(),
             channel_summary: Vec::new(),
             queued_system_events: Vec::new(),
         })
