@@ -15,9 +15,18 @@ pub fn now_ms() -> u64 {
 /// The UTC month of `ms` as `yyyy-mm`, the folder name of a run's journal.
 #[must_use]
 pub fn month(ms: u64) -> String {
-    let stamp = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    let day = stamp.to_zoned(jiff::tz::TimeZone::UTC).date();
+    let day = stamp(ms).to_zoned(jiff::tz::TimeZone::UTC).date();
     format!("{:04}-{:02}", day.year(), day.month())
+}
+
+/// `ms` as an ISO time with milliseconds, such as `2026-11-21T07:00:00.000Z`.
+#[must_use]
+pub fn iso(ms: u64) -> String {
+    format!("{:.3}", stamp(ms))
+}
+
+fn stamp(ms: u64) -> jiff::Timestamp {
+    i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
 }
 
 #[cfg(test)]

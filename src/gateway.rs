@@ -5,6 +5,7 @@ pub mod agents;
 pub mod configuration;
 pub mod health;
 pub mod presence;
+pub mod system_events;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +17,7 @@ use crate::clock::now_ms;
 use crate::config::layers::Sources;
 use crate::config::load::Loaded;
 use crate::events::hub::Hub;
+use crate::logging::Log;
 use crate::runs::supervisor::Supervisor;
 use crate::store::{Health as StoreHealth, Store};
 use crate::tasks::Tasks;
@@ -25,6 +27,7 @@ use agents::Agents;
 use configuration::{Ask, Configuration};
 use health::Health;
 use presence::Presence;
+use system_events::SystemEvents;
 
 /// Version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -33,6 +36,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub struct Gateway {
     /// The configuration in effect.
     pub configuration: Configuration,
+    /// The daemon's log.
+    pub log: Log,
     /// Durable records.
     pub store: Store,
     /// The runs.
@@ -45,6 +50,8 @@ pub struct Gateway {
     pub health: Health,
     /// Who may come in.
     pub access: Access,
+    /// Notes that wait for a session's next turn.
+    pub system_events: SystemEvents,
     /// Tasks that belong to no connection.
     pub tasks: Tasks,
     /// Changes with every start.
@@ -61,6 +68,8 @@ pub struct Parts {
     pub sources: Sources,
     /// The configuration.
     pub loaded: Arc<Loaded>,
+    /// The daemon's log.
+    pub log: Log,
     /// The store.
     pub store: Store,
     /// The supervisor.
@@ -75,7 +84,7 @@ impl Gateway {
     /// Puts the parts together. Beside the gateway come the requests to reload its configuration.
     #[must_use]
     pub fn new(parts: Parts) -> (Arc<Self>, mpsc::Receiver<Ask>) {
-        let Parts { sources, loaded, store, runs, hub, tasks } = parts;
+        let Parts { sources, loaded, log, store, runs, hub, tasks } = parts;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let access = Access::new(&loaded.config);
         let (configuration, asks) = Configuration::new(sources, loaded);
@@ -84,10 +93,12 @@ impl Gateway {
             health: Health::default(),
             access,
             configuration,
+            system_events: SystemEvents::default(),
             boot_id: uuid::Uuid::new_v4().to_string(),
             host,
             started: Instant::now(),
             stopping: AtomicBool::new(false),
+            log,
             store,
             runs,
             hub,

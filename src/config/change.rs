@@ -65,21 +65,21 @@ impl Stored {
 }
 
 /// What is to become of the config.
-#[derive(Clone, Copy, Debug)]
-pub enum Edit<'e> {
+#[derive(Clone, Debug)]
+pub enum Edit {
     /// The main file gets this text.
     Replace {
         /// The text.
-        raw: &'e str,
+        raw: String,
         /// Also over a file that does not parse, and when the text shrinks by more than half.
         force: bool,
     },
     /// A value is merged in by RFC 7396.
     Merge {
         /// Where.
-        at: &'e KeyPath,
+        at: KeyPath,
         /// The value; null takes the key away.
-        patch: &'e Value,
+        patch: Value,
     },
 }
 
@@ -180,7 +180,7 @@ impl ChangeError {
 ///
 /// # Errors
 /// Nothing was written, and why.
-pub fn change(sources: &Sources, base: Base<'_>, edit: Edit<'_>) -> Result<Saved, ChangeError> {
+pub fn change(sources: &Sources, base: Base<'_>, edit: &Edit) -> Result<Saved, ChangeError> {
     let path = Paths::find(sources).map_err(ChangeError::BaseUnavailable)?.config_path;
     // Writers of one file meet at one lock, whatever link they came by.
     let locked_path = path.canonicalize().unwrap_or(path);
@@ -188,7 +188,8 @@ pub fn change(sources: &Sources, base: Base<'_>, edit: Edit<'_>) -> Result<Saved
         let path = path.to_owned();
         |cause| ChangeError::Io { path, cause }
     };
-    let held = lock(&locked_path).map_err(|cause| if cause.kind() == io::ErrorKind::WouldBlock { ChangeError::Busy } else { io(&locked_path)(cause) })?;
+    let held = lock(&locked_path)
+        .map_err(|cause| if cause.kind() == io::ErrorKind::WouldBlock { ChangeError::Busy } else { io(&locked_path)(cause) })?;
     let stored = Stored::read(sources).map_err(ChangeError::BaseUnavailable)?;
     check_base(&stored, base)?;
     let before = load(sources);
@@ -220,9 +221,9 @@ fn check_base(stored: &Stored, base: Base<'_>) -> Result<(), ChangeError> {
 }
 
 /// The texts to save.
-fn overlay(stored: Stored, edit: Edit<'_>) -> Result<Overlay, ChangeError> {
+fn overlay(stored: Stored, edit: &Edit) -> Result<Overlay, ChangeError> {
     match edit {
-        Edit::Replace { raw, force } => replacement(&stored, raw, force),
+        Edit::Replace { raw, force } => replacement(&stored, raw, *force),
         Edit::Merge { at, patch } => merge(stored, at, patch),
     }
 }

@@ -84,7 +84,7 @@ mod tests {
             ("gateway.port", Class::Hot),
             ("agents.list", Class::Hot),
             ("logging.level", Class::Hot),
-            ("logging.consoleStyle", Class::Restart),
+            ("logging.file", Class::Restart),
             ("channels.any.thing", Class::None),
             ("meta.lastTouchedAt", Class::None),
             ("env.X", Class::Hot),

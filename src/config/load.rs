@@ -134,6 +134,16 @@ impl Loaded {
         self.document.as_ref()
     }
 
+    /// Whether the files still hold what was read from them. Much cheaper than to load them again.
+    #[must_use]
+    pub fn is_on_disk(&self) -> bool {
+        let same = |path: &std::path::Path, text: &str| std::fs::read(path).is_ok_and(|bytes| bytes == text.as_bytes());
+        match &self.document {
+            Some(document) => document.files.iter().all(|source| same(&source.path, &source.text)),
+            None => !self.path.exists(),
+        }
+    }
+
     /// Who gave the key.
     #[must_use]
     pub fn origin(&self, path: &super::key_path::KeyPath, target: Target) -> Origin {

@@ -12,6 +12,7 @@ pub mod edit;
 pub mod env;
 pub mod explain;
 pub mod gateway;
+pub mod hints;
 pub mod http;
 pub mod include;
 pub mod init;

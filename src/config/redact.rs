@@ -70,7 +70,8 @@ pub fn redacted(text: &str, schema: &Value) -> Option<String> {
     let Tree { root, comments } = tree(text)?;
     let mut spans = Vec::new();
     find(&root, Some(schema), false, &mut spans);
-    let secrets: Vec<&str> = spans.iter().filter_map(|span| text.get(span.clone())).map(|literal| literal.trim_matches(['"', '\''])).collect();
+    let secrets: Vec<&str> =
+        spans.iter().filter_map(|span| text.get(span.clone())).map(|literal| literal.trim_matches(['"', '\''])).collect();
     let mut edits: Vec<(Range<usize>, String)> = spans.iter().map(|span| (span.clone(), format!("\"{REDACTED}\""))).collect();
     for span in comments {
         let comment = text.get(span.clone()).unwrap_or_default();
@@ -139,7 +140,9 @@ fn hidden_line(line: &str) -> String {
     while let Some(found) = line.get(from..).and_then(|rest| rest.find([':', '='])) {
         let at = from + found;
         let name = line.get(..at).unwrap_or_default().trim_end();
-        let start = name.rfind(|c: char| !is_word(c)).map_or(0, |place| place + name.get(place..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8));
+        let start = name
+            .rfind(|c: char| !is_word(c))
+            .map_or(0, |place| place + name.get(place..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8));
         let value = line.get(at + 1..).unwrap_or_default();
         let bare = value.trim_start();
         if sounds_secret(name.get(start..).unwrap_or_default()) && !bare.is_empty() && !bare.starts_with(['{', '[']) {

@@ -136,7 +136,7 @@ mod tests {
             "| `agents.list[].id` | text |",
             "| `models.providers.*.baseUrl` | text |",
             "| `agents.defaults.model` | text or object |",
-            "| `gateway.reload.mode` | `\"off\"` `\"restart\"` `\"hot\"` `\"hybrid\"` | `\"hybrid\"` | Which changes are taken. | none |",
+            "| `gateway.reload.mode` | `\"off\"` `\"restart\"` `\"hot\"` `\"hybrid\"` | `\"hybrid\"` | Which changes are taken. | hot |",
             "## exec\n",
             "- `channels`: Message channels.",
         ] {

@@ -27,6 +27,14 @@ const POLL: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct WriteLock(#[expect(dead_code, reason = "the lock lives as long as the file is open")] File);
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the kernel tells nobody that a lock is free by a deadline; this blocks a thread that may block"
+)]
+fn pause() {
+    std::thread::sleep(POLL);
+}
+
 fn beside(path: &Path, prefix: &str, suffix: &str) -> PathBuf {
     let mut name = OsString::from(prefix);
     name.push(path.file_name().unwrap_or_default());
@@ -47,7 +55,7 @@ pub fn lock(path: &Path) -> io::Result<WriteLock> {
     loop {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(WriteLock(file)),
-            Err(error) if error == rustix::io::Errno::WOULDBLOCK && Instant::now() < deadline => std::thread::sleep(POLL),
+            Err(error) if error == rustix::io::Errno::WOULDBLOCK && Instant::now() < deadline => pause(),
             Err(error) => return Err(error.into()),
         }
     }

@@ -1,11 +1,13 @@
 //! The configured agents, resolved once for each configuration.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::config::agent_parts::Heartbeat;
 use crate::config::tools::ExecSecurity;
-use crate::protocol::event::health::AgentHealth;
+use crate::protocol::event::health::{AgentHealth, HeartbeatHealth, SessionCounts};
 use crate::protocol::ids::AgentId;
 use crate::protocol::run::RunErrorCode;
 use crate::runs::spec::{Refusal, Work};
@@ -33,6 +35,8 @@ pub struct Agent {
     pub exec: ExecSecurity,
     /// Whether the rules of `tools` let it run commands at all.
     pub may_exec: bool,
+    /// What is configured of its heartbeats.
+    pub heartbeat: Heartbeat,
 }
 
 /// The agents and the rules of their runs.
@@ -63,8 +67,14 @@ impl Agents {
                 is_default: settings.is_default,
                 exec: settings.exec.security,
                 may_exec: settings.may_exec,
+                heartbeat: Heartbeat::default(),
             })
-            .map(Arc::new)
+            .map(|mut agent| {
+                let listed = config.agents.list.iter().find(|listed| listed.id.eq_ignore_ascii_case(agent.id.as_str()));
+                let heartbeat = listed.and_then(|listed| listed.heartbeat.as_ref()).or(config.agents.defaults.heartbeat.as_ref());
+                agent.heartbeat = heartbeat.cloned().unwrap_or_default();
+                Arc::new(agent)
+            })
             .collect();
         agents.sort_by_key(|agent| !agent.is_default);
         Self {
@@ -104,12 +114,14 @@ impl Agents {
         Work { message, cwd: agent.workspace.clone(), shell: self.shell.clone(), timeout_ms, refusal: Self::refusal(agent) }
     }
 
-    /// The agents as health shows them.
+    /// The agents as health shows them, with what is known of their sessions.
     #[must_use]
-    pub fn health(&self) -> Vec<AgentHealth> {
+    pub fn health(&self, mut sessions: HashMap<AgentId, SessionCounts>) -> Vec<AgentHealth> {
         self.agents
             .iter()
             .map(|agent| AgentHealth {
+                heartbeat: heartbeat(&agent.heartbeat),
+                sessions: sessions.remove(&agent.id).unwrap_or_default(),
                 agent_id: agent.id.clone(),
                 name: agent.name.clone(),
                 is_default: agent.is_default,
@@ -135,5 +147,18 @@ impl Agents {
             return Some(Refusal { code: RunErrorCode::Unavailable, summary });
         }
         None
+    }
+}
+
+/// The heartbeats of an agent as health shows them: off, with what is configured for the time when there are some.
+fn heartbeat(configured: &Heartbeat) -> HeartbeatHealth {
+    HeartbeatHealth {
+        enabled: false,
+        every: "disabled",
+        every_ms: None,
+        prompt: configured.prompt.clone().unwrap_or_default(),
+        target: configured.target.clone().unwrap_or_else(|| "last".to_owned()),
+        model: configured.model.clone(),
+        ack_max_chars: configured.ack_max_chars.unwrap_or(300),
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::agents::Agents;
 use crate::config::layers::Sources;
@@ -56,6 +57,7 @@ pub struct Configuration {
     current: watch::Sender<Current>,
     standing: Mutex<Standing>,
     asks: mpsc::Sender<Ask>,
+    restart: CancellationToken,
 }
 
 impl Configuration {
@@ -67,7 +69,7 @@ impl Configuration {
         let agents = Arc::new(Agents::new(&loaded.config));
         let standing = Standing { issues: Vec::new(), restart_needed: Vec::new(), watcher: "inotify" };
         let current = watch::Sender::new(Current { loaded, agents, calls });
-        (Self { sources, current, standing: Mutex::new(standing), asks }, asked)
+        (Self { sources, current, standing: Mutex::new(standing), asks, restart: CancellationToken::new() }, asked)
     }
 
     /// Flags and environment that the gateway was started with.
@@ -111,6 +113,22 @@ impl Configuration {
     pub fn note(&self, issues: Vec<ConfigIssue>, restart_needed: Vec<String>) {
         let mut standing = self.standing();
         (standing.issues, standing.restart_needed) = (issues, restart_needed);
+    }
+
+    /// What is wrong with the file on disk; empty when it is right.
+    #[must_use]
+    pub fn issues(&self) -> Vec<ConfigIssue> {
+        self.standing().issues.clone()
+    }
+
+    /// Has the daemon start itself anew, in order and with its runs going on.
+    pub fn begin_restart(&self) {
+        self.restart.cancel();
+    }
+
+    /// Waits for [`Self::begin_restart`].
+    pub async fn restart_begun(&self) {
+        self.restart.cancelled().await;
     }
 
     /// Notes how changes are noticed.

@@ -16,7 +16,7 @@ use tracing::{debug, error, info, warn};
 use super::control::{self, FromShim, RunSpec, ToShim};
 use super::end::{aborted_in_queue, unavailable};
 use super::launcher::ShimChild;
-use super::live::{Ended, Live};
+use super::live::{Ended, Host, Live};
 use super::supervisor::Supervisor;
 use crate::clock::now_ms;
 use crate::events::hub::Hub;
@@ -75,6 +75,7 @@ impl Supervisor {
         failpoint!("runs.before_spawn");
         let started = self.inner.launcher.start(spec, journal).await.map_err(io::Error::other)?;
         failpoint!("runs.after_spawn");
+        live.set_host(Host { pid: started.pid, start_ticks: None });
         info!(run_id = %live.record.run_id, pid = started.pid, "run started");
         Ok((started.control, started.child))
     }

@@ -1,7 +1,7 @@
 //! A run that has not ended, as the daemon holds it: its log, its state, and the two bells that somebody may ring or wait for.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -20,8 +20,18 @@ pub struct Live {
     /// Its events.
     pub log: Arc<RunLog>,
     state: Mutex<(RunStatus, Option<u64>)>,
+    host: OnceLock<Host>,
     abort: watch::Sender<Option<String>>,
     done: watch::Sender<Option<Ended>>,
+}
+
+/// The process that hosts a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Its process id.
+    pub pid: u32,
+    /// When it started, in clock ticks; needed for one that is not our child, whose pid may come to mean another.
+    pub start_ticks: Option<u64>,
 }
 
 /// How a run ended.
@@ -39,7 +49,15 @@ impl Live {
     pub fn new(record: RunRecord, journal: PathBuf) -> Arc<Self> {
         let log = Arc::new(RunLog::live(&record.file_id, record.run_id.clone(), journal.clone()));
         let state = Mutex::new((record.status, record.started_at));
-        Arc::new(Self { record, journal, log, state, abort: watch::Sender::new(None), done: watch::Sender::new(None) })
+        Arc::new(Self {
+            record,
+            journal,
+            log,
+            state,
+            host: OnceLock::new(),
+            abort: watch::Sender::new(None),
+            done: watch::Sender::new(None),
+        })
     }
 
     /// Where the run stands.
@@ -53,6 +71,18 @@ impl Live {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.0 = status;
         state.1 = started_at.or(state.1);
+    }
+
+    /// Notes which process hosts the run.
+    pub fn set_host(&self, host: Host) {
+        // A run has one host in its life with this daemon.
+        let _ = self.host.set(host);
+    }
+
+    /// The process that hosts the run, once there is one.
+    #[must_use]
+    pub fn host(&self) -> Option<Host> {
+        self.host.get().copied()
     }
 
     /// Asks for the end of the run; the first reason stays.

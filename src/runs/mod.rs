@@ -6,6 +6,7 @@ pub mod control;
 mod end;
 pub mod follow;
 pub mod handle;
+mod hosted;
 pub mod launcher;
 pub mod live;
 pub mod log;

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
@@ -128,7 +128,7 @@ impl Supervisor {
         let Settings { state_dir, socket_dir, .. } = held.as_ref().clone();
         *held = Arc::new(Settings { state_dir, socket_dir, ..settings });
         drop(held);
-        self.start_waiting();
+        self.start_next();
     }
 
     pub(super) fn settings(&self) -> Arc<Settings> {
@@ -354,7 +354,7 @@ impl Supervisor {
         self.lives().values().find(|live| live.record.run_id == *run_id).cloned()
     }
 
-    fn lives(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Live>>> {
+    pub(super) fn lives(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Live>>> {
         self.inner.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

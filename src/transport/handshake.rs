@@ -8,8 +8,8 @@ use std::sync::{Arc, LazyLock};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::feeds::{Audience, Feeds};
 use super::connection::SECRET_CHANGED;
+use super::feeds::{Audience, Feeds};
 use super::wire::Peer;
 use crate::auth::device::{self, Expected, Unproven};
 use crate::clock::now_ms;

@@ -14,8 +14,8 @@ use skykoi_gateway::rpc::schema::document;
 const FLOORS: [(u32, &[&str]); 10] = [
     (0, &["protocol", "clock", "tasks", "failpoint"]),
     (1, &["config"]),
-    (2, &["store", "events"]),
-    (3, &["exec", "auth", "journal"]),
+    (2, &["store", "events", "logging"]),
+    (3, &["exec", "auth", "journal", "machine"]),
     (4, &["runs"]),
     (5, &["sessions"]),
     (7, &["gateway"]),

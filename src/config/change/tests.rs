@@ -40,16 +40,18 @@ impl Place {
     }
 
     fn set(&self, raw: &str, force: bool) -> Result<Saved, ChangeError> {
-        change(&self.sources, Base::Hash(Some(&self.hash())), Edit::Replace { raw, force })
+        change(&self.sources, Base::Hash(Some(&self.hash())), &Edit::Replace { raw: raw.to_owned(), force })
     }
 
     fn patch(&self, at: &str, patch: Value) -> Result<Saved, ChangeError> {
-        change(&self.sources, Base::Hash(Some(&self.hash())), Edit::Merge { at: &KeyPath::parse(at), patch: &patch })
+        change(&self.sources, Base::Hash(Some(&self.hash())), &Edit::Merge { at: KeyPath::parse(at), patch })
     }
 }
 
 fn good() -> String {
-    format!("// mine\n{{\n  gateway: {{ mode: 'local', auth: {{ token: '{TOKEN}' }} }}, // net\n  models: {{ providers: {{ p: {{ baseUrl: 'https://x', apiKey: '${{KEY}}' }} }} }},\n}}\n")
+    format!(
+        "// mine\n{{\n  gateway: {{ mode: 'local', auth: {{ token: '{TOKEN}' }} }}, // net\n  models: {{ providers: {{ p: {{ baseUrl: 'https://x', apiKey: '${{KEY}}' }} }} }},\n}}\n"
+    )
 }
 
 #[test]
@@ -84,7 +86,7 @@ fn m97_the_second_of_two_writers_with_one_hash_gets_the_conflict() {
     let mut place = Place::with(&good());
     place.sources.env.insert("KEY".to_owned(), "k".to_owned());
     let hash = place.hash();
-    let write = |port: u16, base| change(&place.sources, base, Edit::Merge { at: &KeyPath::parse("gateway.port"), patch: &json!(port) });
+    let write = |port: u16, base| change(&place.sources, base, &Edit::Merge { at: KeyPath::parse("gateway.port"), patch: json!(port) });
     assert!(matches!(write(1000, Base::Hash(None)), Err(ChangeError::BaseRequired)));
     write(1000, Base::Hash(Some(&hash))).unwrap();
     let lost = write(2000, Base::Hash(Some(&hash))).unwrap_err();
@@ -94,7 +96,7 @@ fn m97_the_second_of_two_writers_with_one_hash_gets_the_conflict() {
 
 #[test]
 fn the_hash_covers_included_files() {
-    let place = Place::with(&format!("{{ gateway: {{ mode: 'local', $include: './auth.json' }} }}"));
+    let place = Place::with("{ gateway: { mode: 'local', $include: './auth.json' } }");
     place.write("auth.json", &format!("{{ auth: {{ token: '{TOKEN}' }} }}"));
     let hash = place.hash();
     place.patch("gateway.auth.rateLimit.maxAttempts", json!(3)).unwrap();
@@ -158,7 +160,7 @@ fn a_file_that_does_not_exist_is_made_private() {
     let dir = tempfile::tempdir().unwrap();
     let sources = Sources { flags: FlagLayer::from(dir.path().join("new")), ..Sources::default() };
     let patch = json!({ "gateway": { "mode": "local", "auth": { "token": TOKEN } } });
-    change(&sources, Base::Hash(None), Edit::Merge { at: &KeyPath::default(), patch: &patch }).unwrap();
+    change(&sources, Base::Hash(None), &Edit::Merge { at: KeyPath::default(), patch }).unwrap();
     let path = dir.path().join("new/skykoi.json");
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     assert!(load(&sources).unwrap().start_blockers().is_empty());

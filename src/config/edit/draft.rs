@@ -147,7 +147,12 @@ impl Draft {
         Ok(())
     }
 
-    fn edit(&mut self, (file, own): &InFile, path: &KeyPath, change: impl FnOnce(&str, &[Step]) -> Option<String>) -> Result<(), EditError> {
+    fn edit(
+        &mut self,
+        (file, own): &InFile,
+        path: &KeyPath,
+        change: impl FnOnce(&str, &[Step]) -> Option<String>,
+    ) -> Result<(), EditError> {
         let source = self.document.files.get(*file).ok_or_else(|| EditError::NoParent(path.clone()))?;
         let text = change(&source.text, own).ok_or_else(|| EditError::NoParent(path.clone()))?;
         self.overlay.insert(source.real.clone(), text);
@@ -175,9 +180,9 @@ fn names_include(value: &Value) -> bool {
 /// By RFC 7396 an object that replaces something loses its nulls.
 fn without_nulls(value: &Value) -> Value {
     match value {
-        Value::Object(object) => {
-            Value::Object(object.iter().filter(|(_, inner)| !inner.is_null()).map(|(key, inner)| (key.clone(), without_nulls(inner))).collect())
-        }
+        Value::Object(object) => Value::Object(
+            object.iter().filter(|(_, inner)| !inner.is_null()).map(|(key, inner)| (key.clone(), without_nulls(inner))).collect(),
+        ),
         other => other.clone(),
     }
 }

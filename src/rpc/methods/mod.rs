@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod agents;
 pub mod chat;
+pub mod config;
 pub mod models;
 pub mod runs;
 pub mod sessions;
@@ -26,5 +27,11 @@ pub static METHODS: &[Entry] = &[
     Entry::of::<runs::unsubscribe::Unsubscribe>(),
     Entry::of::<runs::abort::Abort>(),
     Entry::of::<chat::abort::Abort>(),
+    Entry::of::<config::get::Get>(),
+    Entry::of::<config::set::Set>(),
+    Entry::of::<config::apply::Apply>(),
+    Entry::of::<config::patch::Patch>(),
+    Entry::of::<config::schema::GetSchema>(),
+    Entry::of::<config::lookup::Lookup>(),
     Entry::of::<sessions::list::List>(),
 ];

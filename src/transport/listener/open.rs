@@ -127,10 +127,13 @@ impl Listeners {
             Bind::Address(address) => vec![SocketAddr::new(address, port)],
             Bind::Loopback => [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()].map(|ip| SocketAddr::new(ip, port)).to_vec(),
         };
-        let (kept, old): (Vec<Open>, Vec<Open>) = std::mem::take(&mut *self.lock()).into_iter().partition(|open| wanted.contains(&open.address));
+        let (kept, old): (Vec<Open>, Vec<Open>) =
+            std::mem::take(&mut *self.lock()).into_iter().partition(|open| wanted.contains(&open.address));
         let missing: Vec<SocketAddr> = wanted.into_iter().filter(|address| kept.iter().all(|open| open.address != *address)).collect();
         self.lock().extend(kept);
-        let blocks = |open: &Open| missing.iter().any(|new| new.port() == open.address.port() && (new.ip().is_unspecified() || open.address.ip().is_unspecified()));
+        let blocks = |open: &Open| {
+            missing.iter().any(|new| new.port() == open.address.port() && (new.ip().is_unspecified() || open.address.ip().is_unspecified()))
+        };
         let (blocking, harmless): (Vec<Open>, Vec<Open>) = old.into_iter().partition(blocks);
         let mut given_up = Vec::new();
         for open in blocking {

@@ -42,7 +42,10 @@ fn a_patch_changes_what_it_names_and_keeps_comments_and_references() {
     let patched = one(text, json!({ "a": { "n": null, "m": { "k": true, "gone": null } }, "l": [3], "z": "x", "none": null }));
     let read = |text: &str| json5::from_str::<Value>(text).unwrap();
     assert_eq!(read(&patched), read(wanted));
-    assert!(patched.starts_with("// mine\n{\n  a: { token: \"${T}\"") && patched.contains("}, // here\n  l: [3],\n  z: \"x\",\n}\n"), "{patched}");
+    assert!(
+        patched.starts_with("// mine\n{\n  a: { token: \"${T}\"") && patched.contains("}, // here\n  l: [3],\n  z: \"x\",\n}\n"),
+        "{patched}"
+    );
     assert_eq!(one(text, json!({ "a": { "n": 1.0 }, "l": [1, 2] })), text, "what is so already is not written again");
 }
 
@@ -55,7 +58,10 @@ fn a_value_of_an_included_file_is_changed_there() {
     ]);
     assert_eq!(dir.merge("", json!({ "gateway": { "port": 2 } })).unwrap(), [("gw".to_owned(), "{ port: 2, // p\n auth: {} }".to_owned())]);
     assert_eq!(dir.merge("gateway.auth", json!({ "k": 1 })).unwrap()[0].1, "{ port: 1, // p\n auth: { k: 1 } }");
-    assert_eq!(dir.merge("agents.x", json!(5)).unwrap()[0].1, "{ gateway: { $include: './gw' }, agents: { $include: './ag', x: 5 }, top: 1 }");
+    assert_eq!(
+        dir.merge("agents.x", json!(5)).unwrap()[0].1,
+        "{ gateway: { $include: './gw' }, agents: { $include: './ag', x: 5 }, top: 1 }"
+    );
     assert_eq!(dir.merge("agents.y", json!(5)).unwrap()[0].0, "main");
     assert_eq!(dir.merge("agents.list[0]", json!(7)).unwrap(), [("ag".to_owned(), "{ x: 0, list: [ 7 ] }".to_owned())]);
     assert_eq!(dir.merge("agents.list[1]", json!(8)).unwrap()[0].1, "{ x: 0, list: [ 1, 8 ] }");
@@ -83,7 +89,10 @@ fn what_no_single_edit_can_do_is_refused_with_the_way_out() {
 
 #[test]
 fn objects_on_the_way_to_a_new_key_are_made() {
-    assert_eq!(one("{}", json!({ "gateway": { "auth": { "mode": "token" } } })), "{\n  gateway: {\n    auth: {\n      mode: \"token\"\n    }\n  }\n}");
+    assert_eq!(
+        one("{}", json!({ "gateway": { "auth": { "mode": "token" } } })),
+        "{\n  gateway: {\n    auth: {\n      mode: \"token\"\n    }\n  }\n}"
+    );
     let dir = Dir::with(&[("main", "{ a: 1 }")]);
     assert_eq!(dir.merge("x.y.z", json!(true)).unwrap()[0].1, "{ a: 1, x: {\n  y: {\n    z: true\n  }\n} }");
     assert!(dir.merge("x.y.z", Value::Null).unwrap().is_empty());

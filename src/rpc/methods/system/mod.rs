@@ -2,4 +2,5 @@
 
 pub mod health;
 pub mod presence;
+mod sessions_status;
 pub mod status;
