@@ -19,7 +19,8 @@ use crate::rpc::call::Call;
 
 /// How long the gateway waits with a restart that a change needs, so that the answer arrives, ms.
 const RESTART_DELAY_MS: u64 = 2000;
-/// Longest delay of a restart, ms.
+/// Shortest and longest delay of a restart, ms; without any the answer would meet a closed connection.
+const MIN_DELAY_MS: u64 = 100;
 const MAX_DELAY_MS: u64 = 60_000;
 
 /// What was saved and what became of it.
@@ -81,7 +82,7 @@ async fn save(cx: &Call, by: &'static str, base_hash: Option<String>, edit: Edit
 
 /// Puts what was saved into effect.
 async fn apply(cx: &Call, saved: Saved, delay_ms: Option<u64>, note: Option<String>) -> Result<AppliedReply, RpcError> {
-    let delay_ms = delay_ms.unwrap_or(RESTART_DELAY_MS);
+    let delay_ms = delay_ms.unwrap_or(RESTART_DELAY_MS).max(MIN_DELAY_MS);
     let outcome = cx.gateway.configuration.reload(delay_ms).await;
     let Outcome { applied, restart_needed, issues, .. } = outcome
         .ok_or_else(|| RpcError::try_again("the gateway is stopping; the next start takes what was saved", 1500).with_code("STOPPING"))?;

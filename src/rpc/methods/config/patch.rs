@@ -42,7 +42,7 @@ pub struct PatchParams {
     #[serde(default)]
     #[schemars(length(max = 1024))]
     pub note: Option<String>,
-    /// Time until a restart, if one is needed, ms; 2000 when absent.
+    /// Time until a restart, if one is needed, ms; 2000 when absent, and at least 100.
     #[serde(default)]
     #[schemars(range(max = MAX_DELAY_MS))]
     pub restart_delay_ms: Option<u64>,
