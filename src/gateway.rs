@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod agents;
+pub mod configuration;
 pub mod health;
 pub mod identity;
 pub mod presence;
@@ -14,10 +15,11 @@ pub mod usage;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::clock::now_ms;
+use crate::config::layers::Sources;
 use crate::config::load::Loaded;
 use crate::events::hub::Hub;
 use crate::logging::Log;
@@ -30,6 +32,7 @@ use crate::transcript::Transcripts;
 
 use access::Access;
 use agents::Agents;
+use configuration::{Ask, Configuration};
 use health::Health;
 use presence::Presence;
 use system_events::SystemEvents;
@@ -40,8 +43,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// A running gateway.
 pub struct Gateway {
-    /// The configuration it was started with.
-    pub loaded: Arc<Loaded>,
+    /// The configuration in effect.
+    pub configuration: Configuration,
     /// The daemon's log.
     pub log: Log,
     /// Durable records.
@@ -60,14 +63,10 @@ pub struct Gateway {
     pub health: Health,
     /// Who may come in.
     pub access: Access,
-    /// The configured agents.
-    pub agents: Agents,
     /// Notes that wait for a session's next turn.
     pub system_events: SystemEvents,
     /// What runs have used on days that are over.
     pub usage: Usage,
-    /// Places for calls, over all connections.
-    pub calls: Arc<Semaphore>,
     /// Tasks that belong to no connection.
     pub tasks: Tasks,
     /// Changes with every start.
@@ -80,6 +79,8 @@ pub struct Gateway {
 
 /// The parts that exist before the gateway does.
 pub struct Parts {
+    /// Flags and environment.
+    pub sources: Sources,
     /// The configuration.
     pub loaded: Arc<Loaded>,
     /// The daemon's log.
@@ -95,34 +96,53 @@ pub struct Parts {
 }
 
 impl Gateway {
-    /// Puts the parts together.
+    /// Puts the parts together. Beside the gateway come the requests to reload its configuration.
     #[must_use]
-    pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { loaded, log, store, runs, hub, tasks } = parts;
-        let config = &loaded.config;
+    pub fn new(parts: Parts) -> (Arc<Self>, mpsc::Receiver<Ask>) {
+        let Parts { sources, loaded, log, store, runs, hub, tasks } = parts;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let limits = &config.gateway.limits;
-        Arc::new(Self {
+        let access = Access::new(&loaded.config);
+        let sessions = Sessions::new(session_settings(&loaded), store.clone());
+        let transcripts = Transcripts::new(&loaded.paths.state_dir);
+        let (configuration, asks) = Configuration::new(sources, loaded);
+        let gateway = Arc::new(Self {
             presence: Presence::new(&host, Arc::clone(&hub)),
             health: Health::default(),
-            sessions: Sessions::new(session_settings(&loaded), store.clone()),
-            access: Access::new(config),
-            agents: Agents::new(config),
+            sessions,
+            access,
+            configuration,
             system_events: SystemEvents::default(),
             usage: Usage::default(),
-            calls: Arc::new(Semaphore::new(limits.max_calls)),
             boot_id: uuid::Uuid::new_v4().to_string(),
             host,
             started: Instant::now(),
-            transcripts: Transcripts::new(&loaded.paths.state_dir),
+            transcripts,
             stopping: AtomicBool::new(false),
-            loaded,
             log,
             store,
             runs,
             hub,
             tasks,
-        })
+        });
+        (gateway, asks)
+    }
+
+    /// The configuration in effect. Who needs several keys of one moment keeps it.
+    #[must_use]
+    pub fn loaded(&self) -> Arc<Loaded> {
+        self.configuration.loaded()
+    }
+
+    /// The agents in effect.
+    #[must_use]
+    pub fn agents(&self) -> Arc<Agents> {
+        self.configuration.agents()
+    }
+
+    /// Places for calls, over all connections.
+    #[must_use]
+    pub fn calls(&self) -> Arc<Semaphore> {
+        self.configuration.calls()
     }
 
     /// How long the daemon has been up, in ms.

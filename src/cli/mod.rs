@@ -7,6 +7,7 @@ pub mod call;
 pub mod client;
 pub mod completions;
 pub mod config;
+mod config_edit;
 pub mod configs;
 pub mod error;
 #[cfg(test)]
@@ -177,6 +178,10 @@ mod tests {
             "call x --params - --final",
             "config check",
             "config explain gateway.port --json --state-dir s",
+            "config get gateway.port",
+            "config set gateway.port 4000 --state-dir s",
+            "config set gateway.auth.token -",
+            "config unset gateway.port",
             "token new",
             "version --json",
             "completions fish --name skg",

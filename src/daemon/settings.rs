@@ -89,14 +89,12 @@ pub fn of_runs(loaded: &Loaded) -> std::io::Result<supervisor::Settings> {
     })
 }
 
-/// Settings of the listeners.
+/// Which requests the HTTP gate lets through.
 ///
 /// # Errors
-/// The certificate cannot be used, or an origin is none.
-pub fn of_listener(loaded: &Loaded) -> Result<ListenSettings, String> {
-    let config = &loaded.config;
-    let limits = &config.gateway.limits;
-    let rules = Rules {
+/// An origin or a network is none.
+pub fn rules(config: &Config) -> Result<Arc<Rules>, String> {
+    Ok(Arc::new(Rules {
         hosts: HostPolicy::new(&config.gateway.public_urls, &config.gateway.control_ui.allowed_origins, &[])?,
         trusted_proxies: config
             .gateway
@@ -104,26 +102,42 @@ pub fn of_listener(loaded: &Loaded) -> Result<ListenSettings, String> {
             .iter()
             .map(|text| text.parse().map_err(|_| format!("gateway.trustedProxies: {text} is no address or network")))
             .collect::<Result<_, _>>()?,
+    }))
+}
+
+/// Bounds of connections before hello, and of how many there are.
+#[must_use]
+pub fn bounds(config: &Config) -> (ReadLimits, Caps) {
+    let limits = &config.gateway.limits;
+    let read = ReadLimits {
+        max_message_bytes: limits.max_preauth_payload,
+        max_fragments: limits.max_fragments,
+        message_timeout: Duration::from_millis(limits.message_timeout_ms),
     };
-    // The sender may go: the rules stay as they are for the life of the listener.
-    let (_, rules) = watch::channel(Arc::new(rules));
-    Ok(ListenSettings {
-        bind: bind(config)?,
-        port: config.gateway.port,
-        tls: tls_config(loaded)?,
-        local: Some(loaded.paths.socket()),
-        limits: ReadLimits {
-            max_message_bytes: limits.max_preauth_payload,
-            max_fragments: limits.max_fragments,
-            message_timeout: Duration::from_millis(limits.message_timeout_ms),
-        },
-        caps: Caps {
-            connections: limits.max_connections,
-            newcomers: limits.max_handshakes,
-            newcomers_per_address: limits.max_handshakes_per_address,
-        },
-        rules,
-    })
+    let caps = Caps {
+        connections: limits.max_connections,
+        newcomers: limits.max_handshakes,
+        newcomers_per_address: limits.max_handshakes_per_address,
+    };
+    (read, caps)
+}
+
+/// Settings of the listeners, which follow `rules` as they change.
+///
+/// # Errors
+/// The certificate cannot be used, or the address is none.
+pub fn of_listener(loaded: &Loaded, rules: watch::Receiver<Arc<Rules>>) -> Result<ListenSettings, String> {
+    let (limits, caps) = bounds(&loaded.config);
+    let (bind, port) = place(&loaded.config)?;
+    Ok(ListenSettings { bind, port, tls: tls_config(loaded)?, local: Some(loaded.paths.socket()), limits, caps, rules })
+}
+
+/// Where to listen.
+///
+/// # Errors
+/// The address is none.
+pub fn place(config: &Config) -> Result<(Bind, u16), String> {
+    Ok((bind(config)?, config.gateway.port))
 }
 
 fn bind(config: &Config) -> Result<Bind, String> {
@@ -137,7 +151,11 @@ fn bind(config: &Config) -> Result<Bind, String> {
     }
 }
 
-fn tls_config(loaded: &Loaded) -> Result<Option<Arc<rustls::ServerConfig>>, String> {
+/// TLS of the listeners; none when they speak plainly.
+///
+/// # Errors
+/// The certificate cannot be used or made.
+pub fn tls_config(loaded: &Loaded) -> Result<Option<Arc<rustls::ServerConfig>>, String> {
     let tls = &loaded.config.gateway.tls;
     if !tls.enabled {
         return Ok(None);

@@ -62,7 +62,7 @@ async fn prune_once(gateway: &Gateway) -> Result<(), StoreError> {
         if pruned.expired.is_empty() {
             return Ok(());
         }
-        let runs_dir = gateway.loaded.paths.runs_dir();
+        let runs_dir = gateway.loaded().paths.runs_dir();
         let mut gone = Vec::with_capacity(pruned.expired.len());
         for run in pruned.expired {
             let path = runs_dir.join(&run.journal_month).join(format!("{}.ndjson", run.file_id));

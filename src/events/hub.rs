@@ -15,8 +15,12 @@ const SIGNALS: usize = 64;
 pub enum Signal {
     /// An `event` frame up to and including its payload.
     Event(Bytes),
+    /// The same, for connections with the read scope.
+    ForReaders(Bytes),
     /// The end of the connection: close code and reason.
     Close(u16, &'static str),
+    /// The same, for connections that came in with the gateway's secret.
+    CloseSecret(u16, &'static str),
 }
 
 /// The states, the signals, and the bell of the logs.
@@ -47,6 +51,16 @@ impl Hub {
     pub fn signal(&self, name: &str, payload: &impl Serialize) {
         // An error only means that nobody is connected.
         let _ = self.signals.send(Signal::Event(Bytes::from(frame::event_start(name, payload))));
+    }
+
+    /// Sends a signal to every connection with the read scope.
+    pub fn signal_readers(&self, name: &str, payload: &impl Serialize) {
+        let _ = self.signals.send(Signal::ForReaders(Bytes::from(frame::event_start(name, payload))));
+    }
+
+    /// Closes every connection that came in with the gateway's secret: it no longer holds.
+    pub fn close_secret(&self, code: u16, reason: &'static str) {
+        let _ = self.signals.send(Signal::CloseSecret(code, reason));
     }
 
     /// Closes every connection, behind what is already on its way.

@@ -1,7 +1,8 @@
-//! The configured agents, resolved once.
+//! The configured agents, resolved once for each configuration.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::config::Config;
 use crate::config::agent_parts::{Heartbeat, Identity};
@@ -38,7 +39,7 @@ pub struct Agent {
 
 /// The agents and the rules of their runs.
 pub struct Agents {
-    agents: Vec<Agent>,
+    agents: Vec<Arc<Agent>>,
     default_id: AgentId,
     shell: PathBuf,
     timeout_ms: u64,
@@ -52,7 +53,7 @@ impl Agents {
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let settings = config.agent_ids().into_iter().filter_map(|id| config.agent(Some(id.as_str())));
-        let mut agents: Vec<Agent> = settings
+        let mut agents: Vec<Arc<Agent>> = settings
             .map(|settings| Agent {
                 name: settings.identity.name.clone().or_else(|| (settings.name != settings.id).then(|| settings.name.clone())),
                 id: AgentId(settings.id),
@@ -65,12 +66,13 @@ impl Agents {
                 may_exec: settings.may_exec,
                 heartbeat: Heartbeat::default(),
             })
+            .map(|mut agent| {
+                let listed = config.agents.list.iter().find(|listed| listed.id.eq_ignore_ascii_case(agent.id.as_str()));
+                let heartbeat = listed.and_then(|listed| listed.heartbeat.as_ref()).or(config.agents.defaults.heartbeat.as_ref());
+                agent.heartbeat = heartbeat.cloned().unwrap_or_default();
+                Arc::new(agent)
+            })
             .collect();
-        for agent in &mut agents {
-            let listed = config.agents.list.iter().find(|listed| listed.id.eq_ignore_ascii_case(agent.id.as_str()));
-            let heartbeat = listed.and_then(|listed| listed.heartbeat.as_ref()).or(config.agents.defaults.heartbeat.as_ref());
-            agent.heartbeat = heartbeat.cloned().unwrap_or_default();
-        }
         agents.sort_by_key(|agent| !agent.is_default);
         Self {
             agents,
@@ -82,13 +84,13 @@ impl Agents {
 
     /// All agents, the default one first.
     #[must_use]
-    pub fn all(&self) -> &[Agent] {
+    pub fn all(&self) -> &[Arc<Agent>] {
         &self.agents
     }
 
     /// The agent with this id.
     #[must_use]
-    pub fn get(&self, id: &str) -> Option<&Agent> {
+    pub fn get(&self, id: &str) -> Option<&Arc<Agent>> {
         self.agents.iter().find(|agent| agent.id.as_str() == id)
     }
 

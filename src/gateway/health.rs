@@ -94,10 +94,11 @@ impl Gateway {
             channel_order: Vec::new(),
             channel_labels: Empty {},
             heartbeat_seconds: 0,
-            default_agent_id: self.agents.default_id().clone(),
+            default_agent_id: self.agents().default_id().clone(),
             agents,
             sessions,
             system,
+            config: self.configuration.health(),
         }
     }
 
@@ -110,12 +111,13 @@ impl Gateway {
         let system = self.system().await;
         let sessions = self.session_counts(None).await?;
         let mut of_agents = HashMap::new();
-        for agent in self.agents.all() {
+        let agents = self.agents();
+        for agent in agents.all() {
             of_agents.insert(agent.id.clone(), self.session_counts(Some(agent.id.clone())).await?);
         }
         *self.health.lock() = LookedUp {
             sessions,
-            agents: Ready::new(&self.agents.health(of_agents)),
+            agents: Ready::new(&agents.health(of_agents)),
             system: Ready::new(&system.map(|system| SystemInfo::clone(&system))),
             took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             at: Some(Instant::now()),
@@ -126,7 +128,7 @@ impl Gateway {
     /// Whether nobody was there to refresh health for, so that what is known is older than its timer allows.
     #[must_use]
     pub fn health_is_old(&self) -> bool {
-        let period = Duration::from_millis(self.loaded.config.gateway.limits.health_interval_ms);
+        let period = Duration::from_millis(self.loaded().config.gateway.limits.health_interval_ms);
         self.health.lock().at.is_none_or(|at| at.elapsed() > period + LOOK * 5)
     }
 
@@ -139,7 +141,7 @@ impl Gateway {
             updated_at: row.session.entry.updated_at,
             age: now.saturating_sub(row.session.entry.updated_at),
         });
-        Ok(SessionCounts { path: self.loaded.paths.db().display().to_string(), count: page.total as u64, recent: recent.collect() })
+        Ok(SessionCounts { path: self.loaded().paths.db().display().to_string(), count: page.total as u64, recent: recent.collect() })
     }
 
     /// The machine now, at most a second ago. None if it could not be looked at.
@@ -154,8 +156,9 @@ impl Gateway {
     async fn disks(&self) -> DiskInfo {
         let disks = Arc::clone(&self.health.disks);
         if !disks.asked.swap(true, Ordering::AcqRel) {
-            let state = self.loaded.paths.state_dir.clone();
-            let workspace: Option<PathBuf> = self.agents.get(self.agents.default_id().as_str()).map(|agent| agent.workspace.clone());
+            let state = self.loaded().paths.state_dir.clone();
+            let agents = self.agents();
+            let workspace: Option<PathBuf> = agents.get(agents.default_id().as_str()).map(|agent| agent.workspace.clone());
             let asking = {
                 let disks = Arc::clone(&disks);
                 tokio::task::spawn_blocking(move || {
@@ -178,7 +181,6 @@ impl Gateway {
     /// Refreshes and sends health on its timer, and at once when what fails has changed. While nobody is connected, only the latter is looked for.
     pub async fn watch_health(&self) {
         let stop = self.tasks.stop_token();
-        let period = Duration::from_millis(self.loaded.config.gateway.limits.health_interval_ms);
         let mut last_sent = Instant::now();
         let mut last_failing = self.failing();
         loop {
@@ -187,6 +189,7 @@ impl Gateway {
                 () = tokio::time::sleep(LOOK) => {}
             }
             let failing = self.failing();
+            let period = Duration::from_millis(self.loaded().config.gateway.limits.health_interval_ms);
             let due = last_sent.elapsed() >= period && self.access.connections() > 0;
             if failing == last_failing && !due {
                 continue;

@@ -82,7 +82,7 @@ mod tests {
     fn agent(identity: serde_json::Value, workspace: &std::path::Path) -> Agent {
         let config: Config =
             serde_json::from_value(json!({ "agents": { "list": [{ "id": "a", "workspace": workspace, "identity": identity }] } })).unwrap();
-        Agents::new(&config).get("a").unwrap().clone()
+        Agent::clone(Agents::new(&config).get("a").unwrap())
     }
 
     fn ui(value: serde_json::Value) -> Ui {

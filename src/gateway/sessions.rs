@@ -31,7 +31,8 @@ impl Gateway {
     /// The model of an agent's sessions that choose none.
     #[must_use]
     pub fn default_model(&self, agent: &AgentId) -> ModelName {
-        let agent = self.agents.get(agent.as_str()).or_else(|| self.agents.get(self.agents.default_id().as_str()));
+        let agents = self.agents();
+        let agent = agents.get(agent.as_str()).or_else(|| agents.get(agents.default_id().as_str()));
         ModelName::of(agent.and_then(|agent| agent.model.as_deref()))
     }
 

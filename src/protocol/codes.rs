@@ -23,10 +23,15 @@ const fn of(name: &'static str, methods: &'static [&'static str], meaning: &'sta
 
 const CONNECT: &[&str] = &["connect"];
 const AGENT: &[&str] = &["agent"];
+/// The methods that a stopping gateway refuses.
+const STOPPABLE: &[&str] = &["agent", "config.apply", "config.patch"];
+const CONFIG_CHANGES: &[&str] = &["config.set", "config.apply", "config.patch"];
 /// The methods that take a session key or an agent.
 const TARGETED: &[&str] = &[
     "agent",
     "agent.identity.get",
+    "agents.update",
+    "agents.delete",
     "agents.files.list",
     "agents.files.get",
     "agents.files.set",
@@ -69,12 +74,34 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     any("RATE_LIMITED", "More writes per second than allowed. Retryable after `retryAfterMs`."),
     any("STORE_UNAVAILABLE", "The store does not take the request now. Retryable."),
     any("INTERNAL", "A defect of the gateway; its log says more."),
-    of("STOPPING", AGENT, "The gateway is stopping. Retryable."),
+    of("STOPPING", STOPPABLE, "The gateway is stopping. Retryable."),
+    of("CONFIG_BASE_HASH_REQUIRED", CONFIG_CHANGES, "`baseHash` is missing: send the `hash` of `config.get`."),
+    of("CONFIG_BASE_HASH_UNAVAILABLE", CONFIG_CHANGES, "The file cannot be read; `issues` in the details say why."),
+    of("CONFIG_CONFLICT", CONFIG_CHANGES, "Somebody else has changed the file since `config.get`."),
+    of(
+        "CONFIG_INVALID",
+        CONFIG_CHANGES,
+        "Nothing was saved: a gateway would not start with the result. `issues` in the details name every fault.",
+    ),
+    of("CONFIG_UNPARSED", CONFIG_CHANGES, "The file on disk does not parse; `force` saves over it."),
+    of("CONFIG_SHRINKS", CONFIG_CHANGES, "The text would lose more than its half; `force` saves it all the same."),
+    of("CONFIG_MARKER", CONFIG_CHANGES, "A marker for a hidden secret stands at a key for which none is stored."),
+    of("CONFIG_PATCH_INVALID", CONFIG_CHANGES, "The patch is no JSON5, or cannot be made on the text; the message says what to do."),
+    of("CONFIG_NOT_WRITTEN", CONFIG_CHANGES, "The file system refuses, or another process is writing."),
+    of(
+        "CONFIG_NOT_APPLIED",
+        &["config.apply", "config.patch"],
+        "Saved, but not in effect; `issues` in the details say why, such as a port that is taken.",
+    ),
+    of("CONFIG_KEY_NOT_FOUND", &["config.schema.lookup"], "No such key exists."),
     of("IDEMPOTENCY_CONFLICT", AGENT, "The idempotency key was used before with other parameters."),
     of("UNKNOWN_CHANNEL", AGENT, "The channel is neither `webchat` nor `last`."),
     of("ATTACHMENTS_NOT_TAKEN", AGENT, "The agent's runner takes no attachments."),
     of("AGENT_NOT_FOUND", TARGETED, "No such agent is configured."),
     of("AGENT_MISMATCH", TARGETED, "`agentId` and the session key name different agents."),
+    of("AGENT_EXISTS", &["agents.create"], "There is an agent with the id that the name gives."),
+    of("AGENT_RESERVED", &["agents.create", "agents.delete"], "`main` is always there."),
+    of("AGENT_BUSY", &["agents.delete"], "A run of the agent is at work. Retryable."),
     of("UNSUPPORTED_FILE", FILES, "The workspace has no file of instructions of this name."),
     of("FILE_REFUSED", FILES, "In the file's place is a link or something else, or it is too large."),
     of("NO_HEARTBEATS", &["set-heartbeats"], "This version has no heartbeats that could be switched on."),
@@ -109,6 +136,7 @@ pub static CLOSE_CODES: &[CloseCode] = &[
     close(1008, "invalid request frame", "The first message was no request."),
     close(1008, "too many invalid frames", "Three messages in a row were not JSON objects."),
     close(1008, "slow consumer", "The peer did not read: a write stalled, or more than `policy.maxBufferedBytes` waited."),
+    close(1008, "the gateway's secret has changed", "The configuration has another token or password now; connect again with that."),
     close(1008, "message timed out", "A message was begun and not finished in time."),
     close(1008, "too many fragments", "A message in more frames than allowed."),
     close(1008, "too many pings", "More pings per second than anybody needs."),

@@ -1,5 +1,7 @@
 //! The only place where errors of the parts become errors of the wire.
 
+use crate::config::change::ChangeError;
+use crate::gateway::configuration::issue;
 use crate::protocol::error::RpcError;
 use crate::protocol::ids::RunId;
 use crate::store::error::StoreError;
@@ -15,6 +17,26 @@ impl From<StoreError> for RpcError {
         answer.retryable = Some(true);
         answer.retry_after_ms = Some(RETRY_AFTER_MS);
         answer
+    }
+}
+
+impl From<ChangeError> for RpcError {
+    fn from(error: ChangeError) -> Self {
+        let issues: Vec<_> = error.problems().iter().map(issue).collect();
+        let code = match &error {
+            ChangeError::BaseRequired => "CONFIG_BASE_HASH_REQUIRED",
+            ChangeError::BaseUnavailable(_) => "CONFIG_BASE_HASH_UNAVAILABLE",
+            ChangeError::Conflict => "CONFIG_CONFLICT",
+            ChangeError::Invalid(_) | ChangeError::FixFirst(_) | ChangeError::Syntax(_) => "CONFIG_INVALID",
+            ChangeError::Unparsed(_) => "CONFIG_UNPARSED",
+            ChangeError::Shrinks { .. } => "CONFIG_SHRINKS",
+            ChangeError::Marker(_) => "CONFIG_MARKER",
+            ChangeError::Edit(_) => "CONFIG_PATCH_INVALID",
+            ChangeError::Busy => return Self::try_again(error.to_string(), RETRY_AFTER_MS).with_code("CONFIG_NOT_WRITTEN"),
+            ChangeError::Io { .. } => return Self::unavailable(error.to_string(), &error).with_code("CONFIG_NOT_WRITTEN"),
+        };
+        let answer = Self::invalid(error.to_string()).with_code(code);
+        if issues.is_empty() { answer } else { answer.with_detail("issues", serde_json::to_value(issues).unwrap_or_default()) }
     }
 }
 

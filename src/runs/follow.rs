@@ -81,7 +81,7 @@ impl Supervisor {
     }
 
     fn spec(&self, live: &Live, work: Work) -> RunSpec {
-        let settings = &self.inner.settings;
+        let settings = self.settings();
         RunSpec {
             v: control::VERSION,
             run_id: live.record.run_id.clone(),
@@ -102,7 +102,7 @@ impl Supervisor {
     }
 
     pub(super) fn socket_path(&self, file_id: &str) -> std::path::PathBuf {
-        self.inner.settings.socket_dir.join(format!("{file_id}.sock"))
+        self.settings().socket_dir.join(format!("{file_id}.sock"))
     }
 
     /// Follows a run whose shim is at the other end of `stream`, until its outcome is known. `child` is the shim if this daemon started it.
@@ -128,7 +128,7 @@ impl Supervisor {
         loop {
             let mut message = pin!(control::receive::<FromShim>(&mut reader));
             let got = loop {
-                let kill_at = aborting.map(|since| since + Duration::from_millis(self.inner.settings.grace_ms) + ABORT_MARGIN);
+                let kill_at = aborting.map(|since| since + Duration::from_millis(self.settings().grace_ms) + ABORT_MARGIN);
                 tokio::select! {
                     got = &mut message => break got,
                     reason = asked(&mut abort), if aborting.is_none() => {

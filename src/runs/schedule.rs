@@ -29,6 +29,11 @@ impl Schedule {
         Self { max: max.max(1), waiting: VecDeque::new(), running: Vec::new() }
     }
 
+    /// Another bound from now on; 0 counts as 1. Runs at work stay at work.
+    pub fn set_max(&mut self, max: usize) {
+        self.max = max.max(1);
+    }
+
     /// Puts a run at the end of its session's line.
     pub fn submit(&mut self, run: &str, session: &str) {
         self.waiting.push_back(Waiting { run: run.to_owned(), session: session.to_owned() });

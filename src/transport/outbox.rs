@@ -166,8 +166,10 @@ impl Outbox {
     fn on_wake(&mut self, wake: Wake, feeds: &Feeds) -> Option<End> {
         match wake {
             Wake::State(body) => self.event(&body, Some(feeds.versions())),
-            Wake::Signal(Some(Signal::Event(body))) => self.event(&body, None),
-            Wake::Signal(Some(Signal::Close(code, reason))) => self.closing = Some((code, reason.to_owned())),
+            Wake::Signal(Some(Signal::Event(body) | Signal::ForReaders(body))) => self.event(&body, None),
+            Wake::Signal(Some(Signal::Close(code, reason) | Signal::CloseSecret(code, reason))) => {
+                self.closing = Some((code, reason.to_owned()))
+            }
             Wake::Signal(None) => return Some(End::Slow),
             Wake::Bell => {}
             Wake::Tick(body) => self.event(&body, None),

@@ -14,6 +14,7 @@ mod echo;
 #[path = "../support/sockets.rs"]
 mod sockets;
 
+mod config_changes;
 mod config_vectors;
 mod crash;
 mod crash_points;
@@ -28,6 +29,7 @@ mod harness;
 mod http_gate;
 mod limits;
 mod listeners;
+mod live_config;
 mod liveness;
 mod nginx;
 mod own_tls;

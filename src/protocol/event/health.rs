@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::config::ConfigIssue;
 use crate::protocol::ids::{AgentId, SessionKey};
 use crate::protocol::ready::Ready;
 use crate::protocol::system::SystemInfo;
@@ -41,6 +42,25 @@ pub struct HealthSummary {
     pub sessions: SessionCounts,
     /// The machine and what the runs use of it, as of the last look; null before the first.
     pub system: Ready<Option<SystemInfo>>,
+    /// The configuration.
+    pub config: ConfigHealth,
+}
+
+/// Whether what is in effect is what is on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigHealth {
+    /// Whether the file on disk is right. If not, the last right one stays in effect.
+    pub valid: bool,
+    /// Hash of what is in effect; absent when there is no file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
+    /// What is wrong with the file, with file, line and column.
+    pub issues: Vec<ConfigIssue>,
+    /// Changed keys that wait for a restart.
+    pub restart_needed: Vec<String>,
+    /// How changes are noticed: `inotify`, or `polling` every 5 s when the system has no inotify instance left.
+    pub watcher: &'static str,
 }
 
 /// An object without keys.

@@ -1,6 +1,7 @@
 //! Events: what the server sends unasked. One payload per file, one line per event in [`EVENTS`].
 
 pub mod agent;
+pub mod config;
 pub mod health;
 pub mod presence;
 pub mod shutdown;
@@ -85,6 +86,13 @@ pub static EVENTS: &[EventEntry] = &[
         class: Class::State,
         payload: SchemaGenerator::subschema_for::<health::HealthSummary>,
         summary: "The gateway's health, on its timer and when it changes.",
+    },
+    EventEntry {
+        name: "config.changed",
+        scope: Some(Scope::Read),
+        class: Class::Signal,
+        payload: SchemaGenerator::subschema_for::<config::ConfigChanged>,
+        summary: "The configuration file has changed: what was taken, what waits for a restart, or what is wrong with it.",
     },
     EventEntry {
         name: "shutdown",

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod agents;
 pub mod channels;
 pub mod chat;
+pub mod config;
 pub mod cron;
 pub mod device;
 pub mod exec;
@@ -31,6 +32,9 @@ pub static METHODS: &[Entry] = &[
     Entry::of::<agent::wait::Wait>(),
     Entry::of::<agent::identity_get::IdentityGet>(),
     Entry::of::<agents::list::List>(),
+    Entry::of::<agents::create::Create>(),
+    Entry::of::<agents::update::Update>(),
+    Entry::of::<agents::delete::Delete>(),
     Entry::of::<agents::files::List>(),
     Entry::of::<agents::files::Get>(),
     Entry::of::<agents::files::Set>(),
@@ -41,6 +45,12 @@ pub static METHODS: &[Entry] = &[
     Entry::of::<runs::unsubscribe::Unsubscribe>(),
     Entry::of::<runs::abort::Abort>(),
     Entry::of::<chat::abort::Abort>(),
+    Entry::of::<config::get::Get>(),
+    Entry::of::<config::set::Set>(),
+    Entry::of::<config::apply::Apply>(),
+    Entry::of::<config::patch::Patch>(),
+    Entry::of::<config::schema::GetSchema>(),
+    Entry::of::<config::lookup::Lookup>(),
     Entry::of::<sessions::list::List>(),
     Entry::of::<sessions::usage::Usage>(),
     Entry::of::<usage::status::Status>(),

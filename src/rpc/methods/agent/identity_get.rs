@@ -51,7 +51,7 @@ impl Method for IdentityGet {
 
     async fn call(cx: Call, params: IdentityParams) -> Result<Identity, RpcError> {
         let (agent, _) = target::resolve(&cx.gateway, Self::NAME, params.agent_id.as_deref(), params.session_key.as_deref())?;
-        let (agent, loaded) = (agent.clone(), Arc::clone(&cx.gateway.loaded));
+        let (agent, loaded) = (agent.clone(), Arc::clone(&cx.gateway.loaded()));
         let agent_id = agent.id.clone();
         let shown = tokio::task::spawn_blocking(move || identity::of_assistant(&agent, loaded.config.ui.as_ref()));
         let shown = shown.await.map_err(|error| RpcError::unavailable("the workspace could not be read", error))?;

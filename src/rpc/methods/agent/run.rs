@@ -279,7 +279,7 @@ fn new_run(cx: &Call, params: RunParams) -> Result<NewRun, RpcError> {
     let key = params.idempotency_key.clone();
     let digest = digest_of(&params);
     let title = params.label.clone().unwrap_or_else(|| title_of(&params.message));
-    let work = cx.gateway.agents.work(agent, params.message, params.timeout);
+    let work = cx.gateway.agents().work(&agent, params.message, params.timeout);
     let spec = serde_json::to_string(&work).map_err(|error| RpcError::unavailable("the request could not be stored", error))?;
     Ok(NewRun {
         file_id: uuid::Uuid::now_v7().simple().to_string(),

@@ -27,7 +27,7 @@ async fn detail(gateway: &Gateway, session: &SessionKey, verbosity: Option<&str>
     }
     // A store that cannot be read has said so elsewhere; the events are only told less of.
     let entry = gateway.store.session(session).await.ok().flatten();
-    let configured = || gateway.loaded.config.agents.defaults.verbose_default.map(|verbose| verbose.name());
+    let configured = || gateway.loaded().config.agents.defaults.verbose_default.map(|verbose| verbose.name());
     let word = entry.and_then(|session| session.entry.verbose_level).or_else(configured);
     word.as_deref().map_or(ToolDetail::None, ToolDetail::of_verbosity)
 }

@@ -1,6 +1,7 @@
 //! `agents.files.*`: the files of instructions in an agent's workspace.
 
 use std::io;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -123,7 +124,7 @@ impl Method for List {
         let workspace = agent.workspace.clone();
         let files = blocking(move || Ok(files::list(&workspace))).await?;
         let rows = files.into_iter().map(|file| row(file, None)).collect();
-        Ok(ListReply { workspace: agent.workspace.display().to_string(), agent_id: agent.id, files: rows })
+        Ok(ListReply { workspace: agent.workspace.display().to_string(), agent_id: agent.id.clone(), files: rows })
     }
 }
 
@@ -141,7 +142,7 @@ impl Method for Get {
         let name = named(&params.name)?;
         let workspace = agent.workspace.clone();
         let (file, text) = blocking(move || files::get(&workspace, name).map_err(|error| refused(name, "read", &error))).await?;
-        Ok(GetReply { workspace: agent.workspace.display().to_string(), agent_id: agent.id, file: row(file, text) })
+        Ok(GetReply { workspace: agent.workspace.display().to_string(), agent_id: agent.id.clone(), file: row(file, text) })
     }
 }
 
@@ -168,14 +169,20 @@ impl Method for Set {
             Err(error) => Err(refused(name, "written", &error)),
         })
         .await?;
-        Ok(SetReply { ok: true, workspace: agent.workspace.display().to_string(), agent_id: agent.id, file: row(file, Some(content)) })
+        Ok(SetReply {
+            ok: true,
+            workspace: agent.workspace.display().to_string(),
+            agent_id: agent.id.clone(),
+            file: row(file, Some(content)),
+        })
     }
 }
 
 /// The agent of this id, in any case.
-fn agent(gateway: &Gateway, id: &str) -> Result<Agent, RpcError> {
-    let found = gateway.agents.get(&id.trim().to_lowercase());
-    found.cloned().ok_or_else(|| RpcError::invalid("unknown agent id").with_code("AGENT_NOT_FOUND"))
+fn agent(gateway: &Gateway, id: &str) -> Result<Arc<Agent>, RpcError> {
+    let agents = gateway.agents();
+    let found = agents.get(&id.trim().to_lowercase());
+    found.map(Arc::clone).ok_or_else(|| RpcError::invalid("unknown agent id").with_code("AGENT_NOT_FOUND"))
 }
 
 fn named(name: &str) -> Result<&'static str, RpcError> {

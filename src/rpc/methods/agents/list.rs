@@ -82,13 +82,14 @@ impl Method for List {
     type Output = ListReply;
 
     async fn call(cx: Call, _params: ListParams) -> Result<ListReply, RpcError> {
-        let agents = cx.gateway.agents.all().to_vec();
-        let rows = tokio::task::spawn_blocking(move || agents.iter().map(row).collect());
+        let configured = cx.gateway.agents();
+        let agents = configured.all().to_vec();
+        let rows = tokio::task::spawn_blocking(move || agents.iter().map(|agent| row(agent)).collect());
         let agents: Vec<AgentRow> = rows.await.map_err(|error| RpcError::unavailable("the workspaces could not be read", error))?;
         Ok(ListReply {
-            default_id: cx.gateway.agents.default_id().clone(),
+            default_id: configured.default_id().clone(),
             main_key: key::MAIN,
-            scope: cx.gateway.loaded.config.session.scope.name(),
+            scope: cx.gateway.loaded().config.session.scope.name(),
             agents,
         })
     }

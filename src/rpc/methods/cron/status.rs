@@ -37,7 +37,7 @@ impl Method for Status {
     type Output = StatusReply;
 
     async fn call(cx: Call, _params: StatusParams) -> Result<StatusReply, RpcError> {
-        let store_path = cx.gateway.loaded.paths.state_dir.join("cron").join("jobs.json").display().to_string();
+        let store_path = cx.gateway.loaded().paths.state_dir.join("cron").join("jobs.json").display().to_string();
         Ok(StatusReply { enabled: false, store_path, jobs: 0, next_wake_at_ms: None })
     }
 }

@@ -44,7 +44,7 @@ impl Method for ApprovalsGet {
     type Output = GetReply;
 
     async fn call(cx: Call, _params: GetParams) -> Result<GetReply, RpcError> {
-        let state = cx.gateway.loaded.paths.state_dir.clone();
+        let state = cx.gateway.loaded().paths.state_dir.clone();
         tokio::task::spawn_blocking(move || read(&state))
             .await
             .map_err(|error| RpcError::unavailable("the file could not be read", error))?

@@ -56,7 +56,7 @@ impl Method for Tail {
     type Output = TailReply;
 
     async fn call(cx: Call, params: TailParams) -> Result<TailReply, RpcError> {
-        let loaded = &cx.gateway.loaded;
+        let loaded = &cx.gateway.loaded();
         let configured = || loaded.config.logging.file.as_ref().map_or_else(|| loaded.paths.log(), PathBuf::from);
         let path = cx.gateway.log.path().unwrap_or_else(configured);
         let file = path.display().to_string();

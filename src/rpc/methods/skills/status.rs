@@ -43,7 +43,7 @@ impl Method for Status {
         let (agent, _) = target::resolve(&cx.gateway, Self::NAME, params.agent_id.as_deref(), None)?;
         Ok(StatusReply {
             workspace_dir: agent.workspace.display().to_string(),
-            managed_skills_dir: cx.gateway.loaded.paths.state_dir.join("skills").display().to_string(),
+            managed_skills_dir: cx.gateway.loaded().paths.state_dir.join("skills").display().to_string(),
             skills: Vec::new(),
         })
     }

@@ -93,7 +93,7 @@ impl Method for SystemEvent {
             return Err(RpcError::invalid(format!("invalid system-event params: at /text: must not be longer than {MAX_TEXT} bytes")));
         }
         let gateway = &cx.gateway;
-        let main = gateway.sessions.settings().main_key(gateway.agents.default_id());
+        let main = gateway.sessions.settings().main_key(gateway.agents().default_id());
         let is_node = text.starts_with(PREFIX);
         let report = report_of(&text, is_node, params, gateway.now());
         let device = [&report.device_id, &report.instance_id, &report.host, &report.ip].into_iter().flatten().next().cloned();

@@ -134,9 +134,10 @@ impl HeartbeatStatus {
     /// Those of this gateway.
     #[must_use]
     pub fn of(gateway: &Gateway) -> Self {
-        let agents = gateway.agents.all().iter();
+        let configured = gateway.agents();
+        let agents = configured.all().iter();
         let agents = agents.map(|agent| AgentHeartbeat { agent_id: agent.id.clone(), enabled: false, every: "disabled", every_ms: None });
-        Self { default_agent_id: gateway.agents.default_id().clone(), agents: agents.collect() }
+        Self { default_agent_id: gateway.agents().default_id().clone(), agents: agents.collect() }
     }
 }
 
@@ -146,14 +147,15 @@ impl SessionsStatus {
     /// # Errors
     /// The store cannot be read.
     pub async fn of(gateway: &Gateway) -> Result<Self, StoreError> {
-        let path = gateway.loaded.paths.db().display().to_string();
+        let path = gateway.loaded().paths.db().display().to_string();
         let (count, recent) = recent(gateway, None).await?;
         let mut by_agent = Vec::new();
-        for agent in gateway.agents.all() {
+        let agents = gateway.agents();
+        for agent in agents.all() {
             let (count, recent) = self::recent(gateway, Some(agent.id.clone())).await?;
             by_agent.push(AgentSessions { agent_id: agent.id.clone(), path: path.clone(), count, recent });
         }
-        let ModelName { provider, model } = gateway.default_model(gateway.agents.default_id());
+        let ModelName { provider, model } = gateway.default_model(gateway.agents().default_id());
         let defaults = SessionDefaultsStatus { context_tokens: context_tokens(gateway, provider.as_deref(), model.as_deref()), model };
         Ok(Self { paths: vec![path], count, defaults, recent, by_agent })
     }
@@ -213,6 +215,6 @@ fn flags_of(row: &SessionRow) -> Vec<String> {
 /// Size of the context of a model.
 fn context_tokens(gateway: &Gateway, provider: Option<&str>, model: Option<&str>) -> Option<u64> {
     let (provider, model) = (provider?, model?);
-    let rows = gateway.loaded.config.models();
+    let rows = gateway.loaded().config.models();
     rows.into_iter().find(|row| row.provider == provider && row.id == model).and_then(|row| row.context_window)
 }

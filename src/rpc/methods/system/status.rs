@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::sessions_status::{HeartbeatStatus, SessionsStatus};
 use crate::gateway::VERSION;
 use crate::protocol::error::RpcError;
-use crate::protocol::event::health::{AgentHealth, RunCounts};
+use crate::protocol::event::health::{AgentHealth, ConfigHealth, RunCounts};
 use crate::protocol::ready::Ready;
 use crate::protocol::scope::Scope;
 use crate::protocol::system::SystemInfo;
@@ -53,6 +53,8 @@ pub struct StatusReply {
     pub store: StoreStatus,
     /// The daemon's memory.
     pub memory: MemoryStatus,
+    /// The configuration: whether the file on disk is right, and what waits for a restart.
+    pub config: ConfigHealth,
     /// The machine and what the runs use of it, at most a second old; null if it cannot be looked at.
     pub system: Option<SystemInfo>,
     /// Warnings about the configuration.
@@ -95,6 +97,7 @@ impl Method for Status {
 
     async fn call(cx: Call, _params: StatusParams) -> Result<StatusReply, RpcError> {
         let gateway = &cx.gateway;
+        let loaded = gateway.loaded();
         let system = gateway.system().await.map(|system| SystemInfo::clone(&system));
         let failing = gateway.failing();
         let latency = gateway.store.latency();
@@ -106,8 +109,8 @@ impl Method for Status {
             uptime_ms: gateway.uptime_ms(),
             ok: failing.is_empty(),
             failing,
-            config_path: gateway.loaded.path.display().to_string(),
-            state_dir: gateway.loaded.paths.state_dir.display().to_string(),
+            config_path: loaded.path.display().to_string(),
+            state_dir: loaded.paths.state_dir.display().to_string(),
             connections: gateway.access.connections(),
             runs: gateway.runs.counts(),
             agents: gateway.health.agents(),
@@ -115,10 +118,11 @@ impl Method for Status {
             sessions: SessionsStatus::of(gateway).await?,
             store: StoreStatus { waiting: gateway.store.waiting(), last_commit_us: latency.last_us, max_commit_us: latency.max_us },
             memory: MemoryStatus { rss_bytes: rss_bytes() },
+            config: gateway.configuration.health(),
             system,
-            warnings: gateway.loaded.warnings.clone(),
+            warnings: loaded.warnings.clone(),
             channel_summary: Vec::new(),
-            queued_system_events: gateway.system_events.waiting(&gateway.sessions.settings().main_key(gateway.agents.default_id())),
+            queued_system_events: gateway.system_events.waiting(&gateway.sessions.settings().main_key(gateway.agents().default_id())),
         })
     }
 }
