@@ -67,8 +67,7 @@ fn pick<'t>(texts: impl IntoIterator<Item = Option<&'t String>>) -> Option<Strin
 /// The first sign among what may be one: an avatar can be a sign too.
 fn emoji(agent: &Agent, file: &FileIdentity) -> Option<String> {
     let candidates = [agent.identity.emoji.as_ref(), file.emoji.as_ref(), agent.identity.avatar.as_ref(), file.avatar.as_ref()];
-    let is_sign =
-        |text: &&str| !text.is_empty() && text.len() <= MAX_EMOJI && text.chars().any(|c| !c.is_ascii()) && !text.contains(['/', ':', '.']);
+    let is_sign = |text: &&str| !text.is_empty() && text.len() <= MAX_EMOJI && !text.is_ascii() && !text.contains(['/', ':', '.']);
     candidates.into_iter().flatten().map(|text| text.trim()).find(is_sign).map(str::to_owned)
 }
 

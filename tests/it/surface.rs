@@ -269,3 +269,61 @@ async fn nobody_listening_nothing_is_looked_up_and_the_first_to_come_gets_news()
     );
     next.await.unwrap();
 }
+
+#[tokio::test]
+async fn agents_are_written_into_the_authors_text_and_act_at_once() {
+    let gateway = Gateway::start();
+    let text = std::fs::read_to_string(gateway.config_path()).unwrap();
+    gateway.write_config(&text.replacen('{', "{ // mine\n", 1));
+    let mut client = Client::connect(&gateway).await;
+    let made = client.ok("agents.create", json!({ "name": "Side Kick", "workspace": "side" })).await;
+    assert_eq!(made["agentId"], "side-kick");
+    // The agent that was there without being listed stays, and stays the default one.
+    let listed = client.ok("agents.list", json!({})).await;
+    let ids: Vec<&str> = listed["agents"].as_array().unwrap().iter().map(|agent| agent["id"].as_str().unwrap()).collect();
+    assert_eq!((ids, &listed["defaultId"]), (vec!["main", "side-kick"], &json!("main")));
+    let (id, ack) = client.agent(json!({ "agentId": "side-kick", "message": "basename $PWD; ls" })).await;
+    client.response(&id).await;
+    let said = client.runs[ack["runId"].as_str().unwrap()].text();
+    assert!(said.starts_with("side\n") && said.contains("SOUL.md") && said.contains("BOOTSTRAP.md"), "{said}");
+    let busy = client.agent(json!({ "agentId": "side-kick", "message": "sleep 60", "idempotencyKey": "busy" })).await;
+    client.until("its start", |client| client.runs.contains_key("busy")).await;
+    let refused = client.err("agents.delete", json!({ "agentId": "side-kick" })).await;
+    assert_eq!((&refused["details"]["code"], &refused["retryable"]), (&json!("AGENT_BUSY"), &json!(true)), "{refused}");
+    client.ok("runs.abort", json!({ "runId": "busy" })).await;
+    client.response(&busy.0).await;
+    let gone = client.ok("agents.delete", json!({ "agentId": "side-kick" })).await;
+    let trashed = std::path::PathBuf::from(gone["trashed"][0].as_str().unwrap());
+    assert!(trashed.join("SOUL.md").exists() && !gateway.state_dir().join("side").exists(), "{gone}");
+    let text = std::fs::read_to_string(gateway.config_path()).unwrap();
+    assert!(text.contains("// mine") && !text.contains("side-kick") && text.contains(TOKEN), "{text}");
+}
+
+#[tokio::test]
+async fn agents_that_are_made_at_the_same_moment_are_all_there() {
+    let gateway = Gateway::start();
+    let mut client = Client::connect(&gateway).await;
+    let mut sent = Vec::new();
+    for n in 0..4 {
+        sent.push(client.request("agents.create", json!({ "name": format!("a{n}"), "workspace": format!("w{n}") })).await);
+    }
+    for id in sent {
+        let answer = client.response(&id).await;
+        assert_eq!(answer["ok"], true, "{answer}");
+    }
+    let listed = client.ok("agents.list", json!({})).await;
+    assert_eq!(listed["agents"].as_array().unwrap().len(), 5, "{listed}");
+}
+
+#[tokio::test]
+async fn a_workspace_that_others_use_or_that_holds_more_stays_where_it_is() {
+    let gateway = Gateway::start();
+    let mut client = Client::connect(&gateway).await;
+    // The home directory of the tests is the state directory.
+    for (name, workspace) in [("home", "~"), ("shared", "work")] {
+        client.ok("agents.create", json!({ "name": name, "workspace": workspace })).await;
+        let gone = client.ok("agents.delete", json!({ "agentId": name })).await;
+        assert_eq!(gone["trashed"], json!([]), "{name}");
+    }
+    assert!(gateway.config_path().exists() && gateway.state_dir().join("work/SOUL.md").exists());
+}

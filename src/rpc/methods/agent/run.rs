@@ -185,6 +185,7 @@ impl Method for Run {
             return Err(RpcError::try_again("the gateway is stopping", 2000).with_code("STOPPING"));
         }
         let new = new_run(&cx, params)?;
+        let detail = tools::detail(&cx, &new.session_key, None).await;
         let (handle, first) = match cx.gateway.runs.submit(new).await? {
             Submitted::Conflict => {
                 return Err(RpcError::new(ErrorCode::IdempotencyConflict, "this idempotencyKey was used with other parameters")
@@ -192,7 +193,7 @@ impl Method for Run {
             }
             Submitted::New(ticket) => {
                 cx.ack(&Reply::Ack(ack(&Handle::Live(ticket.live.clone()), AckStatus::Accepted))).await;
-                tools::tell(&cx, &ticket.live.log, &ticket.live.record.session_key, None).await;
+                tools::tell(&cx, &ticket.live.log, detail).await;
                 cx.gateway.begin_turn_of(&ticket.live, TurnKind::Message).await;
                 (Handle::Live(ticket.release()), true)
             }
@@ -200,7 +201,7 @@ impl Method for Run {
         };
         if !first && handle.ended().is_none() {
             if let Handle::Live(live) = &handle {
-                tools::tell(&cx, &live.log, &live.record.session_key, None).await;
+                tools::tell(&cx, &live.log, detail).await;
             }
             let status = if cx.caller.protocol >= 4 { AckStatus::InFlight } else { AckStatus::Accepted };
             cx.ack(&Reply::Ack(ack(&handle, status))).await;

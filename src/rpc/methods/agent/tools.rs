@@ -2,32 +2,30 @@
 
 use std::sync::Arc;
 
-use crate::gateway::Gateway;
 use crate::protocol::event::agent::ToolDetail;
 use crate::protocol::ids::SessionKey;
 use crate::rpc::call::{Call, Outgoing};
 use crate::runs::log::RunLog;
 
-/// Has this connection told of the tools of a run that it has started. To be called before the run can begin. `verbosity` is the run's own, if it has one.
-pub async fn tell(cx: &Call, log: &Arc<RunLog>, session: &SessionKey, verbosity: Option<&str>) {
+/// How much this connection is told of the tools of a run that it is about to start in `session`. `verbosity` is the run's own, if it has one; then the session's counts, then the configured one, else it is off. To be asked before the run is accepted: it may look into the store.
+pub async fn detail(cx: &Call, session: &SessionKey, verbosity: Option<&str>) -> ToolDetail {
     if !cx.caller.tool_events {
-        return;
+        return ToolDetail::None;
     }
-    let detail = detail(&cx.gateway, session, verbosity).await;
+    if let Some(word) = verbosity {
+        return ToolDetail::of_verbosity(word);
+    }
+    // A store that cannot be read says so elsewhere; the events are only told less of.
+    let entry = cx.gateway.store.session(session).await.ok().flatten();
+    let configured = || cx.gateway.loaded().config.agents.defaults.verbose_default.map(|verbose| verbose.name());
+    let word = entry.and_then(|session| session.entry.verbose_level).or_else(configured);
+    word.as_deref().map_or(ToolDetail::None, ToolDetail::of_verbosity)
+}
+
+/// Has the connection told of the tools of a run that it has started. To be called before the run can begin.
+pub async fn tell(cx: &Call, log: &Arc<RunLog>, detail: ToolDetail) {
     if detail != ToolDetail::None {
         // A connection that is gone needs nothing.
         let _ = cx.outlet.push(Outgoing::Started(Arc::clone(log), detail)).await;
     }
-}
-
-/// The run's own verbosity, else the session's, else the configured one, else off.
-async fn detail(gateway: &Gateway, session: &SessionKey, verbosity: Option<&str>) -> ToolDetail {
-    if let Some(word) = verbosity {
-        return ToolDetail::of_verbosity(word);
-    }
-    // A store that cannot be read has said so elsewhere; the events are only told less of.
-    let entry = gateway.store.session(session).await.ok().flatten();
-    let configured = || gateway.loaded().config.agents.defaults.verbose_default.map(|verbose| verbose.name());
-    let word = entry.and_then(|session| session.entry.verbose_level).or_else(configured);
-    word.as_deref().map_or(ToolDetail::None, ToolDetail::of_verbosity)
 }

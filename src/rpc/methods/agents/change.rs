@@ -71,7 +71,9 @@ impl List {
         match self.position(id) {
             Some(at) => Plan::Entry(at, patch),
             None => {
-                patch["id"] = json!(id);
+                if let Some(entry) = patch.as_object_mut() {
+                    entry.insert("id".to_owned(), json!(id));
+                }
                 Plan::Whole(json!([patch]))
             }
         }

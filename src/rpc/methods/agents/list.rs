@@ -97,7 +97,7 @@ impl Method for List {
 
 fn row(agent: &Agent) -> AgentRow {
     let shown = identity::of_agent(agent);
-    let identity = (shown != Shown::default()).then(|| IdentityRow {
+    let identity = (shown != Shown::default()).then_some(IdentityRow {
         name: shown.name,
         theme: shown.theme,
         emoji: shown.emoji,
