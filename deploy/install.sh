@@ -19,7 +19,7 @@ Usage: install.sh [options]        (as root)
        install.sh --uninstall [--purge]
 
   --binary FILE     the built program (default: skykoi-gateway beside deploy/,
-                    else target/release/skykoi-gateway)
+                    else target/skykoi-gateway, which `make build` makes)
   --user NAME       who the gateway and its runs are (default ubuntu; made if absent)
   --workspace DIR   where runs work (default ~/koi of that user)
   --name HOST       a name or address that clients use; may be given several times
@@ -81,10 +81,10 @@ install_packages() {
 }
 
 install_binary() {
-    [ -n "$binary" ] || for binary in "$top/skykoi-gateway" "$top/target/release/skykoi-gateway" ''; do
+    [ -n "$binary" ] || for binary in "$top/skykoi-gateway" "$top/target/skykoi-gateway" ''; do
         [ -z "$binary" ] || [ ! -f "$binary" ] || break
     done
-    [ -f "$binary" ] || fail "no binary found; build it (cargo build --release) or give --binary FILE" 69
+    [ -f "$binary" ] || fail "no binary found; build it (make build) or give --binary FILE" 69
     # The stage has the right name already, and a binary for another machine is
     # found here, before anything is changed.
     stage=$(mktemp -d /usr/bin/.skykoi.XXXXXX)

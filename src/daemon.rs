@@ -205,7 +205,7 @@ async fn build(sources: Sources, loaded: Arc<Loaded>, log: Log) -> Result<(Arc<G
         StartError::new(code, error)
     })?;
     become_subreaper().map_err(|cause| bug(&cause))?;
-    let children = Children::default();
+    let children = Children::inherited();
     let launcher = Launcher::of_this_program(&paths.state_dir, children.clone()).map_err(|cause| bug(&cause))?;
     let (hub, tasks) = (Arc::new(Hub::default()), Tasks::new());
     let settings = settings::of_runs(&loaded).map_err(|cause| StartError::new(exit::CANNOT_CREATE, cause))?;

@@ -9,7 +9,7 @@ use crate::config::layers::Sources;
 use crate::config::load::{Loaded, load};
 use crate::config::problem::{ConfigError, lines};
 use crate::config::reference::reference_md;
-use crate::config::schema::{schema, schema_text};
+use crate::config::schema::{COMMITTED, schema};
 
 /// What is asked about the config.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ const USAGE: u8 = 64;
 pub fn run(command: &ConfigCommand, sources: &Sources, out: &mut dyn Write) -> io::Result<u8> {
     match command {
         ConfigCommand::Schema => {
-            out.write_all(schema_text().as_bytes())?;
+            out.write_all(COMMITTED.as_bytes())?;
             Ok(OK)
         }
         ConfigCommand::Reference => {

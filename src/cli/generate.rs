@@ -12,7 +12,7 @@ use super::output::Output;
 use crate::config::reference::reference_md;
 use crate::config::schema::{derived, schema_text};
 use crate::rpc::reference::{Examples, methods_md};
-use crate::rpc::schema::protocol_schema;
+use crate::rpc::schema::{params_text, protocol_schema};
 
 /// Write the generated files of the repository anew
 #[derive(Args, Clone, Debug)]
@@ -46,6 +46,7 @@ pub fn generated(root: &Path) -> Vec<(String, String)> {
     let examples = examples(&root.join("tests/vectors/methods"));
     vec![
         ("schema/protocol.schema.json".to_owned(), protocol_schema()),
+        ("schema/params.json".to_owned(), params_text()),
         ("schema/config.schema.json".to_owned(), schema_text()),
         ("schema/methods.md".to_owned(), methods_md(&examples)),
         ("schema/config.md".to_owned(), reference_md(&derived())),

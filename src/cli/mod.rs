@@ -12,6 +12,7 @@ pub mod configs;
 pub mod error;
 #[cfg(test)]
 mod fake;
+#[cfg(debug_assertions)]
 pub mod generate;
 pub mod init;
 pub mod interrupt;
@@ -80,6 +81,7 @@ pub enum Command {
     Token(token::TokenArgs),
     Version(version::VersionArgs),
     Completions(completions::CompletionsArgs),
+    #[cfg(debug_assertions)]
     #[command(hide = true)]
     Gen(generate::GenArgs),
 }
@@ -116,6 +118,7 @@ fn run(command: Command, out: &mut Output<'_>) -> Result<u8, CliError> {
         Command::Token(args) => token::run(&args, out),
         Command::Version(args) => version::run(&args, out),
         Command::Completions(args) => completions::run(&args, out),
+        #[cfg(debug_assertions)]
         Command::Gen(args) => generate::run(&args, out),
         Command::Status(args) => wait(status::run(args, out)),
         Command::Agent(args) => wait(agent::run(args, out)),

@@ -5,6 +5,7 @@
 use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::paths::{Location, LocationSegment};
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::Config;
@@ -32,8 +33,42 @@ pub fn against_schema(value: &Value) -> Vec<Problem> {
 /// # Errors
 /// The key that does not fit; without the reader's text, which quotes the value.
 pub fn typed(value: &Value) -> Result<Config, Problem> {
-    serde_path_to_error::deserialize(value)
-        .map_err(|error| Problem::value(KeyPath::parse(&error.path().to_string()), "does not fit its type"))
+    Config::deserialize(value).map_err(|_| Problem::value(culprit(value), "does not fit its type"))
+}
+
+/// The innermost key without which the value would fit. Readers that keep the path are instances of all types twice, for a case that hardly ever comes.
+fn culprit(value: &Value) -> KeyPath {
+    let mut path = KeyPath::default();
+    while let Some(step) =
+        steps_at(value, &path).into_iter().find(|step| Config::deserialize(&without(value, &path.join(step.clone()))).is_ok())
+    {
+        path = path.join(step);
+    }
+    path
+}
+
+/// The keys or places of what stands at `path`.
+fn steps_at(value: &Value, path: &KeyPath) -> Vec<Step> {
+    match path.find(value) {
+        Some(Value::Object(object)) => object.keys().cloned().map(Step::Key).collect(),
+        Some(Value::Array(items)) => (0..items.len()).map(Step::Index).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn without(value: &Value, path: &KeyPath) -> Value {
+    let mut left = value.clone();
+    let Some((last, parents)) = path.0.split_last() else { return left };
+    let parent = parents.iter().try_fold(&mut left, |at, step| match step {
+        Step::Key(key) => at.get_mut(key.as_str()),
+        Step::Index(index) => at.get_mut(*index),
+    });
+    match (parent, last) {
+        (Some(Value::Object(object)), Step::Key(key)) => drop(object.shift_remove(key)),
+        (Some(Value::Array(items)), Step::Index(index)) if *index < items.len() => drop(items.remove(*index)),
+        _ => {}
+    }
+    left
 }
 
 fn path_of(location: &Location) -> KeyPath {
@@ -187,6 +222,15 @@ mod tests {
     #[test]
     fn a_key_in_the_wrong_place_is_led_home() {
         assert_eq!(faults(&json!({ "trustedProxies": [] })), ["trustedProxies: unknown key, did you mean `gateway.trustedProxies`?"]);
+    }
+
+    #[test]
+    fn a_value_that_passes_the_schema_and_fits_no_type_is_still_named() {
+        let wrong = typed(&json!({ "agents": { "list": [{ "id": "a" }, { "id": "b", "default": 7 }] } })).unwrap_err();
+        assert_eq!(wrong.to_string(), "agents.list[1].default: does not fit its type");
+        let wrong = typed(&json!({ "gateway": { "port": "secret-canary" } })).unwrap_err();
+        assert_eq!(wrong.to_string(), "gateway.port: does not fit its type");
+        assert_eq!(typed(&json!(7)).unwrap_err().to_string(), "<root>: does not fit its type");
     }
 
     #[test]

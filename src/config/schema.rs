@@ -11,7 +11,7 @@ use super::Config;
 use super::key_path::{KeyPath, Step};
 
 /// The committed schema; a test keeps it equal to what the types say. Reading it is much cheaper at start than deriving it, in time and in memory.
-const COMMITTED: &str = include_str!("../../schema/config.schema.json");
+pub const COMMITTED: &str = include_str!("../../schema/config.schema.json");
 
 /// The schema. It is parsed when somebody asks and dropped with the last who holds it: an idle gateway has no use for a megabyte of it.
 #[must_use]
@@ -19,7 +19,7 @@ pub fn schema() -> Arc<Value> {
     static HELD: Mutex<Weak<Value>> = Mutex::new(Weak::new());
     let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
     held.upgrade().unwrap_or_else(|| {
-        let parsed = Arc::new(serde_json::from_str(COMMITTED).unwrap_or_else(|_| derived()));
+        let parsed = Arc::new(serde_json::from_str(COMMITTED).unwrap_or_default());
         *held = Arc::downgrade(&parsed);
         parsed
     })
@@ -59,7 +59,7 @@ pub fn for_value(schema: &Value, value: &Value) -> Value {
     Value::Object(kept)
 }
 
-/// The schema as the text of `schema/config.schema.json`.
+/// The schema as the text that `schema/config.schema.json` should have.
 #[must_use]
 pub fn schema_text() -> String {
     let mut text = serde_json::to_string_pretty(&derived()).unwrap_or_default();

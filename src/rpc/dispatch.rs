@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, Caller};
+use super::committed;
 use super::method::{Answer, Entry};
 use super::methods::METHODS;
 use super::validate::Checker;
@@ -27,7 +28,7 @@ struct Compiled {
 
 impl Compiled {
     fn checker(&self) -> Result<&Checker, RpcError> {
-        let checker = self.checker.get_or_init(|| Checker::new(&(self.entry.params)()));
+        let checker = self.checker.get_or_init(|| committed::checker(self.entry.name));
         checker.as_ref().map_err(|error| RpcError::unavailable("internal error", format!("{}: {error}", self.entry.name)))
     }
 }

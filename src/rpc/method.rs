@@ -105,8 +105,12 @@ fn prepare<M: Method>(cx: Call, params: Value) -> Result<Answer, RpcError> {
 }
 
 /// Schema of parameters, complete in itself: what the server accepts. Unless they are closed, `loose` says that more keys are ignored.
+/// `null` in a release build, which reads the [committed](super::committed) one.
 #[must_use]
 pub fn params_schema<P: JsonSchema>(loose: bool) -> Value {
+    if !cfg!(debug_assertions) {
+        return Value::Null;
+    }
     let mut schema = root::<P>(SchemaSettings::draft2020_12().into_generator());
     if loose && let Some(object) = schema.as_object_mut() {
         object.remove("additionalProperties");
@@ -114,9 +118,12 @@ pub fn params_schema<P: JsonSchema>(loose: bool) -> Value {
     schema
 }
 
-/// Schema of a result, complete in itself: what the server sends.
+/// Schema of a result, complete in itself: what the server sends. `null` in a release build, which has no use for it and would carry the derivation of every type.
 #[must_use]
 pub fn output_schema<T: JsonSchema>() -> Value {
+    if !cfg!(debug_assertions) {
+        return Value::Null;
+    }
     root::<T>(SchemaSettings::draft2020_12().for_serialize().into_generator())
 }
 

@@ -1,6 +1,7 @@
 //! Typed calls: from a request's text to its answer's bytes. Knows no sockets.
 
 pub mod call;
+pub mod committed;
 pub mod dispatch;
 pub mod error;
 pub mod method;

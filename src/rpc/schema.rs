@@ -26,6 +26,15 @@ pub fn protocol_schema() -> String {
     text
 }
 
+/// The text of `schema/params.json`: the parameters of each method, one line each.
+#[must_use]
+pub fn params_text() -> String {
+    let rows = METHODS.iter().map(|entry| (entry.name, (entry.params)()));
+    let all = std::iter::once(("connect", params_schema::<ConnectParams>(false))).chain(rows);
+    let lines: Vec<String> = all.map(|(name, params)| format!("{}: {params}", json!(name))).collect();
+    format!("{{\n{}\n}}\n", lines.join(",\n"))
+}
+
 /// The document.
 #[must_use]
 pub fn document() -> Value {

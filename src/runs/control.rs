@@ -16,6 +16,8 @@ use crate::protocol::ids::{AgentId, RunId, SessionKey};
 pub const VERSION: u32 = 1;
 /// Largest message in bytes: the largest frame of a client, escaped, and some room.
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
+/// Memory taken on the word of a length, in bytes; nearly every message fits.
+const AT_ONCE: usize = 4096;
 
 /// Everything a shim needs to know about its run. Secrets travel only here, on a private stream: never in argv, the environment or a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -142,8 +144,8 @@ pub async fn receive<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin))
     if size > MAX_MESSAGE {
         return Err(too_large());
     }
-    // The buffer grows with what really comes, so that a false length costs nothing.
-    let mut body = Vec::new();
+    // Beyond this the buffer grows with what really comes, so that a false length costs nothing.
+    let mut body = Vec::with_capacity(size.min(AT_ONCE));
     stream.take(size as u64).read_to_end(&mut body).await?;
     if body.len() < size {
         return Err(io::ErrorKind::UnexpectedEof.into());

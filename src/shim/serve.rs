@@ -38,22 +38,22 @@ impl Drop for Socket {
 /// Serves the first connection and, if there is a path, the named socket. Without the socket the run still works; a later daemon then follows the file alone.
 pub fn start(tasks: &Tasks, out: &RunSink, stop: &Stop, first: UnixStream, path: Option<&Path>) -> Option<Socket> {
     spawn_connection(tasks, out, stop, first);
-    let path = path?;
-    let listener = match bind(path) {
-        Ok(listener) => listener,
-        Err(failed) => {
-            note(&format!("failed to open the control socket {}: {failed}", path.display()));
-            return None;
-        }
-    };
+    let path = path?.to_owned();
+    let socket = Socket(path.clone());
     let (spawner, out, stop, token) = (tasks.clone(), out.clone(), stop.clone(), tasks.stop_token());
     tasks.spawn("listen", async move {
+        // The command comes first: nobody looks for the socket before a daemon has been started anew.
+        tokio::task::yield_now().await;
+        let listener = match bind(&path) {
+            Ok(listener) => listener,
+            Err(failed) => return note(&format!("failed to open the control socket {}: {failed}", path.display())),
+        };
         tokio::select! {
             () = accept(&spawner, &out, &stop, listener) => {}
             () = token.cancelled() => {}
         }
     });
-    Some(Socket(path.to_owned()))
+    Some(socket)
 }
 
 async fn accept(tasks: &Tasks, out: &RunSink, stop: &Stop, listener: UnixListener) {

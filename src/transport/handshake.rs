@@ -27,8 +27,8 @@ use crate::protocol::ids::ConnId;
 use crate::protocol::scope::{Scope, ScopeSet};
 use crate::protocol::strict;
 use crate::rpc::call::Caller;
+use crate::rpc::committed;
 use crate::rpc::dispatch::Router;
-use crate::rpc::method::params_schema;
 use crate::rpc::validate::Checker;
 use crate::sessions::key;
 
@@ -95,7 +95,7 @@ pub fn challenge(nonce: &str) -> Vec<u8> {
     event
 }
 
-static CHECKER: LazyLock<Option<Checker>> = LazyLock::new(|| Checker::new(&params_schema::<ConnectParams>(false)).ok());
+static CHECKER: LazyLock<Option<Checker>> = LazyLock::new(|| committed::checker("connect").ok());
 
 /// Judges the first message. `subscribe` makes the feeds of a connection that may or may not read.
 ///

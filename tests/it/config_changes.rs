@@ -9,6 +9,7 @@ use crate::harness::client::connect_params;
 use crate::harness::gateway::TOKEN;
 use crate::harness::{Client, Gateway};
 use crate::live_config::{patch, text};
+use crate::nginx::{program, skip};
 
 #[tokio::test]
 async fn m97_of_two_clients_with_one_hash_one_wins() {
@@ -74,6 +75,40 @@ async fn m88_a_config_that_cannot_be_written_stays_and_the_caller_is_told() {
 }
 
 #[tokio::test]
+async fn m88_a_full_file_system_leaves_the_config_as_it_was_until_there_is_room() {
+    let mut gateway = Gateway::prepared(&json!({}));
+    let dir = gateway.state_dir().join("full");
+    std::fs::create_dir(&dir).unwrap();
+    // A small file system of its own, seen only by the daemon and, through its root, by this test.
+    let mount = format!("mount -t tmpfs -o size=64k none {0} && cp -p {1} {0}/c.json", dir.display(), gateway.config_path().display());
+    if !program("unshare")
+        .args(["--user", "--map-root-user", "--mount", "bash", "-c", &mount])
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
+        return skip("no user namespaces with mounts here");
+    }
+    gateway.wrapper(&["unshare", "--user", "--map-root-user", "--mount", "bash", "-c", &format!("{mount} && exec \"$@\""), "-"]);
+    gateway.env("SKYKOI_CONFIG_PATH", dir.join("c.json").to_str().unwrap());
+    gateway.launch();
+    let inside = std::path::PathBuf::from(format!("/proc/{}/root{}", gateway.pid(), dir.display()));
+    let old = std::fs::read_to_string(inside.join("c.json")).unwrap();
+    let filler = inside.join("filler");
+    // As much as there is room for: the write that fails is the last one.
+    let _ = std::fs::write(&filler, vec![0; 1 << 20]);
+    let mut client = Client::connect(&gateway).await;
+    let hash = client.ok("config.get", json!({})).await["hash"].clone();
+    let change = json!({ "raw": "{ agents: { defaults: { maxConcurrent: 7 } } }", "baseHash": hash });
+    let refused = client.err("config.patch", change.clone()).await;
+    assert_eq!((&refused["code"], &refused["details"]["code"]), (&json!("UNAVAILABLE"), &json!("CONFIG_NOT_WRITTEN")), "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("No space left"), "{refused}");
+    assert_eq!(std::fs::read_to_string(inside.join("c.json")).unwrap(), old);
+    assert_eq!(client.script("echo runs").await["payload"]["status"], "ok");
+    std::fs::remove_file(&filler).unwrap();
+    assert_eq!(client.ok("config.patch", change).await["applied"], "hot");
+}
+
+#[tokio::test]
 async fn a_reader_sees_the_config_without_its_secrets_and_writes_none() {
     let mut gateway = Gateway::prepared(&json!({}));
     let canaries = json!({
@@ -97,8 +132,7 @@ async fn a_reader_sees_the_config_without_its_secrets_and_writes_none() {
     assert_eq!(refused["details"]["code"], "MISSING_SCOPE");
     // What was shown comes back, and the file says what it said.
     let mut admin = Client::connect(&gateway).await;
-    let raw = got["raw"].as_str().unwrap().replace("\"maxConcurrent\"", "\"maxConcurrent\"");
-    assert_eq!(admin.ok("config.set", json!({ "raw": raw, "baseHash": got["hash"] })).await["changed"], json!([]));
+    assert_eq!(admin.ok("config.set", json!({ "raw": got["raw"], "baseHash": got["hash"] })).await["changed"], json!([]));
     let code = |text: &str| text.lines().skip(1).collect::<String>();
     assert_eq!(code(&std::fs::read_to_string(gateway.config_path()).unwrap()), code(&marked));
 }
@@ -107,7 +141,7 @@ async fn a_reader_sees_the_config_without_its_secrets_and_writes_none() {
 async fn the_command_line_changes_a_key_through_the_gateway_and_without_one() {
     let mut gateway = Gateway::start();
     let run = |gateway: &Gateway, words: &[&str]| {
-        let mut command = crate::nginx::program(env!("CARGO_BIN_EXE_skykoi-gateway"));
+        let mut command = program(env!("CARGO_BIN_EXE_skykoi-gateway"));
         command.env_clear().env("SKYKOI_STATE_DIR", gateway.state_dir()).env("HOME", gateway.state_dir()).arg("config").args(words);
         let output = command.output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);

@@ -212,6 +212,26 @@ async fn origins_agents_and_rules_of_tools_are_taken_at_once() {
 }
 
 #[tokio::test]
+async fn defect_14_a_proxy_is_believed_from_the_moment_it_is_trusted_and_only_its_own_word() {
+    let gateway = Gateway::start();
+    let mut client = Client::connect(&gateway).await;
+    let forwarded = [("X-Forwarded-For", "6.6.6.6, 203.0.113.7")];
+    let seen = async |port: u16| {
+        let mut behind = Client::open(port, &forwarded).await;
+        let mut params = connect_params();
+        params["client"]["instanceId"] = json!("behind");
+        behind.hello(params).await.unwrap();
+        let entries = behind.ok("system-presence", json!({})).await;
+        entries.as_array().unwrap().iter().find(|entry| entry["instanceId"] == "behind").unwrap()["ip"].clone()
+    };
+    assert_eq!(seen(gateway.port()).await, "127.0.0.1");
+    assert_eq!(patch(&mut client, json!({ "gateway": { "trustedProxies": ["127.0.0.1"] } })).await["applied"], "hot");
+    assert_eq!(seen(gateway.port()).await, "203.0.113.7");
+    patch(&mut client, json!({ "gateway": { "trustedProxies": [] } })).await;
+    assert_eq!(seen(gateway.port()).await, "127.0.0.1");
+}
+
+#[tokio::test]
 async fn defect_13_another_port_is_listened_on_while_runs_and_connections_go_on() {
     let gateway = Gateway::start();
     let mut client = Client::connect(&gateway).await;

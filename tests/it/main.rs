@@ -22,6 +22,7 @@ mod daemon_faults;
 mod daemon_life;
 mod deploy;
 mod door;
+#[cfg(debug_assertions)]
 mod drift;
 mod events;
 mod handshake;

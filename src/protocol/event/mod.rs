@@ -7,7 +7,7 @@ pub mod presence;
 pub mod shutdown;
 pub mod tick;
 
-use schemars::{Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::connect::Challenge;
 use super::scope::Scope;
@@ -50,55 +50,60 @@ pub struct EventEntry {
     pub summary: &'static str,
 }
 
+/// Schema of a payload. Empty in a release build, which has no use for it and would carry the derivation of every type.
+fn subschema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    if cfg!(debug_assertions) { generator.subschema_for::<T>() } else { Schema::default() }
+}
+
 /// Every event, in the order shown to clients.
 pub static EVENTS: &[EventEntry] = &[
     EventEntry {
         name: "connect.challenge",
         scope: None,
         class: Class::Signal,
-        payload: SchemaGenerator::subschema_for::<Challenge>,
+        payload: subschema::<Challenge>,
         summary: "First frame on every connection; carries the nonce that a device signs.",
     },
     EventEntry {
         name: "agent",
         scope: Some(Scope::Read),
         class: Class::Log,
-        payload: SchemaGenerator::subschema_for::<agent::AgentEvent>,
+        payload: subschema::<agent::AgentEvent>,
         summary: "One event of a run, exactly as it stands in the run's journal.",
     },
     EventEntry {
         name: "presence",
         scope: Some(Scope::Read),
         class: Class::State,
-        payload: SchemaGenerator::subschema_for::<presence::PresenceEvent>,
+        payload: subschema::<presence::PresenceEvent>,
         summary: "Who is connected; sent after connects and disconnects, at most four times a second.",
     },
     EventEntry {
         name: "tick",
         scope: None,
         class: Class::State,
-        payload: SchemaGenerator::subschema_for::<tick::Tick>,
+        payload: subschema::<tick::Tick>,
         summary: "Sign of life every `policy.tickIntervalMs`.",
     },
     EventEntry {
         name: "health",
         scope: Some(Scope::Read),
         class: Class::State,
-        payload: SchemaGenerator::subschema_for::<health::HealthSummary>,
+        payload: subschema::<health::HealthSummary>,
         summary: "The gateway's health, on its timer and when it changes.",
     },
     EventEntry {
         name: "config.changed",
         scope: Some(Scope::Read),
         class: Class::Signal,
-        payload: SchemaGenerator::subschema_for::<config::ConfigChanged>,
+        payload: subschema::<config::ConfigChanged>,
         summary: "The configuration file has changed: what was taken, what waits for a restart, or what is wrong with it.",
     },
     EventEntry {
         name: "shutdown",
         scope: None,
         class: Class::Signal,
-        payload: SchemaGenerator::subschema_for::<shutdown::Shutdown>,
+        payload: subschema::<shutdown::Shutdown>,
         summary: "The daemon is about to stop; connections close with 1012 after it.",
     },
 ];
