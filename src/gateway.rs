@@ -7,13 +7,16 @@ pub mod chronicle;
 pub mod commands;
 pub mod configuration;
 pub mod health;
+pub mod identity;
 pub mod importing;
 pub mod looks;
 pub mod presence;
+pub mod presence_line;
 pub mod queueing;
 pub mod quiet;
 pub mod sessions;
 pub mod system_events;
+pub mod usage;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,8 +29,8 @@ use crate::clock::now_ms;
 use crate::config::layers::Sources;
 use crate::config::load::Loaded;
 use crate::events::hub::Hub;
-use crate::protocol::ids::AgentId;
 use crate::logging::Log;
+use crate::protocol::ids::AgentId;
 use crate::runs::supervisor::Supervisor;
 use crate::sessions::{Sessions, Settings as SessionSettings};
 use crate::store::{Health as StoreHealth, Store};
@@ -42,6 +45,7 @@ use configuration::{Ask, Configuration};
 use health::Health;
 use presence::Presence;
 use system_events::SystemEvents;
+use usage::Usage;
 
 /// Version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -76,6 +80,8 @@ pub struct Gateway {
     pub access: Access,
     /// Notes that wait for a session's next turn.
     pub system_events: SystemEvents,
+    /// What runs have used on days that are over.
+    pub usage: Usage,
     /// Tasks that belong to no connection.
     pub tasks: Tasks,
     /// Changes with every start.
@@ -129,6 +135,7 @@ impl Gateway {
             access,
             configuration,
             system_events: SystemEvents::default(),
+            usage: Usage::default(),
             boot_id: uuid::Uuid::new_v4().to_string(),
             host,
             started: Instant::now(),

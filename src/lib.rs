@@ -16,12 +16,13 @@ pub mod events;
 pub mod logging;
 pub mod store;
 
-// F3: who a peer is and what it may try; one run's event file; starting and ending processes; the file of a conversation; what the machine is doing.
+// F3: who a peer is and what it may try; one run's event file; starting and ending processes; the file of a conversation; what the machine is doing; an agent's directory.
 pub mod auth;
 pub mod exec;
 pub mod journal;
-pub mod transcript;
 pub mod machine;
+pub mod transcript;
+pub mod workspace;
 
 // F4: a run, from its acceptance to its outcome.
 pub mod runs;

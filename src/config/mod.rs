@@ -94,7 +94,7 @@ section! {
         #[schemars(extend("x-reload" = "none", "x-acts" = false))]
         hooks: Option<schedule::Hooks>,
         /// Looks of the front end.
-        #[schemars(extend("x-reload" = "none", "x-acts" = false))]
+        #[schemars(extend("x-reload" = "none"))]
         ui: Option<minor::Ui>,
         /// Logins at providers of models.
         #[schemars(extend("x-reload" = "none", "x-acts" = false))]

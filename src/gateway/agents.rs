@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::config::agent_parts::Heartbeat;
+use crate::config::agent_parts::{Heartbeat, Identity};
 use crate::config::tools::ExecSecurity;
 use crate::protocol::event::health::{AgentHealth, HeartbeatHealth, SessionCounts};
 use crate::protocol::ids::AgentId;
@@ -19,10 +19,8 @@ pub struct Agent {
     pub id: AgentId,
     /// Its name.
     pub name: Option<String>,
-    /// An emoji that stands for it.
-    pub emoji: Option<String>,
-    /// A picture or letters that stand for it.
-    pub avatar: Option<String>,
+    /// How it presents itself, as far as the configuration says.
+    pub identity: Identity,
     /// Where its runs work.
     pub workspace: PathBuf,
     /// Name of its runner.
@@ -59,8 +57,7 @@ impl Agents {
             .map(|settings| Agent {
                 name: settings.identity.name.clone().or_else(|| (settings.name != settings.id).then(|| settings.name.clone())),
                 id: AgentId(settings.id),
-                emoji: settings.identity.emoji,
-                avatar: settings.identity.avatar,
+                identity: settings.identity,
                 workspace: settings.workspace,
                 runner: settings.runner.name(),
                 model: settings.model.and_then(|model| model.primary),

@@ -133,17 +133,16 @@ impl Gateway {
         self.health.lock().at.is_none_or(|at| at.elapsed() > period + LOOK * 5)
     }
 
-    async fn session_counts(&self, agent_id: Option<AgentId>) -> Result<SessionCounts, StoreError> {
-        let filter = SessionFilter { limit: RECENT, agents: agent_id.into_iter().collect(), ..SessionFilter::default() };
+    async fn session_counts(&self, agent: Option<AgentId>) -> Result<SessionCounts, StoreError> {
+        let filter = SessionFilter { limit: RECENT, agents: agent.into_iter().collect(), ..SessionFilter::default() };
         let page = self.store.sessions(filter).await?;
-        let (rows, count) = (page.rows, page.total as u64);
         let now = self.now();
-        let recent = rows.into_iter().map(|row| RecentSession {
+        let recent = page.rows.into_iter().map(|row| RecentSession {
             key: row.session.key,
             updated_at: row.session.entry.updated_at,
             age: now.saturating_sub(row.session.entry.updated_at),
         });
-        Ok(SessionCounts { path: self.loaded().paths.db().display().to_string(), count, recent: recent.collect() })
+        Ok(SessionCounts { path: self.loaded().paths.db().display().to_string(), count: page.total as u64, recent: recent.collect() })
     }
 
     /// The machine now, at most a second ago. None if it could not be looked at.

@@ -40,7 +40,16 @@ const TARGETED: &[&str] = &[
     "chat.send",
     "chat.abort",
     "commands.list",
+    "agents.update",
+    "agents.delete",
+    "agents.files.list",
+    "agents.files.get",
+    "agents.files.set",
+    "skills.status",
+    "sessions.usage",
 ];
+/// The methods that read and write files of a workspace.
+const FILES: &[&str] = &["agents.files.get", "agents.files.set"];
 /// The methods that name one run.
 const OF_A_RUN: &[&str] = &["runs.get", "runs.subscribe", "runs.unsubscribe", "runs.abort"];
 
@@ -135,6 +144,12 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     of("TOO_MANY_WATCHED", &["sessions.messages.subscribe"], "The connection watches as many sessions as it may."),
     of("IMPORT_FAILED", &["sessions.import"], "The file cannot be read as a session store; nothing was changed."),
     of("SEND_DENIED", STARTERS, "`session.sendPolicy` or the session's own `sendPolicy` takes no messages."),
+    of("AGENT_EXISTS", &["agents.create"], "There is an agent with the id that the name gives."),
+    of("AGENT_RESERVED", &["agents.create", "agents.delete"], "`main` is always there."),
+    of("AGENT_BUSY", &["agents.delete"], "A run of the agent is at work. Retryable."),
+    of("UNSUPPORTED_FILE", FILES, "The workspace has no file of instructions of this name."),
+    of("FILE_REFUSED", FILES, "In the file's place is a link or something else, or it is too large."),
+    of("NO_HEARTBEATS", &["set-heartbeats"], "This version has no heartbeats that could be switched on."),
     of("INVALID_CURSOR", &["sessions.list"], "`cursor` is not one that an answer gave."),
     of("TRANSCRIPT_NOT_FOUND", &["chat.inject"], "The session has had no conversation yet."),
     of("CURSOR_AHEAD", &["runs.subscribe"], "`after` is past the last event of a run that is over."),

@@ -13,3 +13,4 @@ pub mod scope;
 pub mod session;
 pub mod strict;
 pub mod system;
+pub mod usage;

@@ -55,8 +55,8 @@ pub struct Welcome {
     pub hello: Vec<u8>,
     /// What it listens to.
     pub feeds: Feeds,
-    /// Its presence, if it is shown.
-    pub presence: Option<presence::Guard>,
+    /// Its presence.
+    pub presence: presence::Guard,
     /// Its place in the count of connections.
     pub counted: Counted,
     /// Which of the gateway's secrets it came in with ([`Access::generation`](crate::gateway::access::Access::generation)); none if with none.
@@ -130,6 +130,7 @@ pub fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(Audienc
         role,
         scopes,
         protocol,
+        tool_events: params.caps.as_ref().is_some_and(|caps| caps.iter().any(|cap| cap == "tool-events")),
         watching: Arc::default(),
         order: tokio::sync::Mutex::default(),
         closed: arrival.closed.child_token(),
@@ -141,8 +142,9 @@ pub fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(Audienc
         return Err(refuse(1008, RpcError::invalid(SECRET_CHANGED).with_code("AUTH_TOKEN_MISMATCH")));
     }
     let counted = arrival.gateway.access.count();
-    let presence = (params.client.mode != ClientMode::Cli)
-        .then(|| arrival.gateway.presence.join(&caller.conn_id, entry_of(&params, &caller, arrival.peer, device)));
+    // Commands come and go too fast to be worth showing.
+    let shown = (params.client.mode != ClientMode::Cli).then(|| entry_of(&params, &caller, arrival.peer, device));
+    let presence = arrival.gateway.presence.join(&caller.conn_id, shown);
     let hello = hello(arrival.gateway, &caller);
     let body = serde_json::to_vec(&hello).unwrap_or_default();
     Ok(Welcome { hello: frame::res_ok(&request.id, &body), caller, feeds, presence, counted, secret })
@@ -283,8 +285,10 @@ fn entry_of(params: &ConnectParams, caller: &Caller, peer: &Peer, device: Option
         platform: Some(client.platform.clone()),
         device_family: client.device_family.clone(),
         model_identifier: client.model_identifier.clone(),
-        mode: Some(client.mode.name()),
-        reason: Some("connect"),
+        mode: Some(client.mode.name().into()),
+        reason: Some("connect".into()),
+        last_input_seconds: None,
+        tags: Vec::new(),
         device_id: device.map(str::to_owned),
         roles: vec![caller.role],
         scopes: caller.scopes.names(),

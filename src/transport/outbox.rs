@@ -209,6 +209,7 @@ impl Outbox {
         match item {
             Outgoing::Frame(frame) => self.frame(frame),
             Outgoing::AfterRun(log, frame) => self.finals.push((log, frame)),
+            Outgoing::Started(log, detail) => self.tails.started(&log, detail),
             Outgoing::Follow(log, after) => self.tails.follow(log, after),
             Outgoing::Unfollow(file_id) => self.tails.unfollow(&file_id),
             Outgoing::Watch(watching, events) => self.watches.open(watching, events),

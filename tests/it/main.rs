@@ -51,6 +51,7 @@ mod shim;
 mod slow_reader;
 mod start_refused;
 mod stock_clients;
+mod surface;
 mod tidy;
 mod time_steps;
 mod vectors;

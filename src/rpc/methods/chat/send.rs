@@ -18,7 +18,7 @@ use crate::rpc::call::Call;
 use crate::rpc::error::queue_full;
 use crate::rpc::method::{Method, Rate};
 use crate::rpc::methods::agent::run::{digest_of, not_served, title_of};
-use crate::rpc::methods::agent::{files, target};
+use crate::rpc::methods::agent::{files, target, tools};
 use crate::runs::handle::Handle;
 use crate::runs::queue::rules::{Mode, Rules};
 use crate::runs::spec::Attached;
@@ -190,11 +190,13 @@ impl<'a> Request<'a> {
     pub async fn submit(&self, text: Option<String>, order: MutexGuard<'_, ()>) -> Result<SendReply, RpcError> {
         let runs = &self.cx.gateway.runs;
         let new = self.new_run(text)?;
+        let detail = tools::detail(self.cx, &self.key, None).await;
         match runs.submit_in_order(new, order).await? {
             Submitted::Full(full) => Err(queue_full(full)),
             Submitted::New(ticket) => {
                 let run_id = ticket.live.record.run_id.clone();
                 let position = runs.next_position(&self.key);
+                tools::tell(self.cx, &ticket.live.log, detail).await;
                 // Behind the answer, so that no event of the run can overtake it.
                 self.cx.after(move || drop(ticket.release()));
                 Ok(self.sent(run_id, SentStatus::Started, position))

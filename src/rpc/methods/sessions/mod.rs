@@ -15,6 +15,7 @@ pub mod reset;
 pub mod resolve;
 pub mod subscribe;
 pub mod unsubscribe;
+pub mod usage;
 
 use crate::gateway::Gateway;
 use crate::gateway::quiet::NotQuiet;

@@ -12,7 +12,6 @@ use crate::protocol::scope::Scope;
 use crate::protocol::system::SystemInfo;
 use crate::rpc::call::Call;
 use crate::rpc::method::Method;
-use crate::sessions::key;
 
 /// Version, load and places of the running gateway.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -123,7 +122,7 @@ impl Method for Status {
             system,
             warnings: warnings(gateway),
             channel_summary: Vec::new(),
-            queued_system_events: gateway.system_events.waiting(&key::main_key(gateway.agents().default_id())),
+            queued_system_events: gateway.system_events.waiting(&gateway.sessions.settings().main_key(gateway.agents().default_id())),
         })
     }
 }
