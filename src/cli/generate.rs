@@ -117,7 +117,7 @@ mod tests {
             assert_eq!(run(&args, &mut Output { result: &mut result, talk: &mut talk }).unwrap(), 0);
             String::from_utf8(result).unwrap().lines().count()
         };
-        assert_eq!((written(), written()), (4, 0));
+        assert_eq!((written(), written()), (5, 0));
         fs::write(root.path().join("schema/config.md"), "old").unwrap();
         assert_eq!(written(), 1);
     }
