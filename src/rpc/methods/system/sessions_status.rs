@@ -4,9 +4,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::gateway::Gateway;
-use crate::sessions::models::ModelName;
 use crate::protocol::ids::{AgentId, SessionKey};
 use crate::protocol::session::{SessionKind, SessionRow};
+use crate::sessions::models::ModelName;
 use crate::store::error::StoreError;
 use crate::store::sessions::SessionFilter;
 
