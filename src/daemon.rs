@@ -6,16 +6,19 @@
 //! Nothing listens before every run that an earlier daemon left has found its fate. Runs outlive the daemon: a stop leaves them to their shims.
 
 mod boots;
+mod reload;
 mod settings;
+mod signals;
 mod stop;
 mod upkeep;
+mod watch;
 
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch::Sender};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -29,9 +32,11 @@ use crate::config::problem::{ConfigError, lines};
 use crate::events::hub::Hub;
 use crate::exec::proc;
 use crate::gateway::chronicle::Scribe;
+use crate::gateway::configuration::Ask;
 use crate::gateway::{Gateway, Parts, VERSION, session_settings};
+use crate::logging::Log;
 use crate::runs::chronicle::Chronicle;
-use crate::runs::launcher::Launcher;
+use crate::runs::launcher::{self, Launcher};
 use crate::runs::orphans::{Children, become_subreaper};
 use crate::runs::supervisor::Supervisor;
 use crate::sessions::Sessions;
@@ -40,8 +45,10 @@ use crate::store::lock::{LockError, StateLock};
 use crate::tasks::Tasks;
 use crate::transcript::Transcripts;
 use crate::transport::connection::Front;
+use crate::transport::http::Rules;
 use crate::transport::listener::{self, ListenError, Listeners};
 use crate::transport::tls;
+use signals::Signals;
 
 /// Exit codes of the daemon; they are part of its interface.
 pub mod exit {
@@ -74,22 +81,45 @@ impl StartError {
     }
 }
 
+/// How a daemon that started has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to stop.
+    Stopped,
+    /// It wants to be started again, in the same process: only a start takes its configuration.
+    Restart,
+}
+
 /// Runs the daemon until it is told to stop. `talk` gets what a person at the terminal wants to know.
 ///
 /// # Errors
 /// It could not start, or the store failed while it ran.
-pub fn run(sources: &Sources, talk: &mut dyn Write) -> Result<(), StartError> {
+pub fn run(sources: &Sources, talk: &mut dyn Write) -> Result<Ended, StartError> {
     let loaded = Arc::new(configuration(sources, talk)?);
-    settings::start_logging(&loaded.config);
+    let log = Log::new(settings::of_log(&loaded.config));
+    log.install();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings::workers())
         .enable_all()
         .build()
         .map_err(|cause| StartError::new(exit::TRY_LATER, format!("the runtime cannot start: {cause}")))?;
-    let served = runtime.block_on(serve(loaded, talk));
+    let served = runtime.block_on(serve(sources, loaded, log, talk));
     // Followers of runs that go on in their shims are dropped here; nothing else is left.
     runtime.shutdown_background();
     served
+}
+
+/// Replaces this process by a new start of the program with the same arguments and environment; the process id stays, so no supervisor takes it for an end. Returns only why it could not.
+#[must_use]
+pub fn start_again() -> std::io::Error {
+    use std::os::unix::process::CommandExt;
+    let program = match launcher::this_program() {
+        Ok(program) => program,
+        Err(cause) => return cause,
+    };
+    #[expect(clippy::disallowed_methods, reason = "no process is started: this one goes on as another")]
+    let mut command = std::process::Command::new(program);
+    command.args(std::env::args_os().skip(1)).exec()
 }
 
 /// Reads the configuration, or writes the first one and reads that.
@@ -126,7 +156,7 @@ pub fn first_file(paths: &Paths, talk: &mut dyn Write) -> Result<(), StartError>
     Ok(())
 }
 
-async fn serve(loaded: Arc<Loaded>, talk: &mut dyn Write) -> Result<(), StartError> {
+async fn serve(sources: &Sources, loaded: Arc<Loaded>, log: Log, talk: &mut dyn Write) -> Result<Ended, StartError> {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
@@ -139,26 +169,30 @@ async fn serve(loaded: Arc<Loaded>, talk: &mut dyn Write) -> Result<(), StartErr
         let code = if matches!(error, LockError::Held { .. }) { exit::TRY_LATER } else { exit::CANNOT_CREATE };
         StartError::new(code, error)
     })?;
+    // Only who holds the state directory writes its log.
+    settings::open_log(&log, &loaded);
     // Before the first event can happen, so that none is missed.
     let signals = Signals::listen().map_err(|cause| StartError::new(exit::BUG, cause))?;
     let limits = &loaded.config.gateway.limits;
     let boots = Boots::begin(&paths.state_dir, limits.safe_mode_window_ms);
     let safe_mode = boots.crashed() >= limits.safe_mode_boots;
-    let (gateway, front, listeners) = open(&loaded, safe_mode).await.inspect_err(|refused| {
+    let opened = open(sources, &loaded, log, safe_mode).await.inspect_err(|refused| {
         // What is refused with a reason has not crashed.
         if refused.code != exit::BUG {
             boots.end();
         }
     })?;
+    let Opened { gateway, asks, front, listeners, rules } = opened;
     greet(&loaded, &listeners, talk);
     upkeep::start(&gateway);
+    reload::start(&gateway, asks, &listeners, rules);
     notify(&[sd_notify::NotifyState::Ready]);
     info!(version = VERSION, addresses = ?listeners.addresses(), config = %loaded.path.display(), "ready");
-    let ended = signals.wait(&gateway, &loaded).await;
+    let ended = signals.wait(&gateway).await;
     if ended.is_ok() {
         boots.end();
     }
-    stop::stop(&gateway, &front, &listeners).await;
+    stop::stop(&gateway, &front, &listeners, matches!(ended, Ok(Ended::Restart))).await;
     drop(lock);
     ended
 }
@@ -178,21 +212,34 @@ async fn take_lock(state_dir: &Path) -> Result<StateLock, LockError> {
     }
 }
 
-/// Everything that is served, and where it is served.
-async fn open(loaded: &Arc<Loaded>, safe_mode: bool) -> Result<(Arc<Gateway>, Arc<Front>, Listeners), StartError> {
+/// What is served, and where it is served.
+struct Opened {
+    gateway: Arc<Gateway>,
+    asks: mpsc::Receiver<Ask>,
+    front: Arc<Front>,
+    listeners: Arc<Listeners>,
+    rules: Sender<Arc<Rules>>,
+}
+
+async fn open(sources: &Sources, loaded: &Arc<Loaded>, log: Log, safe_mode: bool) -> Result<Opened, StartError> {
     if safe_mode {
         warn!(
             "safe mode: the last daemons ended without an orderly stop; runs that are queued are held until this one has lived for {} s or is stopped in order and started again",
             loaded.config.gateway.limits.safe_mode_window_ms / 1000
         );
     }
-    let (gateway, front) = build(Arc::clone(loaded), safe_mode).await?;
-    let listeners = listen(&gateway, &front).await?;
-    Ok((gateway, front, listeners))
+    let (gateway, asks, front) = build(sources.clone(), Arc::clone(loaded), log, safe_mode).await?;
+    let (listeners, rules) = listen(&gateway, &front).await?;
+    Ok(Opened { gateway, asks, front, listeners: Arc::new(listeners), rules })
 }
 
 /// The parts, with every unfinished run taken care of.
-async fn build(loaded: Arc<Loaded>, safe_mode: bool) -> Result<(Arc<Gateway>, Arc<Front>), StartError> {
+async fn build(
+    sources: Sources,
+    loaded: Arc<Loaded>,
+    log: Log,
+    safe_mode: bool,
+) -> Result<(Arc<Gateway>, mpsc::Receiver<Ask>, Arc<Front>), StartError> {
     let paths = &loaded.paths;
     let bug = |cause: &dyn std::fmt::Display| StartError::new(exit::BUG, cause);
     let store = Store::open(&paths.db()).map_err(|error| {
@@ -200,7 +247,7 @@ async fn build(loaded: Arc<Loaded>, safe_mode: bool) -> Result<(Arc<Gateway>, Ar
         StartError::new(code, error)
     })?;
     become_subreaper().map_err(|cause| bug(&cause))?;
-    let children = Children::default();
+    let children = Children::inherited();
     let launcher = Launcher::of_this_program(&paths.state_dir, children.clone()).map_err(|cause| bug(&cause))?;
     let (hub, tasks) = (Arc::new(Hub::default()), Tasks::new());
     let settings = settings::of_runs(&loaded).map_err(|cause| StartError::new(exit::CANNOT_CREATE, cause))?;
@@ -216,22 +263,25 @@ async fn build(loaded: Arc<Loaded>, safe_mode: bool) -> Result<(Arc<Gateway>, Ar
         }
     });
     runs.recover(safe_mode).await.map_err(|error| StartError::new(exit::BUG, format!("unfinished runs cannot be read: {error}")))?;
-    let gateway = Gateway::new(Parts { loaded, store, runs, sessions, transcripts, scribe, hub, tasks, safe_mode });
+    let (gateway, asks) = Gateway::new(Parts { sources, loaded, log, store, runs, sessions, transcripts, scribe, hub, tasks, safe_mode });
     gateway.import_found().await;
     if let Err(cause) = gateway.refresh_health().await {
         warn!(%cause, "health could not be looked up");
     }
     let front = Front::new(Arc::clone(&gateway), Tasks::new()).map_err(|cause| bug(&cause))?;
-    Ok((gateway, Arc::new(front)))
+    Ok((gateway, asks, Arc::new(front)))
 }
 
-async fn listen(gateway: &Arc<Gateway>, front: &Arc<Front>) -> Result<Listeners, StartError> {
-    let settings = settings::of_listener(&gateway.loaded).map_err(|cause| StartError::new(exit::CONFIG, cause))?;
+async fn listen(gateway: &Arc<Gateway>, front: &Arc<Front>) -> Result<(Listeners, Sender<Arc<Rules>>), StartError> {
+    let loaded = gateway.loaded();
+    let wrong = |cause: String| StartError::new(exit::CONFIG, cause);
+    let (change, rules) = tokio::sync::watch::channel(settings::rules(&loaded.config).map_err(wrong)?);
+    let settings = settings::of_listener(&loaded, rules).map_err(wrong)?;
     let bound = listener::bind(settings).await.map_err(|error: ListenError| {
         let code = if error.is_taken() { exit::TRY_LATER } else { exit::CANNOT_CREATE };
         StartError::new(code, error)
     })?;
-    Ok(bound.serve(Arc::clone(front) as Arc<dyn crate::transport::wire::Serve>, &gateway.tasks))
+    Ok((bound.serve(Arc::clone(front) as Arc<dyn crate::transport::wire::Serve>, &gateway.tasks), change))
 }
 
 /// What a person at a terminal needs next.
@@ -259,58 +309,6 @@ fn greet(loaded: &Loaded, listeners: &Listeners, talk: &mut dyn Write) {
         }
     }
     let _ = talk.flush();
-}
-
-/// The signals of the daemon.
-struct Signals {
-    term: tokio::signal::unix::Signal,
-    int: tokio::signal::unix::Signal,
-    hup: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())?, hup: signal(SignalKind::hangup())? })
-    }
-
-    /// Waits for the reason to stop.
-    async fn wait(mut self, gateway: &Arc<Gateway>, loaded: &Loaded) -> Result<(), StartError> {
-        loop {
-            tokio::select! {
-                _ = self.term.recv() => { info!("asked to stop"); break }
-                _ = self.int.recv() => { info!("interrupted"); break }
-                _ = self.hup.recv() => check_again(loaded),
-                cause = gateway.store.poisoned() => {
-                    error!(%cause, "the store has failed; stopping, so that a new start can read what is really on disk");
-                    return Err(StartError::new(exit::BUG, format!("the store has failed: {cause}")));
-                }
-            }
-        }
-        // A second request for the end skips what is left of the orderly one.
-        gateway.tasks.spawn("stop.hurry", async move {
-            tokio::select! {
-                _ = self.term.recv() => {}
-                _ = self.int.recv() => {}
-            }
-            warn!("asked to stop again; ending at once");
-            std::process::exit(i32::from(exit::OK));
-        });
-        Ok(())
-    }
-}
-
-/// On SIGHUP: says whether the file as it stands now would start.
-fn check_again(loaded: &Loaded) {
-    notify(&[sd_notify::NotifyState::Reloading]);
-    let sources = Sources::of_process(crate::config::layers::FlagLayer { config: Some(loaded.path.clone()), ..Default::default() });
-    match load(&sources) {
-        Ok(read) if read.start_blockers().is_empty() => {
-            info!("the configuration is valid; a restart applies it, and runs go on meanwhile")
-        }
-        Ok(read) => warn!("the configuration would not start:\n{}", lines(&read.start_blockers())),
-        Err(problems) => warn!("the configuration would not start:\n{problems}"),
-    }
-    notify(&[sd_notify::NotifyState::Ready]);
 }
 
 /// Tells the service supervisor, if there is one.

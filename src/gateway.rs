@@ -5,24 +5,31 @@ pub mod agents;
 pub mod announce;
 pub mod chronicle;
 pub mod commands;
+pub mod configuration;
 pub mod health;
+pub mod identity;
 pub mod importing;
 pub mod looks;
 pub mod presence;
+pub mod presence_line;
 pub mod queueing;
 pub mod quiet;
 pub mod sessions;
+pub mod system_events;
+pub mod usage;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::chat::media::Media;
 use crate::clock::now_ms;
+use crate::config::layers::Sources;
 use crate::config::load::Loaded;
 use crate::events::hub::Hub;
+use crate::logging::Log;
 use crate::protocol::ids::AgentId;
 use crate::runs::supervisor::Supervisor;
 use crate::sessions::{Sessions, Settings as SessionSettings};
@@ -34,16 +41,21 @@ use access::Access;
 use agents::Agents;
 use chronicle::Scribe;
 use commands::Served;
+use configuration::{Ask, Configuration};
 use health::Health;
 use presence::Presence;
+use system_events::SystemEvents;
+use usage::Usage;
 
 /// Version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// A running gateway.
 pub struct Gateway {
-    /// The configuration it was started with.
-    pub loaded: Arc<Loaded>,
+    /// The configuration in effect.
+    pub configuration: Configuration,
+    /// The daemon's log.
+    pub log: Log,
     /// Durable records.
     pub store: Store,
     /// The runs.
@@ -66,10 +78,10 @@ pub struct Gateway {
     pub health: Health,
     /// Who may come in.
     pub access: Access,
-    /// The configured agents.
-    pub agents: Agents,
-    /// Places for calls, over all connections.
-    pub calls: Arc<Semaphore>,
+    /// Notes that wait for a session's next turn.
+    pub system_events: SystemEvents,
+    /// What runs have used on days that are over.
+    pub usage: Usage,
     /// Tasks that belong to no connection.
     pub tasks: Tasks,
     /// Changes with every start.
@@ -83,8 +95,12 @@ pub struct Gateway {
 
 /// The parts that exist before the gateway does.
 pub struct Parts {
+    /// Flags and environment.
+    pub sources: Sources,
     /// The configuration.
     pub loaded: Arc<Loaded>,
+    /// The daemon's log.
+    pub log: Log,
     /// The store.
     pub store: Store,
     /// The supervisor.
@@ -104,27 +120,29 @@ pub struct Parts {
 }
 
 impl Gateway {
-    /// Puts the parts together.
+    /// Puts the parts together. Beside the gateway come the requests to reload its configuration.
     #[must_use]
-    pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { loaded, store, runs, sessions, transcripts, scribe, hub, tasks, safe_mode } = parts;
-        let config = &loaded.config;
+    pub fn new(parts: Parts) -> (Arc<Self>, mpsc::Receiver<Ask>) {
+        let Parts { sources, loaded, log, store, runs, sessions, transcripts, scribe, hub, tasks, safe_mode } = parts;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let limits = &config.gateway.limits;
-        Arc::new(Self {
+        let access = Access::new(&loaded.config);
+        let media = Media::new(&loaded.paths.state_dir);
+        let (configuration, asks) = Configuration::new(sources, loaded);
+        let gateway = Arc::new(Self {
             presence: Presence::new(&host, Arc::clone(&hub)),
             health: Health::default(),
             commands: Served::default(),
-            access: Access::new(config),
-            agents: Agents::new(config),
-            calls: Arc::new(Semaphore::new(limits.max_calls)),
+            access,
+            configuration,
+            system_events: SystemEvents::default(),
+            usage: Usage::default(),
             boot_id: uuid::Uuid::new_v4().to_string(),
             host,
             started: Instant::now(),
-            media: Media::new(&loaded.paths.state_dir),
+            media,
             stopping: AtomicBool::new(false),
             safe_mode: AtomicBool::new(safe_mode),
-            loaded,
+            log,
             store,
             runs,
             sessions,
@@ -132,7 +150,26 @@ impl Gateway {
             scribe,
             hub,
             tasks,
-        })
+        });
+        (gateway, asks)
+    }
+
+    /// The configuration in effect. Who needs several keys of one moment keeps it.
+    #[must_use]
+    pub fn loaded(&self) -> Arc<Loaded> {
+        self.configuration.loaded()
+    }
+
+    /// The agents in effect.
+    #[must_use]
+    pub fn agents(&self) -> Arc<Agents> {
+        self.configuration.agents()
+    }
+
+    /// Places for calls, over all connections.
+    #[must_use]
+    pub fn calls(&self) -> Arc<Semaphore> {
+        self.configuration.calls()
     }
 
     /// How long the daemon has been up, in ms.

@@ -11,15 +11,18 @@ pub mod tasks;
 // F1: strict configuration.
 pub mod config;
 
-// F2: durable records; delivery inside the process.
+// F2: durable records; delivery inside the process; the daemon's log.
 pub mod events;
+pub mod logging;
 pub mod store;
 
-// F3: who a peer is and what it may try; one run's event file; starting and ending processes; the file of a conversation.
+// F3: who a peer is and what it may try; one run's event file; starting and ending processes; the file of a conversation; what the machine is doing; an agent's directory.
 pub mod auth;
 pub mod exec;
 pub mod journal;
+pub mod machine;
 pub mod transcript;
+pub mod workspace;
 
 // F4: a run, from its acceptance to its outcome.
 pub mod runs;

@@ -67,6 +67,11 @@ impl Limiter {
         Self { rule, entries: HashMap::new(), order: VecDeque::new(), stamps: 0 }
     }
 
+    /// Another rule from now on; what is remembered stays.
+    pub fn set_rule(&mut self, rule: LimiterRule) {
+        self.rule = rule;
+    }
+
     /// Whether `address` may show a credential now. Ask before the credential is looked at.
     ///
     /// # Errors

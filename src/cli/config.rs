@@ -45,7 +45,7 @@ pub fn run(command: &ConfigCommand, sources: &Sources, out: &mut dyn Write) -> i
             Ok(OK)
         }
         ConfigCommand::Reference => {
-            out.write_all(reference_md(schema()).as_bytes())?;
+            out.write_all(reference_md(&schema()).as_bytes())?;
             Ok(OK)
         }
         ConfigCommand::Check | ConfigCommand::Explain { .. } | ConfigCommand::Show => match load(sources) {

@@ -7,6 +7,7 @@ pub mod call;
 pub mod client;
 pub mod completions;
 pub mod config;
+mod config_edit;
 pub mod configs;
 pub mod conformance;
 pub mod error;
@@ -192,6 +193,10 @@ mod tests {
             "call x --params - --final",
             "config check",
             "config explain gateway.port --json --state-dir s",
+            "config get gateway.port",
+            "config set gateway.port 4000 --state-dir s",
+            "config set gateway.auth.token -",
+            "config unset gateway.port",
             "token new",
             "conformance --url ws://h --token-file t --filter agent --protocol 3 --json --allow-writes --no-shell --slow",
             "conformance --list --cases a.json5 --cases b.json5",

@@ -8,7 +8,7 @@ use super::error::{CliError, OK};
 use super::output::Output;
 use super::target::refuse_token;
 use crate::config::layers::{FlagLayer, Sources};
-use crate::daemon;
+use crate::daemon::{self, Ended};
 
 /// Run the gateway in the foreground until SIGTERM or Ctrl-C
 ///
@@ -58,7 +58,12 @@ pub struct InitArgs {
 pub fn run(args: &StartArgs, out: &mut Output<'_>) -> Result<u8, CliError> {
     let sources = args.sources()?;
     Ok(match daemon::run(&sources, &mut out.result) {
-        Ok(()) => OK,
+        Ok(Ended::Stopped) => OK,
+        Ok(Ended::Restart) => {
+            let cause = daemon::start_again();
+            out.say(&format!("the gateway cannot start itself again: {cause}"));
+            daemon::exit::TRY_LATER
+        }
         Err(error) => {
             out.say(&error.text);
             error.code

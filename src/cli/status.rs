@@ -32,6 +32,16 @@ pub async fn run(args: StatusArgs, out: &mut Output<'_>) -> Result<u8, CliError>
     Ok(if ok { super::error::OK } else { super::error::TRY_LATER })
 }
 
+/// What is wrong with the config on disk, which is therefore not in effect.
+fn wrong(status: &Value, message: &str) -> String {
+    let text = |key: &str| status.pointer(&format!("/config/issues/0/{key}")).and_then(Value::as_str).unwrap_or_default();
+    let number = |key: &str| status.pointer(&format!("/config/issues/0/{key}")).and_then(Value::as_u64);
+    let spot = number("line").map_or_else(String::new, |line| format!(":{line}:{}", number("column").unwrap_or(1)));
+    let more = status.pointer("/config/issues").and_then(Value::as_array).map_or(0, |issues| issues.len().saturating_sub(1));
+    let more = if more > 0 { format!(" (and {more} more; run `config check`)") } else { String::new() };
+    format!("{}{spot}: {}: {message}{more}", text("file"), text("path"))
+}
+
 /// Rows for what is in the answer; what a gateway of another version leaves out is left out here.
 fn table(status: &Value) -> String {
     let text = |path: &str| status.pointer(path).and_then(Value::as_str).map(str::to_owned);
@@ -70,6 +80,8 @@ fn table(status: &Value) -> String {
         ("store", commit),
         ("memory", number("/memory/rssBytes").map(bytes)),
         ("config", text("/configPath")),
+        ("wrong on disk", text("/config/issues/0/message").map(|message| wrong(status, &message))),
+        ("waits for a restart", listed("/config/restartNeeded", "")),
         ("state directory", text("/stateDir")),
     ];
     let mut rows: Vec<_> = rows.into_iter().filter_map(|(name, value)| Some(vec![name.to_owned(), plain(&value?, 200)])).collect();

@@ -17,7 +17,7 @@ use super::suggest::nearest;
 /// Every fault of the value, in the order of the schema's keys.
 #[must_use]
 pub fn against_schema(value: &Value) -> Vec<Problem> {
-    let Ok(validator) = jsonschema::draft202012::new(&for_value(schema(), value)) else {
+    let Ok(validator) = jsonschema::draft202012::new(&for_value(&schema(), value)) else {
         return vec![Problem::value(KeyPath::default(), "the schema of this program does not compile")];
     };
     let mut problems = Vec::new();
@@ -101,7 +101,8 @@ fn explain(error: &ValidationError<'_>, root: &Value, problems: &mut Vec<Problem
 /// A key that does not exist, and the name it was likely meant to be: in the same object, or elsewhere under the same name.
 #[must_use]
 pub fn unknown_key(parent: &KeyPath, key: &str) -> Problem {
-    let siblings = part(parent).map(key_names).unwrap_or_default();
+    let schema = schema();
+    let siblings = part(&schema, parent).map(key_names).unwrap_or_default();
     let mut reason = "unknown key".to_owned();
     if let Some(name) = nearest(key, siblings) {
         reason.push_str(&format!(", did you mean `{name}`?"));

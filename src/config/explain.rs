@@ -1,14 +1,14 @@
 //! The config as a person may see it: the whole with secrets hidden, or one key with the layer that decided it.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::check::unknown_key;
 use super::key_path::{KeyPath, Step};
 use super::load::Loaded;
 use super::locate::Target;
 use super::problem::{Origin, Problem};
-use super::schema::{flag, part, schema};
-use super::secret::REDACTED;
+use super::redact::hide;
+use super::schema::{part, schema};
 
 /// One key, explained.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +23,7 @@ pub struct Explained {
     pub doc: String,
     /// The words it may be, when they are few.
     pub allowed: Vec<String>,
-    /// What a change does to a running gateway: `none` or `restart`.
+    /// What a change does to a running gateway: `none`, `hot` or `restart`.
     pub reload: String,
 }
 
@@ -32,7 +32,7 @@ impl Loaded {
     #[must_use]
     pub fn show(&self) -> Value {
         let mut value = serde_json::to_value(self.config.as_ref()).unwrap_or_default();
-        hide(schema(), &mut value);
+        hide(&schema(), &mut value);
         value
     }
 
@@ -42,7 +42,8 @@ impl Loaded {
     /// The key does not exist; the reason names the nearest one.
     pub fn explain(&self, key: &str) -> Result<Explained, Problem> {
         let path = KeyPath::parse(key);
-        let part = part(&path).ok_or_else(|| first_unknown(&path))?;
+        let schema = schema();
+        let part = part(&schema, &path).ok_or_else(|| first_unknown(&schema, &path))?;
         let mut origin = self.origin(&path, Target::Value);
         let shown = self.show();
         let mut value = path.find(&shown).cloned();
@@ -81,11 +82,11 @@ fn other_spelling(path: &KeyPath) -> Option<KeyPath> {
     }
 }
 
-fn first_unknown(path: &KeyPath) -> Problem {
+fn first_unknown(schema: &Value, path: &KeyPath) -> Problem {
     let mut parent = KeyPath::default();
     for step in &path.0 {
         let below = parent.join(step.clone());
-        if part(&below).is_none() {
+        if part(schema, &below).is_none() {
             return match step {
                 Step::Key(key) => unknown_key(&parent, key),
                 Step::Index(_) => Problem::key(below, "is no list"),
@@ -96,68 +97,9 @@ fn first_unknown(path: &KeyPath) -> Problem {
     Problem::key(path.clone(), "unknown key")
 }
 
-/// Takes out what is not set, and hides texts under names that sound secret where the schema knows no types.
-fn hide(part: &Value, value: &mut Value) {
-    if flag(part, "x-open") {
-        hide_by_name(value, false);
-        return;
-    }
-    let of_map = part.get("additionalProperties").filter(|inner| inner.is_object());
-    match value {
-        Value::Object(object) => {
-            object.retain(|_, inner| !inner.is_null());
-            for (key, inner) in object.iter_mut() {
-                if let Some(below) = part.get("properties").and_then(|properties| properties.get(key)).or(of_map) {
-                    hide(below, inner);
-                }
-            }
-        }
-        Value::Array(items) => {
-            if let Some(below) = part.get("items") {
-                items.iter_mut().for_each(|inner| hide(below, inner));
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-const SECRET_WORDS: [&str; 10] =
-    ["token", "password", "passwd", "secret", "apikey", "credential", "passphrase", "privatekey", "authorization", "cookie"];
-
-fn sounds_secret(name: &str) -> bool {
-    let folded: String = name.chars().filter(char::is_ascii_alphanumeric).flat_map(char::to_lowercase).collect();
-    SECRET_WORDS.iter().any(|word| folded.contains(word))
-}
-
-fn hide_by_name(value: &mut Value, secret: bool) {
-    match value {
-        Value::String(text) if secret => REDACTED.clone_into(text),
-        Value::Array(items) => items.iter_mut().for_each(|inner| hide_by_name(inner, secret)),
-        Value::Object(object) => hide_members(object, secret),
-        _ => {}
-    }
-}
-
-fn hide_members(object: &mut Map<String, Value>, secret: bool) {
-    for (key, inner) in object.iter_mut() {
-        // Whole blocks of variables and headers are hidden: their names say nothing about what they hold.
-        hide_by_name(inner, secret || sounds_secret(key) || matches!(key.as_str(), "env" | "headers"));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn texts_under_secret_names_are_hidden_where_types_are_unknown() {
-        let mut value = json!({ "botToken": "canary", "port": 1, "entries": { "x": { "env": { "FOO": "canary" }, "api_key": ["canary"], "name": "n" } } });
-        hide_by_name(&mut value, false);
-        assert!(!value.to_string().contains("canary"));
-        assert_eq!(value["entries"]["x"]["name"], "n");
-        assert_eq!(value["port"], 1);
-    }
 
     #[test]
     fn both_spellings_of_exec_lead_to_each_other() {

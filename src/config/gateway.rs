@@ -102,7 +102,6 @@ section! {
         /// TLS of the TCP listener.
         tls: Tls,
         /// What happens when the file changes under a running gateway.
-        #[schemars(extend("x-reload" = "none", "x-acts" = false))]
         reload: Reload,
         /// Bounds of connections, frames and calls.
         limits: Limits,

@@ -2,17 +2,20 @@
 //!
 //! Files outside the config's directory cannot be named, whatever the spelling or the links: a config must not become a reader of other files. Where a value came from is worked out only when somebody asks, by replaying the merge along one path.
 
+mod loader;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value};
 
 use super::key_path::{KeyPath, Step};
 use super::locate::{Target, locate};
-use super::parse::parse;
 use super::problem::{ConfigError, Origin, Problem};
-use super::read_file::{Text, read};
+use super::read_file::{Overlay, Text};
 use crate::protocol::strict::MAX_DEPTH;
+use loader::Loader;
 
 /// The key that names files.
 pub const KEY: &str = "$include";
@@ -26,11 +29,14 @@ pub const MAX_FILES: usize = 256;
 pub struct Source {
     /// Its path as shown.
     pub path: PathBuf,
+    /// Its path with all links resolved.
+    pub real: PathBuf,
     /// Its text.
     pub text: String,
     /// Whether others can read it.
     pub readable_by_others: bool,
-    value: Value,
+    /// What its text says, `$include` keys and all.
+    pub value: Value,
 }
 
 /// One use of a file: which one, and what it includes where.
@@ -48,22 +54,14 @@ pub struct Document {
     root: Part,
 }
 
-/// Reads the files that belong together.
-struct Loader {
-    files: Vec<Source>,
-    directory: PathBuf,
-    /// Real paths of the files being read, outermost first.
-    stack: Vec<PathBuf>,
-}
-
 impl Document {
-    /// Reads the main file's text and everything it includes.
+    /// Reads the main file's text and everything it includes; texts of the overlay count in place of what is on disk.
     ///
     /// # Errors
     /// The first fault of reading, syntax or inclusion.
-    pub fn load(path: &Path, text: Text) -> Result<Self, ConfigError> {
+    pub fn load(path: &Path, text: Text, overlay: &Overlay) -> Result<Self, ConfigError> {
         let directory = text.real.parent().unwrap_or(Path::new("/")).to_owned();
-        let mut loader = Loader { files: Vec::new(), directory, stack: Vec::new() };
+        let mut loader = Loader { overlay, files: Vec::new(), directory, stack: Vec::new() };
         let root = loader.file(path.to_owned(), text)?;
         Ok(Self { files: loader.files, root })
     }
@@ -88,13 +86,34 @@ impl Document {
     /// Where the merged value at `path` came from; `None` when no file gives it.
     #[must_use]
     pub fn origin(&self, path: &KeyPath, target: Target) -> Option<Origin> {
-        let mut candidates = self.expand(Vec::new(), &self.root, Vec::new());
-        for step in &path.0 {
-            candidates = self.descend(candidates, step);
-        }
-        let Candidate { part, own } = candidates.pop()?;
+        let Candidate { part, own, .. } = self.candidates(path).pop()?;
         let source = self.files.get(part.file)?;
         Some(Origin::File { file: source.path.clone(), spot: locate(&source.text, &own, target) })
+    }
+
+    /// Every place that gives a part of the merged value at `path`, in the order in which the merge takes them; the last one wins.
+    #[must_use]
+    pub fn places(&self, path: &KeyPath) -> Vec<Place> {
+        let place = |Candidate { part, own, via }: Candidate<'_>| {
+            let (holder, key) = via.unwrap_or_else(|| (part, own.clone()));
+            Place { value: (part.file, own), key: (holder.file, key) }
+        };
+        self.candidates(path).into_iter().map(place).collect()
+    }
+
+    fn candidates(&self, path: &KeyPath) -> Vec<Candidate<'_>> {
+        let whole = self.expand(Vec::new(), &self.root, Vec::new());
+        path.0.iter().fold(whole, |candidates, step| self.descend(candidates, step))
+    }
+
+    /// The hash by which writers tell whether the config has changed: SHA-256 of the main file's text; with includes, of the hashes of all files.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        let mut hashes = self.files.iter().map(|source| hash_of(source.text.as_bytes()));
+        match (hashes.next(), self.files.len()) {
+            (Some(one), 1) => one,
+            (first, _) => hash_of(first.into_iter().chain(hashes).collect::<Vec<_>>().join("\n").as_bytes()),
+        }
     }
 
     /// Puts places on problems that have none.
@@ -178,9 +197,14 @@ impl Document {
             only_includes = self.node(part, &own).and_then(Value::as_object).is_some_and(|object| object.len() == 1);
         }
         if only_includes {
+            // Whoever wants the value gone takes the key that includes it, not the content of the file.
+            let here = part.includes.get(&own).into_iter().flatten().map(|included| included.file).collect::<Vec<_>>();
+            for candidate in list.iter_mut().filter(|candidate| candidate.own.is_empty() && here.contains(&candidate.part.file)) {
+                candidate.via = Some((part, own.clone()));
+            }
             return list;
         }
-        let candidate = Candidate { part, own };
+        let candidate = Candidate { part, own, via: None };
         let merges = list.last().is_none_or(|last| self.kind(last) == self.kind(&candidate) && self.kind(last) != Kind::Scalar);
         if !merges {
             list.clear();
@@ -192,7 +216,7 @@ impl Document {
     fn descend<'d>(&'d self, candidates: Vec<Candidate<'d>>, step: &Step) -> Vec<Candidate<'d>> {
         let mut below = Vec::new();
         let mut before = 0;
-        for Candidate { part, own } in candidates {
+        for Candidate { part, own, .. } in candidates {
             let own_step = match (step, self.node(part, &own)) {
                 (Step::Key(key), Some(Value::Object(object))) if object.contains_key(key) => Step::Key(key.clone()),
                 (Step::Index(index), Some(Value::Array(items))) => {
@@ -221,10 +245,29 @@ impl Document {
     }
 }
 
+/// A file by its number and a place in it.
+pub type InFile = (usize, Vec<Step>);
+
+/// One of the places that make up a merged value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Where the value stands.
+    pub value: InFile,
+    /// Where the key stands that brings it in; another place than the value's when an `$include` does.
+    pub key: InFile,
+}
+
+/// SHA-256 of these bytes, hexadecimal.
+#[must_use]
+pub fn hash_of(bytes: &[u8]) -> String {
+    digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// One of the nodes that make up a merged value.
 struct Candidate<'d> {
     part: &'d Part,
     own: Vec<Step>,
+    via: Option<(&'d Part, Vec<Step>)>,
 }
 
 #[derive(PartialEq)]
@@ -260,97 +303,6 @@ fn depth_of(value: &Value) -> usize {
         Value::Array(items) => 1 + items.iter().map(depth_of).max().unwrap_or(0),
         Value::Object(object) => 1 + object.values().map(depth_of).max().unwrap_or(0),
         _ => 0,
-    }
-}
-
-impl Loader {
-    fn file(&mut self, path: PathBuf, text: Text) -> Result<Part, ConfigError> {
-        let value = parse(&path, &text.text)?;
-        let mut found = Vec::new();
-        find_includes(&value, &mut Vec::new(), &mut found);
-        let file = self.files.len();
-        self.files.push(Source { path, text: text.text, readable_by_others: text.readable_by_others, value });
-        self.stack.push(text.real);
-        let mut includes = BTreeMap::new();
-        for (own, names) in found {
-            let at = KeyPath(own.clone()).key(KEY);
-            let names = names.ok_or_else(|| self.wrong(file, &at, "must be a file name or a list of file names"))?;
-            let parts = names.iter().map(|name| self.included(file, &at, name)).collect::<Result<Vec<_>, _>>()?;
-            includes.insert(own, parts);
-        }
-        self.stack.pop();
-        Ok(Part { file, includes })
-    }
-
-    fn included(&mut self, from: usize, at: &KeyPath, name: &str) -> Result<Part, ConfigError> {
-        let here = self.stack.last().and_then(|path| path.parent()).unwrap_or(&self.directory);
-        let path = here.join(name);
-        let real = match path.canonicalize() {
-            Ok(real) => real,
-            Err(error) => return Err(self.wrong(from, at, &format!("the included file {} cannot be found: {error}", path.display()))),
-        };
-        if !real.starts_with(&self.directory) {
-            return Err(self.wrong(
-                from,
-                at,
-                &format!("{} lies outside the config's directory {}", path.display(), self.directory.display()),
-            ));
-        }
-        if let Some(start) = self.stack.iter().position(|open| *open == real) {
-            let names = self.stack.iter().skip(start).chain([&real]).map(|path| path.display().to_string()).collect::<Vec<_>>();
-            return Err(self.wrong(from, at, &format!("circular include detected: {}", names.join(" -> "))));
-        }
-        if self.stack.len() > MAX_NESTING {
-            return Err(self.wrong(from, at, &format!("maximum include depth ({MAX_NESTING}) exceeded at: {}", path.display())));
-        }
-        if self.files.len() >= MAX_FILES {
-            return Err(self.wrong(from, at, &format!("more than {MAX_FILES} files are included")));
-        }
-        let Some(text) = read(&real)? else {
-            return Err(self.wrong(from, at, &format!("the included file {} vanished", path.display())));
-        };
-        self.file(path, text)
-    }
-
-    fn wrong(&self, file: usize, at: &KeyPath, reason: &str) -> ConfigError {
-        let mut problem = Problem::value(at.clone(), reason);
-        problem.origin =
-            self.files.get(file).map(|source| Origin::File { file: source.path.clone(), spot: locate(&source.text, &at.0, Target::Value) });
-        ConfigError::one(problem)
-    }
-}
-
-/// Where an `$include` stands in a file, and the names it gives; no names when its value is of another type.
-type Found = (Vec<Step>, Option<Vec<String>>);
-
-fn find_includes(value: &Value, own: &mut Vec<Step>, found: &mut Vec<Found>) {
-    match value {
-        Value::Object(object) => {
-            if let Some(names) = object.get(KEY) {
-                found.push((own.clone(), names_of(names)));
-            }
-            for (key, inner) in object.iter().filter(|(key, _)| *key != KEY) {
-                own.push(Step::Key(key.clone()));
-                find_includes(inner, own, found);
-                own.pop();
-            }
-        }
-        Value::Array(items) => {
-            for (index, inner) in items.iter().enumerate() {
-                own.push(Step::Index(index));
-                find_includes(inner, own, found);
-                own.pop();
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-fn names_of(value: &Value) -> Option<Vec<String>> {
-    match value {
-        Value::String(name) => Some(vec![name.clone()]),
-        Value::Array(names) => names.iter().map(|name| name.as_str().map(str::to_owned)).collect(),
-        _ => None,
     }
 }
 

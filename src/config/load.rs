@@ -5,7 +5,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value};
 
 use super::Config;
@@ -16,7 +15,7 @@ use super::layers::{Override, Sources, lay_over, origin_of, overrides};
 use super::locate::Target;
 use super::paths::Paths;
 use super::problem::{ConfigError, Origin, Problem};
-use super::read_file::read;
+use super::read_file::{Overlay, read_over};
 use super::schema::{flag, schema};
 use super::substitute::substitute;
 
@@ -35,10 +34,12 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// What a person should know, one sentence each.
     pub warnings: Vec<String>,
-    /// SHA-256 of the main file's text, hexadecimal.
+    /// Changes with every change of a file; see [`Document::hash`].
     pub hash: Option<String>,
     /// What flags and environment gave, weakest first.
     pub layers: Vec<Override>,
+    /// Everything that was given, with `${NAME}` replaced and without defaults: what two configs are compared by.
+    pub given: Value,
     document: Option<Document>,
 }
 
@@ -47,15 +48,25 @@ pub struct Loaded {
 /// # Errors
 /// Every problem found, with its place; the file named by a flag is absent; no home directory.
 pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
+    load_over(sources, &Overlay::new())
+}
+
+/// As [`load`], with texts that count in place of what is on disk: what a change would make of the config.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_over(sources: &Sources, overlay: &Overlay) -> Result<Loaded, ConfigError> {
+    // Held here, so that all the steps below share one parsed schema.
+    let schema = schema();
     let paths = Paths::find(sources)?;
     let path = paths.config_path.clone();
     let mut hash = None;
     let mut problems = Vec::new();
     let mut value = Value::Object(Map::new());
-    let document = match read(&path)? {
+    let document = match read_over(&path, overlay)? {
         Some(text) => {
-            hash = Some(hex(text.text.as_bytes()));
-            let document = Document::load(&path, text)?;
+            let document = Document::load(&path, text, overlay)?;
+            hash = Some(document.hash());
             value = document.merged()?;
             problems.extend(substitute(&mut value, &sources.env));
             problems.extend(against_schema(&value));
@@ -65,7 +76,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         None if sources.flags.config.is_some() => return Err(ConfigError::Absent(path)),
         None => None,
     };
-    let warnings = warnings(&value, document.as_ref());
+    let warnings = warnings(&schema, &value, document.as_ref());
     let layers = overrides(sources).unwrap_or_else(|wrong| {
         problems.extend(wrong);
         Vec::new()
@@ -99,7 +110,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         return Err(invalid(wrong));
     }
     let files = document.iter().flat_map(|document| &document.files).map(|source| source.path.clone()).collect();
-    Ok(Loaded { config: Arc::new(config), paths, path, exists: document.is_some(), files, warnings, hash, layers, document })
+    Ok(Loaded { config: Arc::new(config), paths, path, exists: document.is_some(), files, warnings, hash, layers, given: value, document })
 }
 
 impl Loaded {
@@ -115,6 +126,22 @@ impl Loaded {
             };
         }
         problems
+    }
+
+    /// The files it was made of; none when there is no file.
+    #[must_use]
+    pub fn document(&self) -> Option<&Document> {
+        self.document.as_ref()
+    }
+
+    /// Whether the files still hold what was read from them. Much cheaper than to load them again.
+    #[must_use]
+    pub fn is_on_disk(&self) -> bool {
+        let same = |path: &std::path::Path, text: &str| std::fs::read(path).is_ok_and(|bytes| bytes == text.as_bytes());
+        match &self.document {
+            Some(document) => document.files.iter().all(|source| same(&source.path, &source.text)),
+            None => !self.path.exists(),
+        }
     }
 
     /// Who gave the key.
@@ -134,15 +161,11 @@ fn invalid(mut problems: Vec<Problem>) -> ConfigError {
     ConfigError::Invalid(problems)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn warnings(value: &Value, document: Option<&Document>) -> Vec<String> {
+fn warnings(schema: &Value, value: &Value, document: Option<&Document>) -> Vec<String> {
     let open = document.into_iter().flat_map(|document| &document.files).filter(|source| source.readable_by_others);
     let mut list: Vec<String> =
         open.map(|source| format!("{} can be read by other users of this machine; run chmod 600 on it", source.path.display())).collect();
-    idle_keys(schema(), value, &mut super::key_path::KeyPath::default(), &mut list);
+    idle_keys(schema, value, &mut super::key_path::KeyPath::default(), &mut list);
     for (pointer, key, effect) in [
         ("/gateway/dangerouslyAllowPlaintext", "gateway.dangerouslyAllowPlaintext", "tokens may cross the network in clear"),
         ("/gateway/auth/legacyDevicePayload", "gateway.auth.legacyDevicePayload", "signatures of devices can be replayed"),

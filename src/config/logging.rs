@@ -49,8 +49,12 @@ section! {
     struct Logging {
         /// How much goes to the log. Environment `SKYKOI_LOG_LEVEL`.
         level: LogLevel = LogLevel::Info,
-        /// A file for the log; default the standard error only, where the service manager keeps it.
+        /// The file of the log, one JSON record per line, which `logs.tail` reads; default `<state>/logs/gateway.jsonl`.
+        #[schemars(extend("x-reload" = "restart"))]
         file: Option<String>,
+        /// Size at which the file is turned over, bytes; the last two full ones are kept beside it.
+        #[schemars(range(min = 65_536, max = 1_073_741_824), extend("x-reload" = "restart"))]
+        max_file_bytes: u64 = 16_777_216,
         /// How much goes to the standard error; default as `level`.
         console_level: Option<LogLevel>,
         /// The form of lines on the standard error.

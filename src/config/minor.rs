@@ -8,6 +8,7 @@ section! {
     /// Looks of the front end.
     struct Ui {
         /// A colour, six hexadecimal digits.
+        #[schemars(extend("x-acts" = false))]
         seam_color: Option<String>,
         /// How the assistant is shown.
         assistant: Option<Assistant>,

@@ -47,7 +47,8 @@ fn reason(error: &json5::Error) -> String {
     }
 }
 
-fn whole_numbers(value: &mut Value) {
+/// Makes `1000.0` the number 1000, so that spellings of one number are equal.
+pub fn whole_numbers(value: &mut Value) {
     match value {
         Value::Number(number) => {
             if let Some(float) = number.as_f64().filter(|_| number.is_f64())

@@ -72,6 +72,12 @@ impl Paths {
         self.state_dir.join("gateway.lock")
     }
 
+    /// The log, unless `logging.file` says otherwise.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.state_dir.join("logs").join("gateway.jsonl")
+    }
+
     /// The directory of the certificate that the gateway makes itself.
     #[must_use]
     pub fn tls_dir(&self) -> PathBuf {

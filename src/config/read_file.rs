@@ -2,6 +2,7 @@
 //!
 //! The file is opened first and judged by its descriptor, so that it cannot be exchanged between the look and the read; it is opened without blocking, so that a FIFO cannot hang the start.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -24,6 +25,21 @@ pub struct Text {
     pub text: String,
     /// Whether others can read it, which is worth a warning.
     pub readable_by_others: bool,
+}
+
+/// Texts that count in place of what is on disk, by the real paths of their files: what would be read after a change.
+pub type Overlay = BTreeMap<PathBuf, String>;
+
+/// As [`read`], but a text of the overlay comes first. A file that does not exist yet stands there under its path as given.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_over(path: &Path, overlay: &Overlay) -> Result<Option<Text>, ConfigError> {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    match overlay.get(&real) {
+        Some(text) => Ok(Some(Text { real, text: text.clone(), readable_by_others: false })),
+        None => read(path),
+    }
 }
 
 /// Reads it; `None` when it does not exist.

@@ -32,7 +32,7 @@ Flags win over the environment, that over the file, that over the defaults.
 An unknown key or a wrong value refuses to start with exit code 78; `skykoi-gateway config check` says where and why, `config explain KEY` says who set a key.
 `$include` takes in files of the same directory; `${NAME}` in a text is replaced from the environment or from `env`.
 
-The last column says what a change does to a running gateway: *restart*: it takes one, and runs go on meanwhile; *none*: nothing, because this version does not act on the key.
+A running gateway watches the file and those it includes. The last column says what a change does to it: *hot*: it is taken at once; *restart*: the gateway starts itself anew, and runs go on meanwhile (`gateway.reload.mode` can forbid that); *none*: nothing, because this version does not act on the key.
 In the paths `[]` stands for an entry of a list and `*` for a name of your own.
 Keys marked † are accepted, but this version does not act on them.
 ";
@@ -136,7 +136,7 @@ mod tests {
             "| `agents.list[].id` | text |",
             "| `models.providers.*.baseUrl` | text |",
             "| `agents.defaults.model` | text or object |",
-            "| `gateway.reload.mode` | `\"off\"` `\"restart\"` `\"hot\"` `\"hybrid\"` | `\"hybrid\"` | Which changes are taken. | none |",
+            "| `gateway.reload.mode` | `\"off\"` `\"restart\"` `\"hot\"` `\"hybrid\"` | `\"hybrid\"` | Which changes are taken. | hot |",
             "## exec\n",
             "- `channels`: Message channels.",
         ] {

@@ -129,6 +129,9 @@ impl Config {
         for path in [&mut self.gateway.tls.cert_path, &mut self.gateway.tls.key_path].into_iter().flatten() {
             *path = paths.state_dir.join(expand_home(Path::new(path), &paths.home)).to_string_lossy().into_owned();
         }
+        let log =
+            self.logging.file.as_ref().map_or_else(|| paths.log(), |file| paths.state_dir.join(expand_home(Path::new(file), &paths.home)));
+        self.logging.file = Some(log.to_string_lossy().into_owned());
         let common = self.agents.defaults.workspace.take();
         self.agents.defaults.workspace = full(common.as_ref(), workspace_name(&default, true));
         for agent in &mut self.agents.list {

@@ -1,8 +1,8 @@
 //! The JSON Schema of the config, derived from the types; it validates, documents, suggests names and says what is secret.
 //!
-//! Our own keywords: `x-secret` (never shown), `x-open` (any keys), `x-reload` (`none` or `restart`: what a change does to a running gateway), `x-acts: false` (accepted, but this version does nothing with it).
+//! Our own keywords: `x-secret` (never shown), `x-open` (any keys), `x-reload` (`none`, `hot` or `restart`: what a change does to a running gateway), `x-acts: false` (accepted, but this version does nothing with it).
 
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
@@ -13,10 +13,16 @@ use super::key_path::{KeyPath, Step};
 /// The committed schema; a test keeps it equal to what the types say. Reading it is much cheaper at start than deriving it, in time and in memory.
 pub const COMMITTED: &str = include_str!("../../schema/config.schema.json");
 
-/// The schema, read once per process.
-pub fn schema() -> &'static Value {
-    static SCHEMA: OnceLock<Value> = OnceLock::new();
-    SCHEMA.get_or_init(|| serde_json::from_str(COMMITTED).unwrap_or_default())
+/// The schema. It is parsed when somebody asks and dropped with the last who holds it: an idle gateway has no use for a megabyte of it.
+#[must_use]
+pub fn schema() -> Arc<Value> {
+    static HELD: Mutex<Weak<Value>> = Mutex::new(Weak::new());
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    held.upgrade().unwrap_or_else(|| {
+        let parsed = Arc::new(serde_json::from_str(COMMITTED).unwrap_or_default());
+        *held = Arc::downgrade(&parsed);
+        parsed
+    })
 }
 
 /// The schema as the types say it.
@@ -156,11 +162,13 @@ fn inherit_reload(schema: &mut Value, from: &str) {
 
 /// The part of the schema that describes the value at `path`; `None` for a key that does not exist.
 #[must_use]
-pub fn part(path: &KeyPath) -> Option<&'static Value> {
-    path.0.iter().try_fold(schema(), step_into)
+pub fn part<'s>(schema: &'s Value, path: &KeyPath) -> Option<&'s Value> {
+    path.0.iter().try_fold(schema, step_into)
 }
 
-fn step_into<'s>(schema: &'s Value, step: &Step) -> Option<&'s Value> {
+/// The part of a schema one step down.
+#[must_use]
+pub fn step_into<'s>(schema: &'s Value, step: &Step) -> Option<&'s Value> {
     if let Some(Value::Array(branches)) = schema.get("anyOf") {
         return branches.iter().find_map(|branch| step_into(branch, step));
     }
@@ -189,8 +197,8 @@ pub fn flag(part: &Value, keyword: &str) -> bool {
 }
 
 /// Visits every key that the schema names, parents first, with its path; entries of lists appear as `[0]`, keys of maps as `*`.
-pub fn for_each_key(visit: &mut dyn FnMut(&KeyPath, &'static Value)) {
-    for_each_key_of(schema(), visit);
+pub fn for_each_key(visit: &mut dyn FnMut(&KeyPath, &Value)) {
+    for_each_key_of(&schema(), visit);
 }
 
 /// The same over any schema of the config.
@@ -223,7 +231,7 @@ mod tests {
     #[test]
     fn the_schema_compiles_and_says_its_dialect() {
         assert!(schema()["$schema"].as_str().unwrap().contains("2020-12"));
-        jsonschema::validator_for(schema()).unwrap();
+        jsonschema::validator_for(&schema()).unwrap();
     }
 
     #[test]
@@ -246,7 +254,7 @@ mod tests {
             assert!(entry || part.get("description").is_some(), "{path} has no description");
             let loose = path.to_string().contains("ownerAllowFrom");
             assert!(loose || part.get("type").is_some() || part.get("enum").is_some() || part.get("anyOf").is_some(), "{path}: {part}");
-            assert!(loose || matches!(part["x-reload"].as_str(), Some("none" | "restart")), "{path}");
+            assert!(loose || matches!(part["x-reload"].as_str(), Some("none" | "hot" | "restart")), "{path}");
         });
     }
 
@@ -266,8 +274,8 @@ mod tests {
             "env.X",
             "models.providers.p.apiKey",
         ] {
-            assert!(flag(part(&KeyPath::parse(path)).unwrap(), "x-secret"), "{path}");
+            assert!(flag(part(&schema(), &KeyPath::parse(path)).unwrap(), "x-secret"), "{path}");
         }
-        assert!(part(&KeyPath::parse("gateway.nope")).is_none());
+        assert!(part(&schema(), &KeyPath::parse("gateway.nope")).is_none());
     }
 }

@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing::warn;
 
 use crate::auth::origin::HostPolicy;
 use crate::config::Config;
 use crate::config::gateway::Bind as ConfiguredBind;
 use crate::config::load::Loaded;
+use crate::config::logging::{LogLevel, LogStyle};
 use crate::config::paths::private_dir;
+use crate::logging::filter::Filter;
+use crate::logging::{self, Log, Style};
 use crate::runs::control::OutputLimits;
 use crate::runs::supervisor;
 use crate::transport::admission::Caps;
@@ -26,21 +30,41 @@ pub fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).clamp(1, 2)
 }
 
-/// Logs to stderr at the configured level; `RUST_LOG` overrides it for a person who looks for something.
-pub fn start_logging(config: &Config) {
-    let level = match config.logging.level.name().as_str() {
-        "silent" => "off".to_owned(),
-        "fatal" => "error".to_owned(),
-        level => level.to_owned(),
-    };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
-    // A second start in one process (only tests do that) keeps the first one's.
-    let _ = if config.logging.console_style.is_some_and(|style| style.name() == "json") {
-        builder.json().try_init()
-    } else {
-        builder.try_init()
-    };
+/// What is logged; `RUST_LOG` overrides it on the standard error for a person who looks for something.
+#[must_use]
+pub fn of_log(config: &Config) -> logging::Settings {
+    let logging = &config.logging;
+    let filter = |level: LogLevel| Filter::at(level_of(level));
+    let console = filter(logging.console_level.unwrap_or(logging.level));
+    logging::Settings {
+        file: filter(logging.level),
+        console: std::env::var("RUST_LOG").ok().and_then(|text| Filter::parse(&text)).unwrap_or(console),
+        style: match logging.console_style {
+            Some(LogStyle::Json) => Style::Json,
+            Some(LogStyle::Compact) => Style::Compact,
+            Some(LogStyle::Pretty) | None => Style::Pretty,
+        },
+    }
+}
+
+fn level_of(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Silent => LevelFilter::OFF,
+        LogLevel::Fatal | LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
+}
+
+/// Opens the log's file. Without it the gateway works too, so that a directory that is not there keeps nobody from starting.
+pub fn open_log(log: &Log, loaded: &Loaded) {
+    let logging = &loaded.config.logging;
+    let path = logging.file.as_ref().map_or_else(|| loaded.paths.log(), PathBuf::from);
+    if let Err(cause) = log.open_file(&path, logging.max_file_bytes) {
+        warn!(path = %path.display(), %cause, "the log file cannot be opened; the log goes to the standard error only");
+    }
 }
 
 /// Settings of the supervisor.
@@ -65,14 +89,12 @@ pub fn of_runs(loaded: &Loaded) -> std::io::Result<supervisor::Settings> {
     })
 }
 
-/// Settings of the listeners.
+/// Which requests the HTTP gate lets through.
 ///
 /// # Errors
-/// The certificate cannot be used, or an origin is none.
-pub fn of_listener(loaded: &Loaded) -> Result<ListenSettings, String> {
-    let config = &loaded.config;
-    let limits = &config.gateway.limits;
-    let rules = Rules {
+/// An origin or a network is none.
+pub fn rules(config: &Config) -> Result<Arc<Rules>, String> {
+    Ok(Arc::new(Rules {
         hosts: HostPolicy::new(&config.gateway.public_urls, &config.gateway.control_ui.allowed_origins, &[])?,
         trusted_proxies: config
             .gateway
@@ -80,26 +102,42 @@ pub fn of_listener(loaded: &Loaded) -> Result<ListenSettings, String> {
             .iter()
             .map(|text| text.parse().map_err(|_| format!("gateway.trustedProxies: {text} is no address or network")))
             .collect::<Result<_, _>>()?,
+    }))
+}
+
+/// Bounds of connections before hello, and of how many there are.
+#[must_use]
+pub fn bounds(config: &Config) -> (ReadLimits, Caps) {
+    let limits = &config.gateway.limits;
+    let read = ReadLimits {
+        max_message_bytes: limits.max_preauth_payload,
+        max_fragments: limits.max_fragments,
+        message_timeout: Duration::from_millis(limits.message_timeout_ms),
     };
-    // The sender may go: the rules stay as they are for the life of the listener.
-    let (_, rules) = watch::channel(Arc::new(rules));
-    Ok(ListenSettings {
-        bind: bind(config)?,
-        port: config.gateway.port,
-        tls: tls_config(loaded)?,
-        local: Some(loaded.paths.socket()),
-        limits: ReadLimits {
-            max_message_bytes: limits.max_preauth_payload,
-            max_fragments: limits.max_fragments,
-            message_timeout: Duration::from_millis(limits.message_timeout_ms),
-        },
-        caps: Caps {
-            connections: limits.max_connections,
-            newcomers: limits.max_handshakes,
-            newcomers_per_address: limits.max_handshakes_per_address,
-        },
-        rules,
-    })
+    let caps = Caps {
+        connections: limits.max_connections,
+        newcomers: limits.max_handshakes,
+        newcomers_per_address: limits.max_handshakes_per_address,
+    };
+    (read, caps)
+}
+
+/// Settings of the listeners, which follow `rules` as they change.
+///
+/// # Errors
+/// The certificate cannot be used, or the address is none.
+pub fn of_listener(loaded: &Loaded, rules: watch::Receiver<Arc<Rules>>) -> Result<ListenSettings, String> {
+    let (limits, caps) = bounds(&loaded.config);
+    let (bind, port) = place(&loaded.config)?;
+    Ok(ListenSettings { bind, port, tls: tls_config(loaded)?, local: Some(loaded.paths.socket()), limits, caps, rules })
+}
+
+/// Where to listen.
+///
+/// # Errors
+/// The address is none.
+pub fn place(config: &Config) -> Result<(Bind, u16), String> {
+    Ok((bind(config)?, config.gateway.port))
 }
 
 fn bind(config: &Config) -> Result<Bind, String> {
@@ -113,7 +151,11 @@ fn bind(config: &Config) -> Result<Bind, String> {
     }
 }
 
-fn tls_config(loaded: &Loaded) -> Result<Option<Arc<rustls::ServerConfig>>, String> {
+/// TLS of the listeners; none when they speak plainly.
+///
+/// # Errors
+/// The certificate cannot be used or made.
+pub fn tls_config(loaded: &Loaded) -> Result<Option<Arc<rustls::ServerConfig>>, String> {
     let tls = &loaded.config.gateway.tls;
     if !tls.enabled {
         return Ok(None);

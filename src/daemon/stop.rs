@@ -16,19 +16,23 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// When to expect the daemon back after a stop by its supervisor.
 const RESTART_EXPECTED_MS: u64 = 1500;
 
-/// Stops everything, in order.
-pub async fn stop(gateway: &Arc<Gateway>, front: &Arc<Front>, listeners: &Listeners) {
-    let stopped = tokio::time::timeout(STOP, stages(gateway, front, listeners)).await;
+/// Stops everything, in order; `restart`: this process goes on with a new start.
+pub async fn stop(gateway: &Arc<Gateway>, front: &Arc<Front>, listeners: &Listeners, restart: bool) {
+    let stopped = tokio::time::timeout(STOP, stages(gateway, front, listeners, restart)).await;
     if stopped.is_err() {
         warn!("the stop took too long; ending with what is committed");
     }
 }
 
-async fn stages(gateway: &Arc<Gateway>, front: &Arc<Front>, listeners: &Listeners) {
-    notify(&[sd_notify::NotifyState::Stopping]);
+async fn stages(gateway: &Arc<Gateway>, front: &Arc<Front>, listeners: &Listeners, restart: bool) {
+    // A supervisor that hears of a stop would wait for the end of this process, and then end it.
+    notify(&[if restart { sd_notify::NotifyState::Reloading } else { sd_notify::NotifyState::Stopping }]);
     gateway.begin_stop();
     listeners.close(FAREWELL).await;
-    let shutdown = Shutdown { reason: "gateway stopping", restart_expected_ms: Some(RESTART_EXPECTED_MS) };
+    let shutdown = Shutdown {
+        reason: if restart { "gateway restarting" } else { "gateway stopping" },
+        restart_expected_ms: Some(RESTART_EXPECTED_MS),
+    };
     gateway.hub.signal("shutdown", &shutdown);
     gateway.hub.close_connections(1012, "service restart");
     if !front.tasks().drain(FAREWELL).await {

@@ -49,7 +49,7 @@ async fn calm_down(gateway: Arc<Gateway>) {
     let stop = gateway.tasks.stop_token();
     tokio::select! {
         () = stop.cancelled() => return,
-        () = tokio::time::sleep(Duration::from_millis(gateway.loaded.config.gateway.limits.safe_mode_window_ms)) => {}
+        () = tokio::time::sleep(Duration::from_millis(gateway.loaded().config.gateway.limits.safe_mode_window_ms)) => {}
     }
     let runs = gateway.leave_safe_mode();
     info!(runs, "safe mode is over; what was held takes its turn");
@@ -103,7 +103,7 @@ async fn prune_once(gateway: &Gateway, now_ms: u64) -> Result<(), StoreError> {
         if pruned.expired.is_empty() {
             return Ok(());
         }
-        let runs_dir = gateway.loaded.paths.runs_dir();
+        let runs_dir = gateway.loaded().paths.runs_dir();
         let mut gone = Vec::with_capacity(pruned.expired.len());
         for run in pruned.expired {
             let path = runs_dir.join(&run.journal_month).join(format!("{}.ndjson", run.file_id));

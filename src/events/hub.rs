@@ -19,10 +19,12 @@ const SESSION_EVENTS: usize = 256;
 pub enum Signal {
     /// An `event` frame up to and including its payload.
     Event(Bytes),
-    /// The same, for connections that may read.
-    Told(Bytes),
+    /// The same, for connections with the read scope.
+    ForReaders(Bytes),
     /// The end of the connection: close code and reason.
     Close(u16, &'static str),
+    /// The same, for connections that came in with the gateway's secret.
+    CloseSecret(u16, &'static str),
 }
 
 /// An event for the connections that watch sessions.
@@ -71,9 +73,19 @@ impl Hub {
         let _ = self.signals.send(Signal::Event(Bytes::from(frame::event_start(name, payload))));
     }
 
+    /// Sends a signal to every connection with the read scope.
+    pub fn signal_readers(&self, name: &str, payload: &impl Serialize) {
+        let _ = self.signals.send(Signal::ForReaders(Bytes::from(frame::event_start(name, payload))));
+    }
+
     /// Sends a `chat` event that belongs to no run, such as the answer of a command or an injected message, to every connection that may read.
     pub fn tell_chat(&self, event: &ChatEvent) {
-        let _ = self.signals.send(Signal::Told(Bytes::from(frame::event_start("chat", event))));
+        self.signal_readers("chat", event);
+    }
+
+    /// Closes every connection that came in with the gateway's secret: it no longer holds.
+    pub fn close_secret(&self, code: u16, reason: &'static str) {
+        let _ = self.signals.send(Signal::CloseSecret(code, reason));
     }
 
     /// Closes every connection, behind what is already on its way.

@@ -1,10 +1,13 @@
-//! The configured agents, resolved once.
+//! The configured agents, resolved once for each configuration.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::config::Config;
+use crate::config::agent_parts::{Heartbeat, Identity};
 use crate::config::tools::ExecSecurity;
-use crate::protocol::event::health::AgentHealth;
+use crate::protocol::event::health::{AgentHealth, HeartbeatHealth, SessionCounts};
 use crate::protocol::ids::AgentId;
 use crate::protocol::run::RunErrorCode;
 use crate::runs::spec::{Refusal, Work};
@@ -16,10 +19,8 @@ pub struct Agent {
     pub id: AgentId,
     /// Its name.
     pub name: Option<String>,
-    /// An emoji that stands for it.
-    pub emoji: Option<String>,
-    /// A picture or letters that stand for it.
-    pub avatar: Option<String>,
+    /// How it presents itself, as far as the configuration says.
+    pub identity: Identity,
     /// Where its runs work.
     pub workspace: PathBuf,
     /// Name of its runner.
@@ -32,11 +33,13 @@ pub struct Agent {
     pub exec: ExecSecurity,
     /// Whether the rules of `tools` let it run commands at all.
     pub may_exec: bool,
+    /// What is configured of its heartbeats.
+    pub heartbeat: Heartbeat,
 }
 
 /// The agents and the rules of their runs.
 pub struct Agents {
-    agents: Vec<Agent>,
+    agents: Vec<Arc<Agent>>,
     default_id: AgentId,
     shell: PathBuf,
     timeout_ms: u64,
@@ -50,18 +53,24 @@ impl Agents {
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let settings = config.agent_ids().into_iter().filter_map(|id| config.agent(Some(id.as_str())));
-        let mut agents: Vec<Agent> = settings
+        let mut agents: Vec<Arc<Agent>> = settings
             .map(|settings| Agent {
                 name: settings.identity.name.clone().or_else(|| (settings.name != settings.id).then(|| settings.name.clone())),
                 id: AgentId(settings.id),
-                emoji: settings.identity.emoji,
-                avatar: settings.identity.avatar,
+                identity: settings.identity,
                 workspace: settings.workspace,
                 runner: settings.runner.name(),
                 model: settings.model.and_then(|model| model.primary),
                 is_default: settings.is_default,
                 exec: settings.exec.security,
                 may_exec: settings.may_exec,
+                heartbeat: Heartbeat::default(),
+            })
+            .map(|mut agent| {
+                let listed = config.agents.list.iter().find(|listed| listed.id.eq_ignore_ascii_case(agent.id.as_str()));
+                let heartbeat = listed.and_then(|listed| listed.heartbeat.as_ref()).or(config.agents.defaults.heartbeat.as_ref());
+                agent.heartbeat = heartbeat.cloned().unwrap_or_default();
+                Arc::new(agent)
             })
             .collect();
         agents.sort_by_key(|agent| !agent.is_default);
@@ -75,13 +84,13 @@ impl Agents {
 
     /// All agents, the default one first.
     #[must_use]
-    pub fn all(&self) -> &[Agent] {
+    pub fn all(&self) -> &[Arc<Agent>] {
         &self.agents
     }
 
     /// The agent with this id.
     #[must_use]
-    pub fn get(&self, id: &str) -> Option<&Agent> {
+    pub fn get(&self, id: &str) -> Option<&Arc<Agent>> {
         self.agents.iter().find(|agent| agent.id.as_str() == id)
     }
 
@@ -110,12 +119,14 @@ impl Agents {
         }
     }
 
-    /// The agents as health shows them.
+    /// The agents as health shows them, with what is known of their sessions.
     #[must_use]
-    pub fn health(&self) -> Vec<AgentHealth> {
+    pub fn health(&self, mut sessions: HashMap<AgentId, SessionCounts>) -> Vec<AgentHealth> {
         self.agents
             .iter()
             .map(|agent| AgentHealth {
+                heartbeat: heartbeat(&agent.heartbeat),
+                sessions: sessions.remove(&agent.id).unwrap_or_default(),
                 agent_id: agent.id.clone(),
                 name: agent.name.clone(),
                 is_default: agent.is_default,
@@ -141,5 +152,18 @@ impl Agents {
             return Some(Refusal { code: RunErrorCode::Unavailable, summary });
         }
         None
+    }
+}
+
+/// The heartbeats of an agent as health shows them: off, with what is configured for the time when there are some.
+fn heartbeat(configured: &Heartbeat) -> HeartbeatHealth {
+    HeartbeatHealth {
+        enabled: false,
+        every: "disabled",
+        every_ms: None,
+        prompt: configured.prompt.clone().unwrap_or_default(),
+        target: configured.target.clone().unwrap_or_else(|| "last".to_owned()),
+        model: configured.model.clone(),
+        ack_max_chars: configured.ack_max_chars.unwrap_or(300),
     }
 }

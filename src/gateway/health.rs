@@ -1,8 +1,11 @@
 //! Health: the summary that the `health` method, hello and the `health` event share.
 //!
-//! What needs the store is looked up on a timer and kept; the rest is read at once, so that `health` answers in microseconds and never waits for a disk.
+//! What needs the store or a look at the machine is looked up on a timer while somebody listens, and kept as ready text; the rest is read at once, so that `health` answers in microseconds and never waits for a disk.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,8 +13,13 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::Gateway;
-use crate::protocol::event::health::{Empty, HealthSummary, RecentSession, SessionCounts};
+use crate::machine::disk;
+use crate::machine::sampler::Sampler;
+use crate::protocol::event::health::{AgentHealth, Empty, HealthSummary, RecentSession, SessionCounts};
 use crate::protocol::frame;
+use crate::protocol::ids::AgentId;
+use crate::protocol::ready::Ready;
+use crate::protocol::system::{DiskInfo, SystemInfo};
 use crate::store::error::StoreError;
 use crate::store::sessions::SessionFilter;
 
@@ -19,29 +27,58 @@ use crate::store::sessions::SessionFilter;
 const LOOK: Duration = Duration::from_secs(1);
 /// How many sessions the summary names.
 const RECENT: usize = 5;
+/// How long a file system may take to say how full it is; one that hangs is asked again only when it has answered.
+const DISK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The part of health that is looked up on a timer.
 #[derive(Default)]
 pub struct Health {
-    sessions: Mutex<SessionCounts>,
-    took_ms: Mutex<u64>,
+    looked_up: Mutex<LookedUp>,
+    sampler: Arc<Sampler>,
+    disks: Arc<Disks>,
+}
+
+#[derive(Clone, Default)]
+struct LookedUp {
+    sessions: SessionCounts,
+    agents: Ready<Vec<AgentHealth>>,
+    system: Ready<Option<SystemInfo>>,
+    took_ms: u64,
+    at: Option<Instant>,
+}
+
+/// How full the file systems are, as of the last answer.
+#[derive(Default)]
+struct Disks {
+    info: Mutex<DiskInfo>,
+    asked: AtomicBool,
 }
 
 impl Health {
     /// Sessions at the last refresh.
     #[must_use]
     pub fn session_count(&self) -> u64 {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).count
+        self.lock().sessions.count
+    }
+
+    /// The agents with their sessions at the last refresh.
+    #[must_use]
+    pub fn agents(&self) -> Ready<Vec<AgentHealth>> {
+        self.lock().agents.clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, LookedUp> {
+        self.looked_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Gateway {
-    /// Health now, with the session counts of the last refresh.
+    /// Health now, with what the last refresh found.
     #[must_use]
     pub fn health_summary(&self) -> HealthSummary {
         let failing = self.failing();
         let now = self.now();
-        let mut sessions = self.health.sessions.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let LookedUp { mut sessions, agents, system, took_ms, .. } = self.health.lock().clone();
         for recent in &mut sessions.recent {
             recent.age = now.saturating_sub(recent.updated_at);
         }
@@ -50,7 +87,7 @@ impl Gateway {
             failing,
             safe_mode: self.in_safe_mode(),
             ts: now,
-            duration_ms: *self.health.took_ms.lock().unwrap_or_else(PoisonError::into_inner),
+            duration_ms: took_ms,
             uptime_ms: self.uptime_ms(),
             connections: self.access.connections(),
             runs: self.runs.counts(),
@@ -58,32 +95,82 @@ impl Gateway {
             channel_order: Vec::new(),
             channel_labels: Empty {},
             heartbeat_seconds: 0,
-            default_agent_id: self.agents.default_id().clone(),
-            agents: self.agents.health(),
+            default_agent_id: self.agents().default_id().clone(),
+            agents,
             sessions,
+            system,
+            config: self.configuration.health(),
         }
     }
 
-    /// Looks up what needs the store.
+    /// Looks up what needs the store or a look at the machine.
     ///
     /// # Errors
     /// The store cannot be read.
     pub async fn refresh_health(&self) -> Result<(), StoreError> {
         let began = Instant::now();
-        let filter = SessionFilter { limit: RECENT, ..SessionFilter::default() };
-        let rows = self.store.sessions(filter).await?.rows;
-        let count = self.store.count_sessions(SessionFilter::default()).await?;
+        let system = self.system().await;
+        let sessions = self.session_counts(None).await?;
+        let mut of_agents = HashMap::new();
+        let agents = self.agents();
+        for agent in agents.all() {
+            of_agents.insert(agent.id.clone(), self.session_counts(Some(agent.id.clone())).await?);
+        }
+        *self.health.lock() = LookedUp {
+            sessions,
+            agents: Ready::new(&agents.health(of_agents)),
+            system: Ready::new(&system.map(|system| SystemInfo::clone(&system))),
+            took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            at: Some(Instant::now()),
+        };
+        Ok(())
+    }
+
+    /// Whether nobody was there to refresh health for, so that what is known is older than its timer allows.
+    #[must_use]
+    pub fn health_is_old(&self) -> bool {
+        let period = Duration::from_millis(self.loaded().config.gateway.limits.health_interval_ms);
+        self.health.lock().at.is_none_or(|at| at.elapsed() > period + LOOK * 5)
+    }
+
+    async fn session_counts(&self, agent: Option<AgentId>) -> Result<SessionCounts, StoreError> {
+        let filter = SessionFilter { limit: RECENT, agents: agent.into_iter().collect(), ..SessionFilter::default() };
+        let page = self.store.sessions(filter).await?;
         let now = self.now();
-        let recent = rows.into_iter().map(|row| RecentSession {
+        let recent = page.rows.into_iter().map(|row| RecentSession {
             key: row.session.key,
             updated_at: row.session.entry.updated_at,
             age: now.saturating_sub(row.session.entry.updated_at),
         });
-        let counts = SessionCounts { path: self.loaded.paths.db().display().to_string(), count, recent: recent.collect() };
-        *self.health.sessions.lock().unwrap_or_else(PoisonError::into_inner) = counts;
-        *self.health.took_ms.lock().unwrap_or_else(PoisonError::into_inner) =
-            u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(())
+        Ok(SessionCounts { path: self.loaded().paths.db().display().to_string(), count: page.total as u64, recent: recent.collect() })
+    }
+
+    /// The machine now, at most a second ago. None if it could not be looked at.
+    pub async fn system(&self) -> Option<Arc<SystemInfo>> {
+        let disk = self.disks().await;
+        let (sampler, host, now) = (Arc::clone(&self.health.sampler), self.host.clone(), self.now());
+        let hosted = self.runs.hosted();
+        tokio::task::spawn_blocking(move || sampler.sample(now, &host, &hosted, disk)).await.ok()
+    }
+
+    /// How full the file systems are: now if they answer soon, else as they were.
+    async fn disks(&self) -> DiskInfo {
+        let disks = Arc::clone(&self.health.disks);
+        if !disks.asked.swap(true, Ordering::AcqRel) {
+            let state = self.loaded().paths.state_dir.clone();
+            let agents = self.agents();
+            let workspace: Option<PathBuf> = agents.get(agents.default_id().as_str()).map(|agent| agent.workspace.clone());
+            let asking = {
+                let disks = Arc::clone(&disks);
+                tokio::task::spawn_blocking(move || {
+                    let info = DiskInfo { state: disk::space(&state), workspace: workspace.and_then(|path| disk::space(&path)) };
+                    *disks.info.lock().unwrap_or_else(PoisonError::into_inner) = info;
+                    disks.asked.store(false, Ordering::Release);
+                })
+            };
+            let _ = tokio::time::timeout(DISK_PATIENCE, asking).await;
+        }
+        disks.info.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Sends health to everybody.
@@ -92,10 +179,9 @@ impl Gateway {
         self.hub.health.publish(Bytes::from(body));
     }
 
-    /// Refreshes and sends health on its timer, and at once when what fails has changed.
+    /// Refreshes and sends health on its timer, and at once when what fails has changed. While nobody is connected, only the latter is looked for.
     pub async fn watch_health(&self) {
         let stop = self.tasks.stop_token();
-        let period = Duration::from_millis(self.loaded.config.gateway.limits.health_interval_ms);
         let mut last_sent = Instant::now();
         let mut last_failing = self.failing();
         loop {
@@ -104,7 +190,9 @@ impl Gateway {
                 () = tokio::time::sleep(LOOK) => {}
             }
             let failing = self.failing();
-            if failing == last_failing && last_sent.elapsed() < period {
+            let period = Duration::from_millis(self.loaded().config.gateway.limits.health_interval_ms);
+            let due = last_sent.elapsed() >= period && self.access.connections() > 0;
+            if failing == last_failing && !due {
                 continue;
             }
             if let Err(cause) = self.refresh_health().await {

@@ -43,7 +43,7 @@ pub enum NotImported {
 impl Gateway {
     /// Imports the stores that the original left in the state directory, each once. A file that cannot be read stays, is named in the log, and is tried again at the next start.
     pub async fn import_found(&self) {
-        for path in found(&self.loaded.paths.state_dir) {
+        for path in found(&self.loaded().paths.state_dir) {
             match self.store.was_imported(&path.display().to_string()).await {
                 Ok(true) => continue,
                 Ok(false) => {}
@@ -65,7 +65,7 @@ impl Gateway {
     /// # Errors
     /// The file is none, or the store does not take it.
     pub async fn import_sessions(&self, path: PathBuf, agent: Option<AgentId>) -> Result<Imported, NotImported> {
-        let agent = agent.or_else(|| agent_of(&path)).unwrap_or_else(|| self.agents.default_id().clone());
+        let agent = agent.or_else(|| agent_of(&path)).unwrap_or_else(|| self.agents().default_id().clone());
         let (sessions, source) = (self.sessions.clone(), path.clone());
         let read = tokio::task::spawn_blocking(move || read(&sessions, &source, &agent)).await;
         let Parsed { rows, problems } = read.unwrap_or_else(|error| Err(error.to_string())).map_err(NotImported::File)?;
@@ -73,7 +73,7 @@ impl Gateway {
         let import = Import { source: path.display().to_string(), now: self.now(), rows };
         let taken = self.store.import_sessions(import).await.map_err(NotImported::Store)?;
         if taken > 0 {
-            self.sessions.announce(&key::main_key(self.agents.default_id()), "import", None);
+            self.sessions.announce(&key::main_key(self.agents().default_id()), "import", None);
         }
         Ok(Imported { path, found, taken, problems })
     }

@@ -11,14 +11,16 @@ impl Gateway {
     /// The model of an agent's sessions that choose none.
     #[must_use]
     pub fn default_model(&self, agent: &AgentId) -> ModelName {
-        let agent = self.agents.get(agent.as_str()).or_else(|| self.agents.get(self.agents.default_id().as_str()));
+        let agents = self.agents();
+        let agent = agents.get(agent.as_str()).or_else(|| agents.get(agents.default_id().as_str()));
         ModelName::of(agent.and_then(|agent| agent.model.as_deref()))
     }
 
     /// Which models the sessions of an agent may choose.
     #[must_use]
     pub fn model_rules(&self, agent: &AgentId) -> ModelRules {
-        let models = &self.loaded.config.agents.defaults.models;
+        let loaded = self.loaded();
+        let models = &loaded.config.agents.defaults.models;
         let aliases = models.iter().filter_map(|(name, settings)| Some((settings.alias.clone()?, name.clone())));
         ModelRules { allowed: models.keys().cloned().collect(), aliases: aliases.collect(), default: self.default_model(agent) }
     }

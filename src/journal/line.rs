@@ -137,6 +137,29 @@ pub fn is_terminal(line: &[u8]) -> bool {
     lifecycle && Facts::read(line).and_then(|facts| facts.lifecycle()).flatten().and_then(Lifecycle::into_outcome).is_some()
 }
 
+/// Where the digits of `seq` begin in every line of a run.
+#[must_use]
+pub fn seq_at(run_id: &RunId) -> usize {
+    Template::new(run_id.clone(), SessionKey(String::new())).before_seq.len()
+}
+
+/// Whether a line of ours is a `tool` event; `seq_at` is that of its run. Looked at for each line and reader, so nothing is parsed.
+#[must_use]
+pub fn is_tool(line: &[u8], seq_at: usize) -> bool {
+    let Some(rest) = line.get(seq_at..) else { return false };
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    rest.get(digits..).is_some_and(|rest| rest.starts_with(b",\"stream\":\"tool\""))
+}
+
+/// A `tool` line without the results of the call.
+#[must_use]
+pub fn without_results(line: &[u8]) -> Option<Vec<u8>> {
+    let mut event: serde_json::Value = serde_json::from_slice(line).ok()?;
+    let data = event.get_mut("data")?.as_object_mut()?;
+    let had = data.remove("result").is_some() | data.remove("partialResult").is_some();
+    if had { serde_json::to_vec(&event).ok() } else { None }
+}
+
 fn after<'a>(line: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     let at = line.windows(key.len()).position(|window| window == key)?;
     line.get(at + key.len()..)
@@ -181,6 +204,29 @@ mod tests {
         assert_eq!(seq_of(&line), Some(5));
         assert_eq!(seq_of(b"{}"), None);
         assert_eq!(seq_of(b"{\"seq\":x}"), None);
+    }
+
+    #[test]
+    fn tool_lines_are_known_without_parsing_whatever_the_run_is_called() {
+        for run in ["r", "run \"1\"\n", ",\"stream\":\"tool\""] {
+            let (template, at) = (Template::new(run.into(), "s".into()), seq_at(&run.into()));
+            for seq in [1, 10, 999_999] {
+                let line = |stream| template.event(seq, stream, 1, serde_json::json!({})).unwrap();
+                assert!(is_tool(&line(Stream::Tool), at), "{run}");
+                assert!(!is_tool(&line(Stream::Lifecycle), at) && !is_tool(&line(Stream::Exec), at));
+            }
+        }
+        assert!(!is_tool(b"", 20));
+    }
+
+    #[test]
+    fn results_are_taken_out_and_the_rest_stays() {
+        let line = |data| template().event(2, Stream::Tool, 1, data).unwrap();
+        let brief =
+            without_results(&line(serde_json::json!({"phase": "result", "name": "x", "result": {"secret": 1}, "isError": false}))).unwrap();
+        let brief: serde_json::Value = serde_json::from_slice(&brief).unwrap();
+        assert_eq!((&brief["data"], &brief["seq"]), (&serde_json::json!({"phase": "result", "name": "x", "isError": false}), &2.into()));
+        assert_eq!(without_results(&line(serde_json::json!({"phase": "start"}))), None);
     }
 
     #[test]

@@ -26,6 +26,9 @@ const AGENT: &[&str] = &["agent"];
 const SEND: &[&str] = &["chat.send"];
 /// The methods that start runs.
 const STARTERS: &[&str] = &["agent", "chat.send"];
+/// The methods that a stopping gateway refuses.
+const STOPPABLE: &[&str] = &["agent", "chat.send", "config.apply", "config.patch"];
+const CONFIG_CHANGES: &[&str] = &["config.set", "config.apply", "config.patch"];
 /// The methods that take a session key or an agent.
 const TARGETED: &[&str] = &[
     "agent",
@@ -37,7 +40,16 @@ const TARGETED: &[&str] = &[
     "chat.send",
     "chat.abort",
     "commands.list",
+    "agents.update",
+    "agents.delete",
+    "agents.files.list",
+    "agents.files.get",
+    "agents.files.set",
+    "skills.status",
+    "sessions.usage",
 ];
+/// The methods that read and write files of a workspace.
+const FILES: &[&str] = &["agents.files.get", "agents.files.set"];
 /// The methods that name one run.
 const OF_A_RUN: &[&str] = &["runs.get", "runs.subscribe", "runs.unsubscribe", "runs.abort"];
 
@@ -85,11 +97,30 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     any("STORE_UNAVAILABLE", "The store does not take the request now. Retryable."),
     any("TRANSCRIPT_UNAVAILABLE", "The file of a conversation cannot be read or written; the gateway's log says why."),
     any("INTERNAL", "A defect of the gateway; its log says more."),
-    of("STOPPING", STARTERS, "The gateway is stopping. Retryable."),
+    of("STOPPING", STOPPABLE, "The gateway is stopping. Retryable."),
     of("IDEMPOTENCY_CONFLICT", STARTERS, "The idempotency key was used before with other parameters."),
     of("QUEUE_FULL", STARTERS, "As many runs wait as may, in the session or in all. Nothing was accepted. Retryable."),
     of("MESSAGE_REQUIRED", SEND, "Neither a message nor an attachment was given."),
     of("UNKNOWN_QUEUE_MODE", SEND, "`queueMode` is no mode."),
+    of("CONFIG_BASE_HASH_REQUIRED", CONFIG_CHANGES, "`baseHash` is missing: send the `hash` of `config.get`."),
+    of("CONFIG_BASE_HASH_UNAVAILABLE", CONFIG_CHANGES, "The file cannot be read; `issues` in the details say why."),
+    of("CONFIG_CONFLICT", CONFIG_CHANGES, "Somebody else has changed the file since `config.get`."),
+    of(
+        "CONFIG_INVALID",
+        CONFIG_CHANGES,
+        "Nothing was saved: a gateway would not start with the result. `issues` in the details name every fault.",
+    ),
+    of("CONFIG_UNPARSED", CONFIG_CHANGES, "The file on disk does not parse; `force` saves over it."),
+    of("CONFIG_SHRINKS", CONFIG_CHANGES, "The text would lose more than its half; `force` saves it all the same."),
+    of("CONFIG_MARKER", CONFIG_CHANGES, "A marker for a hidden secret stands at a key for which none is stored."),
+    of("CONFIG_PATCH_INVALID", CONFIG_CHANGES, "The patch is no JSON5, or cannot be made on the text; the message says what to do."),
+    of("CONFIG_NOT_WRITTEN", CONFIG_CHANGES, "The file system refuses, or another process is writing."),
+    of(
+        "CONFIG_NOT_APPLIED",
+        &["config.apply", "config.patch"],
+        "Saved, but not in effect; `issues` in the details say why, such as a port that is taken.",
+    ),
+    of("CONFIG_KEY_NOT_FOUND", &["config.schema.lookup"], "No such key exists."),
     of("UNKNOWN_CHANNEL", AGENT, "The channel is neither `webchat` nor `last`."),
     of(
         "ATTACHMENT_NOT_TAKEN",
@@ -113,6 +144,12 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     of("TOO_MANY_WATCHED", &["sessions.messages.subscribe"], "The connection watches as many sessions as it may."),
     of("IMPORT_FAILED", &["sessions.import"], "The file cannot be read as a session store; nothing was changed."),
     of("SEND_DENIED", STARTERS, "`session.sendPolicy` or the session's own `sendPolicy` takes no messages."),
+    of("AGENT_EXISTS", &["agents.create"], "There is an agent with the id that the name gives."),
+    of("AGENT_RESERVED", &["agents.create", "agents.delete"], "`main` is always there."),
+    of("AGENT_BUSY", &["agents.delete"], "A run of the agent is at work. Retryable."),
+    of("UNSUPPORTED_FILE", FILES, "The workspace has no file of instructions of this name."),
+    of("FILE_REFUSED", FILES, "In the file's place is a link or something else, or it is too large."),
+    of("NO_HEARTBEATS", &["set-heartbeats"], "This version has no heartbeats that could be switched on."),
     of("INVALID_CURSOR", &["sessions.list"], "`cursor` is not one that an answer gave."),
     of("TRANSCRIPT_NOT_FOUND", &["chat.inject"], "The session has had no conversation yet."),
     of("CURSOR_AHEAD", &["runs.subscribe"], "`after` is past the last event of a run that is over."),
@@ -149,6 +186,7 @@ pub static CLOSE_CODES: &[CloseCode] = &[
     close(1008, "invalid request frame", "The first message was no request."),
     close(1008, "too many invalid frames", "Three messages in a row were not JSON objects."),
     close(1008, "slow consumer", "The peer did not read: a write stalled, or more than `policy.maxBufferedBytes` waited."),
+    close(1008, "the gateway's secret has changed", "The configuration has another token or password now; connect again with that."),
     close(1008, "message timed out", "A message was begun and not finished in time."),
     close(1008, "too many fragments", "A message in more frames than allowed."),
     close(1008, "too many pings", "More pings per second than anybody needs."),

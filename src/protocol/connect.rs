@@ -288,6 +288,9 @@ pub struct Snapshot {
     pub session_defaults: SessionDefaults,
     /// How clients authenticate.
     pub auth_mode: &'static str,
+    /// Hash of the configuration in effect, as `config.get` gives it; from protocol 4 on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied_config_hash: Option<String>,
 }
 
 /// How the server completes a session key.

@@ -10,6 +10,7 @@ use super::watching::Watching;
 use crate::events::hub::SessionEvent;
 use crate::gateway::Gateway;
 use crate::protocol::error::RpcError;
+use crate::protocol::event::agent::ToolDetail;
 use crate::protocol::frame;
 use crate::protocol::ids::ConnId;
 use crate::protocol::scope::ScopeSet;
@@ -32,6 +33,8 @@ pub struct Caller {
     pub watching: Arc<Watching>,
     /// Held while a message is on its way to the store, so that messages of one connection are accepted in the order in which they came.
     pub order: tokio::sync::Mutex<()>,
+    /// Whether it understands events of tools (cap `tool-events`).
+    pub tool_events: bool,
     /// Cancelled when the connection is gone.
     pub closed: CancellationToken,
 }
@@ -144,6 +147,8 @@ pub enum Outgoing {
     Frame(Budgeted),
     /// Write this frame once every event of this run has been written.
     AfterRun(Arc<RunLog>, Budgeted),
+    /// This connection has started the run; tell it so much of the run's tool calls.
+    Started(Arc<RunLog>, ToolDetail),
     /// Deliver the run's events with a `seq` above this one.
     Follow(Arc<RunLog>, u64),
     /// Deliver no more events of the run with this file id.

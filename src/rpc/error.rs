@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use crate::config::change::ChangeError;
+use crate::gateway::configuration::issue;
 use crate::protocol::error::RpcError;
 use crate::protocol::ids::RunId;
 use crate::runs::queue::Full;
@@ -32,6 +34,26 @@ impl From<TranscriptError> for RpcError {
             _ => "the transcript of this session cannot be used; the gateway's log says why",
         };
         Self::unavailable(text, &error).with_code("TRANSCRIPT_UNAVAILABLE")
+    }
+}
+
+impl From<ChangeError> for RpcError {
+    fn from(error: ChangeError) -> Self {
+        let issues: Vec<_> = error.problems().iter().map(issue).collect();
+        let code = match &error {
+            ChangeError::BaseRequired => "CONFIG_BASE_HASH_REQUIRED",
+            ChangeError::BaseUnavailable(_) => "CONFIG_BASE_HASH_UNAVAILABLE",
+            ChangeError::Conflict => "CONFIG_CONFLICT",
+            ChangeError::Invalid(_) | ChangeError::FixFirst(_) | ChangeError::Syntax(_) => "CONFIG_INVALID",
+            ChangeError::Unparsed(_) => "CONFIG_UNPARSED",
+            ChangeError::Shrinks { .. } => "CONFIG_SHRINKS",
+            ChangeError::Marker(_) => "CONFIG_MARKER",
+            ChangeError::Edit(_) => "CONFIG_PATCH_INVALID",
+            ChangeError::Busy => return Self::try_again(error.to_string(), RETRY_AFTER_MS).with_code("CONFIG_NOT_WRITTEN"),
+            ChangeError::Io { .. } => return Self::unavailable(error.to_string(), &error).with_code("CONFIG_NOT_WRITTEN"),
+        };
+        let answer = Self::invalid(error.to_string()).with_code(code);
+        if issues.is_empty() { answer } else { answer.with_detail("issues", serde_json::to_value(issues).unwrap_or_default()) }
     }
 }
 

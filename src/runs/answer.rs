@@ -185,7 +185,7 @@ impl Answer {
             return;
         };
         match tool {
-            Tool::Start { name, tool_call_id, args } if self.calls.len() < CALLS => {
+            Tool::Start { name, tool_call_id, args, .. } if self.calls.len() < CALLS => {
                 self.calls.push(Call { name, id: tool_call_id, args, result: None });
             }
             Tool::Start { .. } => {}

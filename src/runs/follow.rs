@@ -17,7 +17,7 @@ use super::chat::Next;
 use super::control::{self, FromShim, RunSpec, ToShim};
 use super::end::{unavailable, without_turn};
 use super::launcher::ShimChild;
-use super::live::{Ended, Live};
+use super::live::{Ended, Host, Live};
 use super::queue::Why;
 use super::supervisor::Supervisor;
 use crate::clock::now_ms;
@@ -88,12 +88,13 @@ impl Supervisor {
         failpoint!("runs.before_spawn");
         let started = self.inner.launcher.start(spec, journal).await.map_err(io::Error::other)?;
         failpoint!("runs.after_spawn");
+        live.set_host(Host { pid: started.pid, start_ticks: None });
         info!(run_id = %live.record.run_id, pid = started.pid, "run started");
         Ok((started.control, started.child))
     }
 
     fn spec(&self, live: &Live, work: Work) -> RunSpec {
-        let settings = &self.inner.settings;
+        let settings = self.settings();
         let mut env = env::child_env(std::env::vars_os(), &settings.env_passthrough, &BTreeMap::new(), &live.record.file_id);
         env.extend(work.attachment_env());
         RunSpec {
@@ -116,7 +117,7 @@ impl Supervisor {
     }
 
     pub(super) fn socket_path(&self, file_id: &str) -> std::path::PathBuf {
-        self.inner.settings.socket_dir.join(format!("{file_id}.sock"))
+        self.settings().socket_dir.join(format!("{file_id}.sock"))
     }
 
     /// Follows a run whose shim is at the other end of `stream`, until its outcome is known. `child` is the shim if this daemon started it.
@@ -142,7 +143,7 @@ impl Supervisor {
         loop {
             let mut message = pin!(control::receive::<FromShim>(&mut reader));
             let got = loop {
-                let kill_at = aborting.map(|since| since + Duration::from_millis(self.inner.settings.grace_ms) + ABORT_MARGIN);
+                let kill_at = aborting.map(|since| since + Duration::from_millis(self.settings().grace_ms) + ABORT_MARGIN);
                 tokio::select! {
                     got = &mut message => break got,
                     reason = asked(&mut abort), if aborting.is_none() => {

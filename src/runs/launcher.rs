@@ -129,7 +129,10 @@ impl Launcher {
 }
 
 /// The path of this program, also after an upgrade has replaced the file: the kernel then adds ` (deleted)`, and the new file under the old name is the one to start.
-fn this_program() -> io::Result<PathBuf> {
+///
+/// # Errors
+/// The kernel does not say.
+pub fn this_program() -> io::Result<PathBuf> {
     let path = std::env::current_exe()?;
     let replaced = path.to_str().and_then(|text| text.strip_suffix(" (deleted)")).map(PathBuf::from);
     Ok(replaced.filter(|path| path.exists()).unwrap_or(path))

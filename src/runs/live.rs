@@ -23,6 +23,7 @@ pub struct Live {
     /// Its events.
     pub log: Arc<RunLog>,
     state: Mutex<(RunStatus, Option<u64>)>,
+    host: OnceLock<Host>,
     abort: watch::Sender<Option<String>>,
     done: watch::Sender<Option<Ended>>,
     /// The run whose turn answers this one: file id and wire id.
@@ -33,6 +34,15 @@ pub struct Live {
     spec: OnceLock<String>,
     /// The writing down of its message.
     opening: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The process that hosts a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Its process id.
+    pub pid: u32,
+    /// When it started, in clock ticks; needed for one that is not our child, whose pid may come to mean another.
+    pub start_ticks: Option<u64>,
 }
 
 /// How a run ended.
@@ -55,6 +65,7 @@ impl Live {
             journal,
             log,
             state,
+            host: OnceLock::new(),
             abort: watch::Sender::new(None),
             done: watch::Sender::new(None),
             carrier: OnceLock::new(),
@@ -126,6 +137,18 @@ impl Live {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.0 = status;
         state.1 = started_at.or(state.1);
+    }
+
+    /// Notes which process hosts the run.
+    pub fn set_host(&self, host: Host) {
+        // A run has one host in its life with this daemon.
+        let _ = self.host.set(host);
+    }
+
+    /// The process that hosts the run, once there is one.
+    #[must_use]
+    pub fn host(&self) -> Option<Host> {
+        self.host.get().copied()
     }
 
     /// Asks for the end of the run; the first reason stays.

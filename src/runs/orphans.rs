@@ -1,6 +1,6 @@
 //! Processes that a killed shim left behind, and how the daemon finds and ends them.
 //!
-//! The daemon is a subreaper like its shims: when a shim dies, its orphans become children of the daemon. A child of ours that we did not start is therefore such an orphan ([`Children::reap_orphans`]).
+//! The daemon is a subreaper like its shims: when a shim dies, its orphans become children of the daemon. A child of ours that we did not start is therefore such an orphan ([`Children::reap_orphans`]), unless it is a shim: a daemon that has executed itself anew finds its shims as children.
 //! A shim of an *earlier* daemon leaves its orphans to init; they are found by the session that the shim founded and by the run's mark in their environment ([`sweep_run`]).
 
 use std::collections::{HashMap, HashSet};
@@ -27,11 +27,27 @@ pub fn become_subreaper() -> io::Result<()> {
     Ok(set_child_subreaper(Some(getpid()))?)
 }
 
-/// The register of the children that the daemon started itself: pid and start time.
+/// The register of the children that are no orphans, by pid.
 #[derive(Clone, Debug, Default)]
-pub struct Children(Arc<Mutex<HashMap<u32, u64>>>);
+pub struct Children(Arc<Mutex<HashMap<u32, Known>>>);
+
+/// A child that is no orphan.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    start_ticks: u64,
+    /// A shim of the daemon that this process was before it executed itself anew; nobody but us will reap it.
+    inherited: bool,
+}
 
 impl Children {
+    /// The register of a daemon that has started nothing yet: the shims that are its children already, because the same process was a daemon before.
+    #[must_use]
+    pub fn inherited() -> Self {
+        let shims = children(std::process::id()).into_iter().filter(|pid| is_shim(*pid)).filter_map(stat);
+        let known = shims.map(|shim| (shim.pid, Known { start_ticks: shim.start_ticks, inherited: true }));
+        Self(Arc::new(Mutex::new(known.collect())))
+    }
+
     /// Starts a child and registers it in one step, so that it is never taken for an orphan.
     ///
     /// # Errors
@@ -40,7 +56,7 @@ impl Children {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (child, pid) = start()?;
         // The child is not reaped yet, so it has a line even if it has ended.
-        known.insert(pid, stat(pid).map_or(0, |stat| stat.start_ticks));
+        known.insert(pid, Known { start_ticks: stat(pid).map_or(0, |stat| stat.start_ticks), inherited: false });
         Ok((child, pid))
     }
 
@@ -53,7 +69,10 @@ impl Children {
     pub fn reap_orphans(&self) -> usize {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let strangers = children(std::process::id()).into_iter().filter_map(stat);
-        let orphans: Vec<Stat> = strangers.filter(|child| known.get(&child.pid) != Some(&child.start_ticks)).collect();
+        let is_known = |child: &Stat| {
+            known.get(&child.pid).is_some_and(|own| own.start_ticks == child.start_ticks && !(own.inherited && child.is_dead()))
+        };
+        let orphans: Vec<Stat> = strangers.filter(|child| !is_known(child)).collect();
         drop(known);
         let killed = orphans.iter().filter(|orphan| !orphan.is_dead() && kill_exactly(orphan).unwrap_or(false)).count();
         for orphan in &orphans {
@@ -78,6 +97,12 @@ impl Children {
             }
         }
     }
+}
+
+/// Whether the process is one of our shims: it was started as `… shim`.
+fn is_shim(pid: u32) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).nth(1) == Some(b"shim".as_slice())
 }
 
 /// Reaps exactly this child if it has ended. Never "any child", which would steal the statuses of others.
@@ -150,7 +175,7 @@ mod tests {
         let children = Children::default();
         let me = std::process::id();
         children.spawn(|| Ok(((), me))).unwrap();
-        assert_eq!(children.0.lock().unwrap().get(&me), Some(&stat(me).unwrap().start_ticks));
+        assert_eq!(children.0.lock().unwrap().get(&me).map(|known| known.start_ticks), Some(stat(me).unwrap().start_ticks));
         children.remove(me);
         assert!(children.0.lock().unwrap().is_empty());
     }

@@ -164,6 +164,9 @@ impl Supervisor {
             return self.finish(live, ended).await;
         }
         self.adopt(live);
+        if let Some(host) = super::hosted::host_in(&live.journal) {
+            live.set_host(host);
+        }
         let (supervisor, live) = (self.clone(), Arc::clone(live));
         self.inner.tasks.spawn("run.adopted", async move {
             let socket = supervisor.socket_path(&live.record.file_id);

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
@@ -59,7 +59,7 @@ pub struct Supervisor {
 }
 
 pub(super) struct Inner {
-    pub settings: Settings,
+    settings: RwLock<Arc<Settings>>,
     pub store: Store,
     pub launcher: Launcher,
     pub hub: Arc<Hub>,
@@ -119,7 +119,7 @@ impl Supervisor {
     pub fn new(settings: Settings, store: Store, launcher: Launcher, hub: Arc<Hub>, tasks: Tasks, chronicle: Arc<dyn Chronicle>) -> Self {
         let queue = Mutex::new(Queue::new(settings.max_concurrent));
         let inner = Inner {
-            settings,
+            settings: RwLock::new(Arc::new(settings)),
             store,
             launcher,
             hub,
@@ -134,6 +134,20 @@ impl Supervisor {
             feed: broadcast::Sender::new(ANNOUNCEMENTS),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Other settings, for runs that start from now on. The directories stay as they were.
+    pub fn retune(&self, settings: Settings) {
+        self.queue().set_max(settings.max_concurrent);
+        let mut held = self.inner.settings.write().unwrap_or_else(PoisonError::into_inner);
+        let Settings { state_dir, socket_dir, .. } = held.as_ref().clone();
+        *held = Arc::new(Settings { state_dir, socket_dir, ..settings });
+        drop(held);
+        self.decide(Event::Tick);
+    }
+
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.inner.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Makes a request durable. When this returns `New`, the run is on disk and will reach exactly one end.
@@ -278,7 +292,7 @@ impl Supervisor {
     }
 
     pub(super) fn journal_path(&self, record: &RunRecord) -> PathBuf {
-        journal::path(&self.inner.settings.state_dir, record.accepted_at, &record.file_id)
+        journal::path(&self.settings().state_dir, record.accepted_at, &record.file_id)
     }
 
     /// Makes a stored run live; it has no place in the queue yet.

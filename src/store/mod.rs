@@ -22,6 +22,7 @@ mod sql_sessions;
 mod sql_write;
 pub mod sqlite;
 mod turns;
+pub mod usage;
 mod writer;
 
 use std::path::Path;

@@ -3,6 +3,7 @@
 use super::error::StoreError;
 use super::record::{Accepted, ExpiredRun, NewRun, RunFilter, RunPage, RunRecord};
 use super::sessions::{Change, Import, Looks, SessionEdit, SessionFilter, SessionPage, SessionRecord};
+use super::usage::{UsageFilter, UsageSum};
 use crate::protocol::ids::{RunId, SessionKey};
 use crate::protocol::run::{Outcome, RunStatus};
 
@@ -123,6 +124,8 @@ pub enum Query {
     CountSessions(Box<SessionFilter>),
     /// Whether rows of this file were taken before.
     WasImported(String),
+    /// Sums over runs that ended.
+    Usage(UsageFilter),
     /// Some runs that ended at or before this time, oldest end first.
     Expired {
         /// Ms since the epoch.
@@ -147,6 +150,8 @@ pub enum Found {
     Sessions(SessionPage),
     /// To `CountSessions` and, as 0 or 1, to `WasImported`.
     Count(u64),
+    /// To `Usage`.
+    Usage(Vec<UsageSum>),
     /// To `Expired`.
     Expired(Vec<ExpiredRun>),
 }

@@ -42,12 +42,12 @@ pub enum Full {
 /// The counts of one gateway, shared by its listeners.
 #[derive(Debug)]
 pub struct Admission {
-    caps: Caps,
     counts: Mutex<Counts>,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
+    caps: Caps,
     live: usize,
     newcomers: usize,
     by_address: HashMap<IpAddr, usize>,
@@ -57,7 +57,12 @@ impl Admission {
     /// Starts with no connection.
     #[must_use]
     pub fn new(caps: Caps) -> Arc<Self> {
-        Arc::new(Self { caps, counts: Mutex::default() })
+        Arc::new(Self { counts: Mutex::new(Counts { caps, ..Counts::default() }) })
+    }
+
+    /// Other bounds from now on. Who is in stays in.
+    pub fn set_caps(&self, caps: Caps) {
+        self.lock().caps = caps;
     }
 
     /// Takes a newcomer's place for a socket from `address`.
@@ -67,13 +72,14 @@ impl Admission {
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionGuard, Full> {
         let key = counted_key(address);
         let mut counts = self.lock();
-        if counts.live + counts.newcomers >= self.caps.connections {
+        if counts.live + counts.newcomers >= counts.caps.connections {
             return Err(Full::Connections);
         }
-        if counts.newcomers >= self.caps.newcomers {
+        if counts.newcomers >= counts.caps.newcomers {
             return Err(Full::Newcomers);
         }
-        counts.enter_address(key, self.caps.newcomers_per_address)?;
+        let share = counts.caps.newcomers_per_address;
+        counts.enter_address(key, share)?;
         counts.newcomers += 1;
         Ok(ConnectionGuard { admission: Arc::clone(self), key, live: false })
     }
@@ -143,7 +149,8 @@ impl ConnectionGuard {
             return Ok(());
         }
         let mut counts = self.admission.lock();
-        counts.enter_address(key, self.admission.caps.newcomers_per_address)?;
+        let share = counts.caps.newcomers_per_address;
+        counts.enter_address(key, share)?;
         counts.leave_address(self.key);
         drop(counts);
         self.key = key;

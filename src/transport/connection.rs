@@ -38,6 +38,9 @@ const STRIKES: u32 = 3;
 /// How long a closed connection is read on, so that the peer gets our close frame and not a reset.
 const DRAIN: Duration = Duration::from_secs(2);
 
+/// Why a connection ends whose secret no longer holds.
+pub const SECRET_CHANGED: &str = "the gateway's secret has changed";
+
 /// Serves every connection of a gateway.
 pub struct Front {
     gateway: Arc<Gateway>,
@@ -81,11 +84,14 @@ struct Live {
     in_flight: Arc<Mutex<HashSet<String>>>,
     writes: Bucket,
     strikes: u32,
+    /// Which of the gateway's secrets it came in with.
+    secret: Option<u64>,
 }
 
 impl Front {
     async fn connection(self: Arc<Self>, mut link: Link) {
-        let limits = &self.gateway.loaded.config.gateway.limits;
+        let loaded = self.gateway.loaded();
+        let limits = &loaded.config.gateway.limits;
         let patience = Duration::from_millis(limits.write_timeout_ms);
         let closed = self.tasks.stop_token().child_token();
         let liveness =
@@ -127,7 +133,7 @@ impl Opening<'_> {
         let nonce = uuid::Uuid::new_v4().to_string();
         self.outlet.send(handshake::challenge(&nonce)).await.ok()?;
         let gateway = &self.front.gateway;
-        let within = Duration::from_millis(gateway.loaded.config.gateway.limits.handshake_timeout_ms);
+        let within = Duration::from_millis(gateway.loaded().config.gateway.limits.handshake_timeout_ms);
         let first = tokio::select! {
             () = self.closed.cancelled() => return None,
             first = tokio::time::timeout(within, self.first_text(&mut link.reader)) => first,
@@ -146,11 +152,11 @@ impl Opening<'_> {
         };
         let request = handshake::Arrival { gateway, peer: &link.peer, nonce: &nonce, closed: self.closed };
         // Subscribed before the snapshot of hello is taken, so that nothing falls between the two.
-        let feeds = |reads| {
-            let limits = &gateway.loaded.config.gateway.limits;
+        let feeds = |audience| {
+            let tick = gateway.loaded().config.gateway.limits.tick_interval_ms;
             let ping = (link.framing == Framing::WebSocket).then(|| self.liveness.period());
-            let intervals = Intervals { tick: Duration::from_millis(limits.tick_interval_ms), ping };
-            Feeds::subscribe(Arc::clone(&gateway.hub), gateway.runs.clone(), reads, intervals)
+            let intervals = Intervals { tick: Duration::from_millis(tick), ping };
+            Feeds::subscribe(Arc::clone(&gateway.hub), gateway.runs.clone(), audience, intervals)
         };
         match handshake::connect(&request, &text, feeds) {
             Ok(welcome) => Some(welcome),
@@ -181,9 +187,10 @@ impl Opening<'_> {
     }
 
     async fn live(self, link: &mut Link, open: oneshot::Sender<Feeds>, welcome: Welcome) {
-        let Welcome { caller, hello, feeds, presence, counted } = welcome;
+        let Welcome { caller, hello, feeds, presence, counted, secret } = welcome;
         link.guard.authenticated();
-        let limits = &self.front.gateway.loaded.config.gateway.limits;
+        let loaded = self.front.gateway.loaded();
+        let limits = &loaded.config.gateway.limits;
         link.reader.set_limits(limits.max_payload, limits.max_fragments);
         debug!(conn_id = %caller.conn_id, peer = %link.peer, protocol = caller.protocol, "connected");
         if self.outlet.send(hello).await.is_err() || open.send(feeds).is_err() {
@@ -197,7 +204,9 @@ impl Opening<'_> {
             in_flight: Arc::default(),
             writes: Bucket::new(limits.writes_per_second, limits.write_burst),
             strikes: 0,
+            secret,
         };
+        drop(loaded);
         let end = live.read(&mut link.reader, self.closed, self.liveness).await;
         drop(presence);
         drop(counted);
@@ -242,6 +251,10 @@ impl Live {
     }
 
     async fn on_text(&mut self, text: &str) -> Option<(u16, &'static str)> {
+        // The signal that ends such connections goes through the writer; a peer that does not read must not work on meanwhile.
+        if self.secret.is_some_and(|accepted| accepted != self.front.gateway.access.generation()) {
+            return Some((1008, SECRET_CHANGED));
+        }
         let request = match frame::parse(text, self.caller.protocol) {
             Ok(request) => request,
             Err(malformed) => {
@@ -284,7 +297,7 @@ impl Live {
         }
         let busy = |code| move |_| RpcError::try_again("too many requests are being served", 250).with_code(code);
         let own = Arc::clone(&self.places).try_acquire_owned().map_err(busy("TOO_MANY_INFLIGHT"))?;
-        let shared = Arc::clone(&self.front.gateway.calls).try_acquire_owned().map_err(busy("OVERLOADED"))?;
+        let shared = self.front.gateway.calls().try_acquire_owned().map_err(busy("OVERLOADED"))?;
         Ok(Some(Place(vec![own, shared])))
     }
 

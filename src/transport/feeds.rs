@@ -44,6 +44,25 @@ pub struct Feeds {
 
 type Wakes = StreamMap<u8, Pin<Box<dyn Stream<Item = Wake> + Send>>>;
 
+/// What a connection may hear.
+#[derive(Clone, Copy, Debug)]
+pub struct Audience {
+    /// It has the read scope.
+    pub reads: bool,
+    /// It came in with the gateway's secret.
+    pub by_secret: bool,
+}
+
+impl Audience {
+    fn wake(self, signal: Option<Signal>) -> Option<Wake> {
+        match &signal {
+            Some(Signal::ForReaders(_)) if !self.reads => None,
+            Some(Signal::CloseSecret(..)) if !self.by_secret => None,
+            _ => Some(Wake::Signal(signal)),
+        }
+    }
+}
+
 /// The two clocks of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Intervals {
@@ -54,9 +73,10 @@ pub struct Intervals {
 }
 
 impl Feeds {
-    /// Subscribes to everything that a connection gets; `reads` = it has the read scope.
+    /// Subscribes to everything that a connection of this audience gets.
     #[must_use]
-    pub fn subscribe(hub: Arc<Hub>, supervisor: Supervisor, reads: bool, intervals: Intervals) -> Self {
+    pub fn subscribe(hub: Arc<Hub>, supervisor: Supervisor, audience: Audience, intervals: Intervals) -> Self {
+        let reads = audience.reads;
         let mut wakes = Wakes::new();
         if reads {
             let presence = WatchStream::from_changes(hub.presence.watch()).map(|published| Wake::State(published.body));
@@ -65,7 +85,7 @@ impl Feeds {
             wakes.insert(1, Box::pin(health));
             wakes.insert(2, Box::pin(WatchStream::from_changes(hub.bell()).map(|_| Wake::Bell)));
         }
-        wakes.insert(3, Box::pin(BroadcastStream::new(hub.signals()).map(|signal| Wake::Signal(signal.ok()))));
+        wakes.insert(3, Box::pin(BroadcastStream::new(hub.signals()).filter_map(move |signal| audience.wake(signal.ok()))));
         let tick = every(intervals.tick).map(|_| Wake::Tick(frame::event_start("tick", &Tick { ts: now_ms() })));
         wakes.insert(4, Box::pin(tick));
         if let Some(ping) = intervals.ping {

@@ -8,7 +8,8 @@ use std::sync::{Arc, LazyLock};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::feeds::Feeds;
+use super::connection::SECRET_CHANGED;
+use super::feeds::{Audience, Feeds};
 use super::wire::Peer;
 use crate::auth::device::{self, Expected, Unproven};
 use crate::clock::now_ms;
@@ -54,11 +55,16 @@ pub struct Welcome {
     pub hello: Vec<u8>,
     /// What it listens to.
     pub feeds: Feeds,
-    /// Its presence, if it is shown.
-    pub presence: Option<presence::Guard>,
+    /// Its presence.
+    pub presence: presence::Guard,
     /// Its place in the count of connections.
     pub counted: Counted,
+    /// Which of the gateway's secrets it came in with ([`Access::generation`](crate::gateway::access::Access::generation)); none if with none.
+    pub secret: Option<u64>,
 }
+
+/// The principal of the local socket's connections.
+const LOCAL: &str = "local";
 
 /// A connection that was not.
 #[derive(Debug)]
@@ -95,7 +101,7 @@ static CHECKER: LazyLock<Option<Checker>> = LazyLock::new(|| committed::checker(
 ///
 /// # Errors
 /// The refusal.
-pub fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(bool) -> Feeds) -> Result<Welcome, Refusal> {
+pub fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(Audience) -> Feeds) -> Result<Welcome, Refusal> {
     // Both versions' frames are read here: the version is not agreed on yet.
     let request = frame::parse(text, PROTOCOLS.1).map_err(|malformed| {
         if malformed.not_an_object && serde_json::from_str::<Value>(text).is_err() {
@@ -114,6 +120,7 @@ pub fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(bool) -
     let role = role_of(&params).map_err(|error| refuse(1008, error))?;
     let wanted = wanted_scopes(&params).map_err(|error| refuse(1008, error))?;
     let device = prove_device(arrival, &params).map_err(|unproven| refuse(1008, unproven.into()))?;
+    let generation = arrival.gateway.access.generation();
     let principal = authenticate(arrival, &params).map_err(|error| refuse(1008, error))?;
     // The shared secret and the local socket grant every operator scope; a node role has none.
     let scopes = if role == "operator" { wanted.granted_by(ScopeSet::ALL) } else { ScopeSet::NONE };
@@ -123,17 +130,24 @@ pub fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(bool) -
         role,
         scopes,
         protocol,
+        tool_events: params.caps.as_ref().is_some_and(|caps| caps.iter().any(|cap| cap == "tool-events")),
         watching: Arc::default(),
         order: tokio::sync::Mutex::default(),
         closed: arrival.closed.child_token(),
     });
-    let feeds = subscribe(scopes.allows(Scope::Read));
+    let secret = (principal != LOCAL).then_some(generation);
+    let feeds = subscribe(Audience { reads: scopes.allows(Scope::Read), by_secret: secret.is_some() });
+    // Who was let in just before the secret changed may have missed the signal.
+    if secret.is_some_and(|accepted| accepted != arrival.gateway.access.generation()) {
+        return Err(refuse(1008, RpcError::invalid(SECRET_CHANGED).with_code("AUTH_TOKEN_MISMATCH")));
+    }
     let counted = arrival.gateway.access.count();
-    let presence = (params.client.mode != ClientMode::Cli)
-        .then(|| arrival.gateway.presence.join(&caller.conn_id, entry_of(&params, &caller, arrival.peer, device)));
+    // Commands come and go too fast to be worth showing.
+    let shown = (params.client.mode != ClientMode::Cli).then(|| entry_of(&params, &caller, arrival.peer, device));
+    let presence = arrival.gateway.presence.join(&caller.conn_id, shown);
     let hello = hello(arrival.gateway, &caller);
     let body = serde_json::to_vec(&hello).unwrap_or_default();
-    Ok(Welcome { hello: frame::res_ok(&request.id, &body), caller, feeds, presence, counted })
+    Ok(Welcome { hello: frame::res_ok(&request.id, &body), caller, feeds, presence, counted, secret })
 }
 
 fn parse_params(request: &Request<'_>) -> Result<ConnectParams, RpcError> {
@@ -196,7 +210,7 @@ fn wanted_scopes(params: &ConnectParams) -> Result<ScopeSet, RpcError> {
 
 /// The id of the device that the client has proved to be, if it says to be one.
 fn prove_device<'p>(arrival: &Arrival<'_>, params: &'p ConnectParams) -> Result<Option<&'p str>, Unproven> {
-    let without_nonce = arrival.gateway.loaded.config.gateway.auth.legacy_device_payload;
+    let without_nonce = arrival.gateway.loaded().config.gateway.auth.legacy_device_payload;
     device::verify(params, &Expected { nonce: arrival.nonce, now_ms: now_ms(), without_nonce })
 }
 
@@ -204,7 +218,7 @@ fn prove_device<'p>(arrival: &Arrival<'_>, params: &'p ConnectParams) -> Result<
 fn authenticate(arrival: &Arrival<'_>, params: &ConnectParams) -> Result<&'static str, RpcError> {
     let address = match arrival.peer {
         // The kernel vouches for the user at the other end of the local socket.
-        Peer::Local { .. } => return Ok("local"),
+        Peer::Local { .. } => return Ok(LOCAL),
         Peer::Tcp { addr, .. } => *addr,
     };
     let auth = params.auth.as_ref();
@@ -271,8 +285,10 @@ fn entry_of(params: &ConnectParams, caller: &Caller, peer: &Peer, device: Option
         platform: Some(client.platform.clone()),
         device_family: client.device_family.clone(),
         model_identifier: client.model_identifier.clone(),
-        mode: Some(client.mode.name()),
-        reason: Some("connect"),
+        mode: Some(client.mode.name().into()),
+        reason: Some("connect".into()),
+        last_input_seconds: None,
+        tags: Vec::new(),
         device_id: device.map(str::to_owned),
         roles: vec![caller.role],
         scopes: caller.scopes.names(),
@@ -281,10 +297,11 @@ fn entry_of(params: &ConnectParams, caller: &Caller, peer: &Peer, device: Option
 }
 
 fn hello(gateway: &Gateway, caller: &Caller) -> HelloOk {
-    let config = &gateway.loaded.config;
+    let loaded = gateway.loaded();
+    let config = &loaded.config;
     let limits = &config.gateway.limits;
     let attachments = crate::chat::attachments::Limits::of_payload(limits.max_payload);
-    let default_agent_id = gateway.agents.default_id().clone();
+    let default_agent_id = gateway.agents().default_id().clone();
     let model_configured = gateway.default_model(&default_agent_id).model.is_some();
     HelloOk {
         kind: "hello-ok",
@@ -301,8 +318,8 @@ fn hello(gateway: &Gateway, caller: &Caller) -> HelloOk {
             health: gateway.health_summary(),
             state_version: gateway.hub.versions(),
             uptime_ms: gateway.uptime_ms(),
-            config_path: gateway.loaded.path.display().to_string(),
-            state_dir: gateway.loaded.paths.state_dir.display().to_string(),
+            config_path: loaded.path.display().to_string(),
+            state_dir: loaded.paths.state_dir.display().to_string(),
             session_defaults: SessionDefaults {
                 main_session_key: gateway.sessions.settings().main_key(&default_agent_id),
                 default_agent_id,
@@ -311,6 +328,7 @@ fn hello(gateway: &Gateway, caller: &Caller) -> HelloOk {
                 model_configured: (caller.protocol >= 4).then_some(model_configured),
             },
             auth_mode: gateway.access.mode(),
+            applied_config_hash: loaded.hash.clone().filter(|_| caller.protocol >= 4),
         },
         auth: (caller.protocol >= 4).then(|| Granted { role: caller.role, scopes: caller.scopes.names() }),
         policy: Policy {

@@ -70,7 +70,7 @@ pub struct Front {
     /// The rules, read anew for each request.
     pub rules: tokio::sync::watch::Receiver<Arc<Rules>>,
     /// Limits of a connection before its first message.
-    pub limits: ReadLimits,
+    pub limits: tokio::sync::watch::Receiver<ReadLimits>,
     /// The group that connections run in.
     pub tasks: Tasks,
 }
@@ -225,7 +225,7 @@ fn try_upgrade(front: &Arc<Front>, visit: &Visit, request: &mut Request) -> Resu
     let front = Arc::clone(front);
     front.tasks.clone().spawn("connection", async move {
         let Some((source, writer, ahead)) = take_socket(upgraded).await else { return };
-        let reader = MessageReader::WebSocket(ws::Reader::new(source, ahead, &front.limits));
+        let reader = MessageReader::WebSocket(ws::Reader::new(source, ahead, &front.limits.borrow()));
         let link = Link { reader, writer, framing: Framing::WebSocket, peer, origin, host, user_agent, guard };
         let served = Arc::clone(&front.serve).serve(link);
         drop(front);

@@ -1,6 +1,8 @@
 //! Listening sockets: TCP on loopback (or one configured address), with or without TLS, and the local socket in the state directory.
 //!
-//! Binding and serving are two steps, so that a taken port is known before anything else is built. A bind that fails is an error; nothing here ever falls back to a wider address. Accept loops end with the [`Listeners`]; connections run on in the group that they were given.
+//! Binding and serving are two steps, so that a taken port is known before anything else is built. A bind that fails is an error; nothing here ever falls back to a wider address. Accept loops end with the [`Listeners`]; connections run on in the group that they were given. What can change while we listen is in `open.rs`.
+
+mod open;
 
 use std::future::Future;
 use std::io::{self, ErrorKind};
@@ -21,11 +23,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+pub use open::Listeners;
+
 use crate::auth::peer::fold;
 use crate::tasks::Tasks;
 use crate::transport::admission::{Admission, Caps};
-use crate::transport::http::{Front, Rules, Visit, router};
-use crate::transport::local::{LocalListener, serve_local};
+use crate::transport::http::{Rules, Visit};
+use crate::transport::local::LocalListener;
 use crate::transport::rest::Rest;
 use crate::transport::wire::{ReadLimits, Serve};
 
@@ -159,71 +163,22 @@ impl Bound {
 
     /// Starts accepting. Connections run in `tasks`; accepting ends with it too.
     pub fn serve(self, serve: Arc<dyn Serve>, tasks: &Tasks) -> Listeners {
-        let accepting = tasks.child();
-        let admission = Admission::new(self.settings.caps);
-        let limits = self.settings.limits;
-        let front = Front { serve: Arc::clone(&serve), rules: self.settings.rules, limits: limits.clone(), tasks: tasks.clone() };
-        let front = Arc::new(front);
-        let routes = TowerToHyperService::new(router(Arc::clone(&front)));
-        for listener in self.tcp {
-            let port = listener.local_addr().map_or(0, |address| address.port());
-            let tls = self.settings.tls.clone().map(TlsAcceptor::from);
-            let door = Door { routes: routes.clone(), port, tls, admission: Arc::clone(&admission), tasks: tasks.clone() };
-            accepting.spawn("tcp accept", accept_tcp(listener, door, accepting.stop_token()));
-        }
-        let path = self.local.as_ref().map(|local| local.path().to_owned());
-        if let Some(local) = self.local {
-            let loop_of = serve_local(local, serve, limits, Arc::clone(&admission), tasks.clone(), accepting.stop_token());
-            accepting.spawn("local accept", loop_of);
-        }
-        Listeners { accepting, admission, addresses: self.addresses, local: path }
+        Listeners::open(self, serve, tasks)
     }
 }
 
-/// The sockets that accept connections.
-pub struct Listeners {
-    accepting: Tasks,
-    admission: Arc<Admission>,
-    addresses: Vec<SocketAddr>,
-    local: Option<PathBuf>,
-}
-
-impl Listeners {
-    /// The TCP addresses.
-    #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
-    }
-
-    /// The path of the local socket.
-    #[must_use]
-    pub fn local(&self) -> Option<&std::path::Path> {
-        self.local.as_deref()
-    }
-
-    /// Connections at work, and newcomers that have shown no credential.
-    #[must_use]
-    pub fn connections(&self) -> (usize, usize) {
-        self.admission.counts()
-    }
-
-    /// Stops accepting and closes the sockets; connections live on. Returns whether all loops ended in `deadline`.
-    pub async fn close(&self, deadline: Duration) -> bool {
-        self.accepting.stop(deadline).await
-    }
-}
-
-/// What one accept loop gives its connections.
+/// What the accept loops give their connections.
+#[derive(Clone)]
 struct Door {
     routes: TowerToHyperService<axum::Router>,
-    port: u16,
-    tls: Option<TlsAcceptor>,
+    tls: watch::Receiver<Option<TlsAcceptor>>,
     admission: Arc<Admission>,
     tasks: Tasks,
 }
 
 async fn accept_tcp(listener: TcpListener, door: Door, stop: CancellationToken) {
     let mut rest = Rest::default();
+    let port = listener.local_addr().map_or(0, |address| address.port());
     loop {
         let accepted = tokio::select! {
             biased;
@@ -231,19 +186,20 @@ async fn accept_tcp(listener: TcpListener, door: Door, stop: CancellationToken) 
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => door.admit(stream, peer),
+            Ok((stream, peer)) => door.admit(stream, peer, port),
             Err(error) => rest.after(&error, &stop).await,
         }
     }
 }
 
 impl Door {
-    fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+    fn admit(&self, stream: TcpStream, peer: SocketAddr, port: u16) {
+        let tls = self.tls.borrow().clone();
         let guard = match self.admission.enter(fold(peer.ip())) {
             Ok(guard) => guard,
             Err(full) => {
                 debug!(%peer, %full, "connection refused");
-                if self.tls.is_none() {
+                if tls.is_none() {
                     // A courtesy that must not wait: what does not fit into the socket's buffer is lost.
                     let _ = stream
                         .try_write(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
@@ -253,9 +209,9 @@ impl Door {
         };
         // Frames are small and wait for nothing; without the option each would wait for the ack of the one before.
         let _ = stream.set_nodelay(true);
-        let visit = Visit { socket: peer, port: self.port, tls: self.tls.is_some(), guard: Mutex::new(Some(guard)) };
+        let visit = Visit { socket: peer, port, tls: tls.is_some(), guard: Mutex::new(Some(guard)) };
         let (routes, stop) = (self.routes.clone(), self.tasks.stop_token());
-        match self.tls.clone() {
+        match tls {
             None => drop(self.tasks.spawn("http", speak_http(stream, visit, routes, stop))),
             Some(tls) => drop(self.tasks.spawn("https", async move {
                 match tokio::time::timeout(TLS_TIMEOUT, tls.accept(stream)).await {

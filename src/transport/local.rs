@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -83,7 +84,7 @@ impl Drop for LocalListener {
 pub(crate) async fn serve_local(
     local: LocalListener,
     serve: Arc<dyn Serve>,
-    limits: ReadLimits,
+    limits: watch::Receiver<ReadLimits>,
     admission: Arc<Admission>,
     tasks: Tasks,
     stop: CancellationToken,
@@ -105,7 +106,7 @@ pub(crate) async fn serve_local(
         let Some(uid) = trusted_uid(&stream) else { continue };
         let (read, write) = stream.into_split();
         let link = Link {
-            reader: MessageReader::Lines(ndjson::Reader::new(Box::new(read), &limits)),
+            reader: MessageReader::Lines(ndjson::Reader::new(Box::new(read), &limits.borrow())),
             writer: Box::new(write),
             framing: Framing::Lines,
             peer: Peer::Local { uid },

@@ -175,13 +175,10 @@ impl Outbox {
     fn on_wake(&mut self, wake: Wake, feeds: &Feeds) -> Option<End> {
         match wake {
             Wake::State(body) => self.event(&body, Some(feeds.versions())),
-            Wake::Signal(Some(Signal::Event(body))) => self.event(&body, None),
-            Wake::Signal(Some(Signal::Told(body))) => {
-                if feeds.reads_logs() {
-                    self.event(&body, None);
-                }
+            Wake::Signal(Some(Signal::Event(body) | Signal::ForReaders(body))) => self.event(&body, None),
+            Wake::Signal(Some(Signal::Close(code, reason) | Signal::CloseSecret(code, reason))) => {
+                self.closing = Some((code, reason.to_owned()))
             }
-            Wake::Signal(Some(Signal::Close(code, reason))) => self.closing = Some((code, reason.to_owned())),
             Wake::Signal(None) => return Some(End::Slow),
             Wake::Bell => {}
             Wake::Tick(body) => self.event(&body, None),
@@ -212,6 +209,7 @@ impl Outbox {
         match item {
             Outgoing::Frame(frame) => self.frame(frame),
             Outgoing::AfterRun(log, frame) => self.finals.push((log, frame)),
+            Outgoing::Started(log, detail) => self.tails.started(&log, detail),
             Outgoing::Follow(log, after) => self.tails.follow(log, after),
             Outgoing::Unfollow(file_id) => self.tails.unfollow(&file_id),
             Outgoing::Watch(watching, events) => self.watches.open(watching, events),

@@ -1,6 +1,8 @@
 //! Which runs a connection is being told about, and how far it is with each.
 //!
 //! Runs that start while the connection is open are followed from their first event. A run that was already at work when the connection opened is followed from its newest event on, but only after a moment's hold, in which the client can say by `runs.subscribe` what it has already seen: then it gets the rest in order. Nothing is delivered twice on one connection, also when a run has ended faster than its subscription came; only after `runs.unsubscribe` a subscription begins anew.
+//!
+//! Events of tools are for the connection that started the run and understands them; others are not told ([`ToolDetail`]). A subscription asks for the journal and gets it whole: if events of tools were withheld behind its place, it begins anew there, and what is between them comes again, in order.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,10 +13,14 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use tracing::warn;
 
+use crate::journal::line::{is_tool, seq_at, without_results};
+use crate::protocol::event::agent::ToolDetail;
 use crate::runs::log::{Cursor, RunLog};
 
 /// How many runs that are through are remembered, so that a late announcement does not start them again.
 const REMEMBERED: usize = 256;
+/// How many runs that this connection started may wait to be announced; of older ones it is told without their tools.
+const STARTED: usize = 1024;
 /// How long a new connection is given to subscribe to a run that was already at work.
 const HOLD: Duration = Duration::from_millis(500);
 
@@ -27,11 +33,29 @@ struct Tail {
     /// After a late subscription: seqs below `.0` are being caught up, then delivery jumps to `.1`.
     jump: Option<(u64, u64)>,
     held: Option<Instant>,
+    /// How much is told of tools.
+    tools: ToolDetail,
+    /// The last event of a tool that was not told.
+    withheld: Option<u64>,
+    /// Where `seq` stands in each line.
+    seq_at: usize,
     /// The journal cannot be read.
     broken: bool,
 }
 
 impl Tail {
+    /// A line as this connection may see it.
+    fn told(&mut self, seq: u64, line: Bytes) -> Option<Bytes> {
+        if self.tools == ToolDetail::Full || !is_tool(&line, self.seq_at) {
+            return Some(line);
+        }
+        if self.tools == ToolDetail::Brief {
+            return Some(without_results(&line).map_or(line, Bytes::from));
+        }
+        self.withheld = Some(seq);
+        None
+    }
+
     /// Whether anything is still to be delivered, now or later.
     fn goes_on(&self) -> bool {
         !self.broken && (self.jump.is_some() || !self.log.is_exhausted(self.cursor.next))
@@ -45,6 +69,8 @@ struct Through {
     run: u64,
     /// Lowest seq from which on it was delivered; none = it was given up, and what was delivered does not count.
     from: Option<u64>,
+    /// The last event of a tool that was not told.
+    withheld: Option<u64>,
 }
 
 impl Tail {
@@ -65,6 +91,8 @@ impl Tail {
 pub struct Tails {
     tails: VecDeque<Tail>,
     through: VecDeque<Through>,
+    /// Runs that this connection has started and that were not announced yet, by the hash of their file id.
+    started: VecDeque<(u64, ToolDetail)>,
 }
 
 impl Tails {
@@ -87,18 +115,36 @@ impl Tails {
         }
     }
 
+    /// This connection has started the run: it is told so much of its tools, from here on.
+    pub fn started(&mut self, log: &RunLog, detail: ToolDetail) {
+        if let Some(tail) = self.position(&log.file_id).and_then(|at| self.tails.get_mut(at)) {
+            tail.tools = tail.tools.max(detail);
+            return;
+        }
+        self.started.push_back((fingerprint(&log.file_id), detail));
+        if self.started.len() > STARTED {
+            self.started.pop_front();
+        }
+    }
+
     /// Delivers every event above `after`, except what this connection has had.
     pub fn follow(&mut self, log: Arc<RunLog>, after: u64) {
         let want = after + 1;
         let Some(tail) = self.position(&log.file_id).and_then(|at| self.tails.get_mut(at)) else {
-            let delivered = self.through_position(&log.file_id).and_then(|at| self.through.remove(at)).and_then(|through| through.from);
+            let through = self.through_position(&log.file_id).and_then(|at| self.through.remove(at));
+            let delivered = through.filter(|through| through.withheld.is_none_or(|seq| seq < want)).and_then(|through| through.from);
             self.push(log, after, None);
-            if let (Some(from), Some(tail)) = (delivered, self.tails.back_mut()) {
-                tail.deliver_up_to(want, from);
+            if let Some(tail) = self.tails.back_mut() {
+                tail.tools = ToolDetail::Full;
+                if let Some(from) = delivered {
+                    tail.deliver_up_to(want, from);
+                }
             }
             return;
         };
-        let fresh = tail.held.take().is_some();
+        tail.tools = ToolDetail::Full;
+        let lacking = tail.withheld.take().is_some_and(|seq| seq >= want);
+        let fresh = tail.held.take().is_some() || lacking;
         let next = tail.jump.map_or(tail.cursor.next, |(_, next)| next);
         if fresh || want > next {
             // Nothing was delivered yet, or the client has more than this connection gave it.
@@ -118,7 +164,7 @@ impl Tails {
         if let Some(at) = self.through_position(file_id) {
             self.through.remove(at);
         }
-        self.remember(Through { run: fingerprint(file_id), from: None });
+        self.remember(Through { run: fingerprint(file_id), from: None, withheld: None });
     }
 
     /// When the hold of the next held run ends.
@@ -167,7 +213,7 @@ impl Tails {
             tail.cursor.seek(next);
             tail.jump = None;
         }
-        lines.into_iter().map(|(_, line)| line).collect()
+        lines.into_iter().filter_map(|(seq, line)| tail.told(seq, line)).collect()
     }
 
     /// Drops the runs of which everything was delivered and lets another run be first in the next round.
@@ -176,7 +222,8 @@ impl Tails {
         self.tails.retain(|tail| {
             let more = tail.goes_on();
             if !more {
-                through.push(Through { run: fingerprint(&tail.log.file_id), from: (!tail.broken).then_some(tail.from) });
+                let from = (!tail.broken).then_some(tail.from);
+                through.push(Through { run: fingerprint(&tail.log.file_id), from, withheld: tail.withheld });
             }
             more
         });
@@ -206,7 +253,11 @@ impl Tails {
 
     fn push(&mut self, log: Arc<RunLog>, after: u64, held: Option<Instant>) {
         let cursor = log.cursor(after);
-        self.tails.push_back(Tail { log, cursor, from: after + 1, jump: None, held, broken: false });
+        let run = fingerprint(&log.file_id);
+        let own = self.started.iter().position(|(started, _)| *started == run).and_then(|at| self.started.remove(at));
+        let tools = own.map_or(ToolDetail::None, |(_, detail)| detail);
+        let seq_at = seq_at(&log.run_id);
+        self.tails.push_back(Tail { log, cursor, from: after + 1, jump: None, held, tools, withheld: None, seq_at, broken: false });
     }
 
     fn remember(&mut self, through: Through) {
@@ -234,68 +285,4 @@ pub(super) fn fingerprint(file_id: &str) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A log with `n` lines, the last of them terminal.
-    fn log(n: u64) -> Arc<RunLog> {
-        let log = RunLog::live("f", "r".into(), "s".into(), "/nonexistent".into());
-        (1..=n).for_each(|seq| log.append(seq, Bytes::from(seq.to_string()), seq == n));
-        Arc::new(log)
-    }
-
-    async fn delivered(tails: &mut Tails) -> Vec<u64> {
-        let mut seqs = Vec::new();
-        while tails.has_unread() {
-            let lines = tails.read(0, 1 << 20).await;
-            seqs.extend(lines.iter().map(|line| std::str::from_utf8(line).unwrap().parse::<u64>().unwrap()));
-            tails.rotate();
-        }
-        seqs
-    }
-
-    #[tokio::test]
-    async fn a_run_that_was_delivered_whole_is_not_delivered_again_until_it_was_given_up() {
-        let (log, mut tails) = (log(5), Tails::default());
-        tails.start(Arc::clone(&log));
-        assert_eq!(delivered(&mut tails).await, [1, 2, 3, 4, 5]);
-        for after in [0, 2, 5] {
-            tails.follow(Arc::clone(&log), after);
-            assert_eq!(delivered(&mut tails).await, [0; 0]);
-            tails.rotate();
-            assert!(tails.is_empty() && !tails.is_behind(&log));
-        }
-        tails.start(Arc::clone(&log));
-        assert!(tails.is_empty(), "a late announcement starts nothing");
-        tails.unfollow("f");
-        tails.follow(log, 3);
-        assert_eq!(delivered(&mut tails).await, [4, 5]);
-    }
-
-    #[tokio::test]
-    async fn of_a_run_that_was_delivered_from_a_place_on_a_subscription_brings_what_is_before() {
-        let (log, mut tails) = (log(5), Tails::default());
-        tails.follow(Arc::clone(&log), 3);
-        assert_eq!(delivered(&mut tails).await, [4, 5]);
-        tails.follow(Arc::clone(&log), 1);
-        assert_eq!(delivered(&mut tails).await, [2, 3]);
-        tails.follow(log, 0);
-        assert_eq!(delivered(&mut tails).await, [1]);
-        assert!(tails.is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_late_subscription_goes_back_and_then_on_without_a_repeat() {
-        let log = Arc::new(RunLog::live("f", "r".into(), "s".into(), "/nonexistent".into()));
-        (1..=3).for_each(|seq| log.append(seq, Bytes::from(seq.to_string()), false));
-        let mut tails = Tails::default();
-        tails.hold(vec![Arc::clone(&log)]);
-        assert!(!tails.has_unread());
-        tails.follow(Arc::clone(&log), 3);
-        log.append(4, Bytes::from_static(b"4"), false);
-        assert_eq!(delivered(&mut tails).await, [4]);
-        tails.follow(Arc::clone(&log), 1);
-        log.append(5, Bytes::from_static(b"5"), true);
-        assert_eq!(delivered(&mut tails).await, [2, 3, 5]);
-    }
-}
+mod tests;

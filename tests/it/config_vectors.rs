@@ -14,7 +14,7 @@ use skykoi_gateway::config::key_path::{KeyPath, Step};
 use skykoi_gateway::config::layers::{FlagLayer, Sources};
 use skykoi_gateway::config::load::{Loaded, load};
 use skykoi_gateway::config::problem::ConfigError;
-use skykoi_gateway::config::schema::{flag, for_each_key, key_names, part};
+use skykoi_gateway::config::schema::{flag, for_each_key, key_names, part, schema};
 use skykoi_gateway::config::tools::{ExecHost, ExecSecurity};
 
 const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/config");
@@ -163,7 +163,7 @@ fn document(path: &KeyPath, leaf: Value) -> Value {
             Step::Index(_) => json!([value]),
             Step::Key(key) => {
                 let mut object = json!({ key: value });
-                for required in part(&parent).unwrap()["required"].as_array().into_iter().flatten() {
+                for required in part(&schema(), &parent).unwrap()["required"].as_array().into_iter().flatten() {
                     let map = object.as_object_mut().unwrap();
                     map.entry(required.as_str().unwrap()).or_insert(json!("x1"));
                 }
@@ -181,7 +181,7 @@ fn faults(value: &Value) -> Vec<String> {
 #[test]
 fn sk28_an_extra_key_is_refused_in_every_object_with_the_nearest_name() {
     let mut objects = 0;
-    let mut check = |path: &KeyPath, part: &'static Value| {
+    let mut check = |path: &KeyPath, part: &Value| {
         let names = key_names(part);
         if names.is_empty() || part["additionalProperties"].is_object() {
             return;
@@ -202,7 +202,7 @@ fn sk28_an_extra_key_is_refused_in_every_object_with_the_nearest_name() {
             assert!(found[0].contains(&format!("{}: unknown key, did you mean `", path.key(&misspelt))), "{found:?}");
         }
     };
-    check(&KeyPath::default(), skykoi_gateway::config::schema::schema());
+    check(&KeyPath::default(), &schema());
     for_each_key(&mut |path, part| check(path, part));
     assert!(objects > 60, "{objects}");
 }
@@ -275,7 +275,7 @@ fn no_message_ever_carries_a_value() {
                 Ok(loaded) => {
                     let blockers = format!("{:?}{:?}", loaded.start_blockers(), loaded.warnings);
                     assert!(!blockers.contains(CANARY), "{path}: {blockers}");
-                    let secret = part(&path).is_some_and(|part| flag(part, "x-secret"));
+                    let secret = part(&schema(), &path).is_some_and(|part| flag(part, "x-secret"));
                     assert!(!secret || !loaded.show().to_string().contains(CANARY), "{path}");
                 }
             }

@@ -116,3 +116,32 @@ async fn m14_compression_is_not_negotiated_and_everything_works() {
     raw.call(&connect_frame()).await;
     assert_eq!(raw.response("connect").await["ok"], true);
 }
+
+#[tokio::test]
+async fn defect_26_health_over_http_is_the_gateways_own_answer_and_no_page() {
+    let gateway = Gateway::start();
+    for path in ["/health", "/healthz"] {
+        let answer = ask(&gateway, &get(path, "Accept: text/html\r\n")).await;
+        assert_eq!(status(&answer), 200);
+        assert!(answer.ends_with(r#"{"ok":true,"status":"live"}"#), "{answer}");
+        assert!(answer.to_ascii_lowercase().contains("content-type: application/json"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn defect_30_names_of_headers_count_in_any_case() {
+    let gateway = Gateway::start();
+    for name in ["ORIGIN", "origin", "oRiGiN"] {
+        assert_eq!(upgrade(&gateway, "/ws", &format!("{name}: https://evil.example\r\n")).await, 403, "{name}");
+    }
+    let mut raw = Raw::to(&gateway).await;
+    let request = raw.upgrade("/ws", "");
+    let loud: String = request
+        .lines()
+        .map(|line| match line.split_once(':') {
+            Some((name, value)) if !line.starts_with("GET") => format!("{}:{value}\r\n", name.to_uppercase()),
+            _ => format!("{line}\r\n"),
+        })
+        .collect();
+    assert_eq!(status(&raw.request(&loud).await), 101, "{loud}");
+}

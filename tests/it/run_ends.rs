@@ -287,6 +287,9 @@ async fn the_local_socket_tells_the_same_as_the_web_socket() {
     let last = local.response(&id).await;
     assert_eq!(last["payload"]["exitCode"], 4);
     web.until_end("both").await;
+    // The whole journal, also of the tools that only the starter is told of.
+    web.subscribe("both", 0).await;
+    web.until("the whole run", |client| client.runs["both"].last == 6).await;
     assert_eq!(web.runs["both"].events, local.runs["both"].events);
     let ask = json!({"runId": "both"});
     assert_eq!(web.ok("agent.wait", ask.clone()).await, local.ok("agent.wait", ask).await);

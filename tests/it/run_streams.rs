@@ -115,6 +115,7 @@ async fn after_unsubscribe_nothing_comes_until_a_subscription_which_begins_where
     let mut client = Client::connect(&gateway).await;
     let mut witness = Client::connect(&gateway).await;
     client.agent(json!({"message": STEPS, "idempotencyKey": "r"})).await;
+    witness.subscribe("r", 0).await;
     go(&gateway, 1..=5);
     printed(&mut client, "r", 5).await;
     let had = client.runs["r"].last;

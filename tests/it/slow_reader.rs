@@ -74,8 +74,9 @@ async fn reads_again(raw: &mut Raw) -> u64 {
     let end = loop {
         match raw.next_json().await {
             Ok(frame) if frame["event"] == "agent" => {
-                assert_eq!(frame["payload"]["seq"], last + 1);
-                last += 1;
+                // The call of the tool is the second event, and none of this client's business.
+                last = if last == 1 { 3 } else { last + 1 };
+                assert_eq!(frame["payload"]["seq"], last);
             }
             Ok(_) => {}
             Err(end) => break end,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::client::connect_params;
+use crate::harness::gateway::TOKEN;
 use crate::harness::{Client, Gateway};
 use crate::sockets::PATIENCE;
 
@@ -159,6 +160,8 @@ async fn a_probe_that_only_knocks_is_answered_and_may_leave() {
     params["scopes"] = json!([]);
     client.hello(params).await.unwrap();
     plays(&mut client, vec![("health", Value::Null), ("status", Value::Null), ("system-presence", Value::Null)]).await;
-    let refused = tokio::time::timeout(Duration::from_secs(5), client.call("config.get", json!({}))).await.unwrap();
+    let config = client.ok("config.get", json!({})).await;
+    assert!(config["valid"] == true && !config.to_string().contains(TOKEN), "{config}");
+    let refused = tokio::time::timeout(Duration::from_secs(5), client.call("config.set", json!({ "raw": "{}" }))).await.unwrap();
     assert_eq!(refused["error"]["message"], "missing scope: operator.admin");
 }

@@ -14,8 +14,8 @@ use skykoi_gateway::rpc::schema::document;
 const FLOORS: [(u32, &[&str]); 11] = [
     (0, &["protocol", "clock", "tasks", "failpoint"]),
     (1, &["config"]),
-    (2, &["store", "events"]),
-    (3, &["exec", "auth", "journal", "transcript"]),
+    (2, &["store", "events", "logging"]),
+    (3, &["exec", "auth", "journal", "machine", "transcript", "workspace"]),
     (4, &["runs"]),
     (5, &["sessions"]),
     (6, &["chat"]),

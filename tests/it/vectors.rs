@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use skykoi_gateway::cli::conformance::pattern::{Vars, matches};
+use skykoi_gateway::config::include::hash_of;
 use skykoi_gateway::protocol::event::EVENTS;
 use skykoi_gateway::rpc::methods::METHODS;
 
@@ -110,6 +111,7 @@ impl<'a> Player<'a> {
         for step in case.get("steps").unwrap_or(&one).as_array().unwrap() {
             self.client.runs.clear();
             if let Some(frame) = step.get("send") {
+                let frame = &self.with_hash(frame);
                 self.sent = frame["id"].as_str().unwrap_or_default().to_owned();
                 self.methods.insert(self.sent.clone(), frame["method"].as_str().unwrap_or_default().to_owned());
                 self.client.send(frame).await;
@@ -130,6 +132,12 @@ impl<'a> Player<'a> {
                 one => self.expect(one).await,
             }
         }
+    }
+
+    /// The frame with the hash that the configuration has at this moment.
+    fn with_hash(&self, frame: &Value) -> Value {
+        let text = std::fs::read(self.gateway.config_path()).unwrap();
+        serde_json::from_str(&frame.to_string().replace("{{configHash}}", &hash_of(&text))).unwrap()
     }
 
     async fn expect(&mut self, pattern: &Value) {

@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use super::*;
+use crate::config::read_file::read;
 
 struct Files(tempfile::TempDir);
 
@@ -28,7 +29,7 @@ impl Files {
     fn load(&self) -> Result<Document, ConfigError> {
         let path = self.0.path().join("main");
         let text = read(&path)?.unwrap();
-        Document::load(&path, text)
+        Document::load(&path, text, &Overlay::new())
     }
 
     fn refusal(&self) -> String {

@@ -184,8 +184,8 @@ fn explain_knows_every_key_and_the_nearest_of_one_that_is_not() {
     assert_eq!(explained.allowed, ["deny", "allowlist", "full"]);
     assert_eq!(loaded.explain("gateway.prot").unwrap_err().to_string(), "gateway.prot: unknown key, did you mean `port`?");
     assert_eq!(loaded.explain("nope.nope").unwrap_err().path, KeyPath::parse("nope"));
-    assert_eq!(loaded.explain("gateway.reload.mode").unwrap().reload, "none");
-    assert_eq!(loaded.explain("gateway.port").unwrap().reload, "restart");
+    assert_eq!(loaded.explain("logging.file").unwrap().reload, "restart");
+    assert_eq!(loaded.explain("gateway.port").unwrap().reload, "hot");
 }
 
 #[test]

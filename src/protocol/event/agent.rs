@@ -148,6 +148,9 @@ pub enum Tool {
         tool_call_id: String,
         /// For `exec`: `command` and `cwd`.
         args: Value,
+        /// What the call is for, if who called said so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        description: Option<String>,
     },
     /// A call is over.
     Result {
@@ -166,6 +169,43 @@ pub enum Tool {
         /// Whether it failed.
         is_error: bool,
     },
+}
+
+/// Name of the argument in which a caller says what a call is for. It is no argument of the tool.
+const DESCRIPTION: &str = "_description";
+
+impl Tool {
+    /// A call that begins. An argument `_description` is taken out of the others and shown as the call's description.
+    #[must_use]
+    pub fn start(name: &str, tool_call_id: &str, mut args: Value) -> Self {
+        let taken = args.as_object_mut().and_then(|args| args.remove(DESCRIPTION));
+        let description = taken.and_then(|text| text.as_str().map(str::to_owned)).filter(|text| !text.trim().is_empty());
+        Self::Start { name: name.to_owned(), tool_call_id: tool_call_id.to_owned(), args, description }
+    }
+}
+
+/// How much of a run's tool calls a connection is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ToolDetail {
+    /// Nothing.
+    #[default]
+    None,
+    /// That they begin and end, without their results.
+    Brief,
+    /// Everything.
+    Full,
+}
+
+impl ToolDetail {
+    /// Of a verbosity: `full`, `on`, anything else is off.
+    #[must_use]
+    pub fn of_verbosity(word: &str) -> Self {
+        match word {
+            "full" => Self::Full,
+            "on" => Self::Brief,
+            _ => Self::None,
+        }
+    }
 }
 
 /// `data` of an `exec` event; the chunk itself is the event's `text`.
@@ -189,4 +229,24 @@ pub enum Source {
     Stdout,
     /// Standard error.
     Stderr,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_description_among_the_arguments_is_shown_beside_them() {
+        let start = |args| serde_json::to_value(Tool::start("exec", "c", args)).unwrap();
+        let described = start(json!({ "command": "ls", "_description": "look around" }));
+        assert_eq!((&described["args"], &described["description"]), (&json!({ "command": "ls" }), &json!("look around")));
+        for args in
+            [json!({ "command": "ls" }), json!({ "command": "ls", "_description": 5 }), json!({ "command": "ls", "_description": " " })]
+        {
+            let plain = start(args);
+            assert_eq!((&plain["args"], plain.get("description")), (&json!({ "command": "ls" }), None));
+        }
+        assert_eq!(start(json!("text"))["args"], "text");
+    }
 }

@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::config::ConfigIssue;
 use crate::protocol::ids::{AgentId, SessionKey};
+use crate::protocol::ready::Ready;
+use crate::protocol::system::SystemInfo;
 
 /// Health of the gateway. The keys about channels exist for clients of the original; this gateway has none.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -32,14 +35,35 @@ pub struct HealthSummary {
     pub channel_order: Vec<String>,
     /// Always empty.
     pub channel_labels: Empty,
-    /// Heartbeat interval; 0 = off.
+    /// Heartbeat interval; 0 = off. There are no heartbeats yet.
     pub heartbeat_seconds: u64,
     /// The default agent.
     pub default_agent_id: AgentId,
     /// The configured agents.
-    pub agents: Vec<AgentHealth>,
+    pub agents: Ready<Vec<AgentHealth>>,
     /// Sessions of all agents.
     pub sessions: SessionCounts,
+    /// The machine and what the runs use of it, as of the last look; null before the first.
+    pub system: Ready<Option<SystemInfo>>,
+    /// The configuration.
+    pub config: ConfigHealth,
+}
+
+/// Whether what is in effect is what is on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigHealth {
+    /// Whether the file on disk is right. If not, the last right one stays in effect.
+    pub valid: bool,
+    /// Hash of what is in effect; absent when there is no file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
+    /// What is wrong with the file, with file, line and column.
+    pub issues: Vec<ConfigIssue>,
+    /// Changed keys that wait for a restart.
+    pub restart_needed: Vec<String>,
+    /// How changes are noticed: `inotify`, or `polling` every 5 s when the system has no inotify instance left.
+    pub watcher: &'static str,
 }
 
 /// An object without keys.
@@ -70,6 +94,31 @@ pub struct AgentHealth {
     pub is_default: bool,
     /// What runs its turns.
     pub runner: String,
+    /// Its regular wake-ups.
+    pub heartbeat: HeartbeatHealth,
+    /// Its sessions.
+    pub sessions: SessionCounts,
+}
+
+/// The regular wake-ups of an agent. There are none yet, whatever is configured.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeartbeatHealth {
+    /// Always false.
+    pub enabled: bool,
+    /// Always `disabled`.
+    pub every: &'static str,
+    /// Always null.
+    pub every_ms: Option<u64>,
+    /// What the agent would be told.
+    pub prompt: String,
+    /// Where an answer would go.
+    pub target: String,
+    /// The model that would be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Answers up to this many characters that only acknowledge would be dropped.
+    pub ack_max_chars: u64,
 }
 
 /// Sessions known to the store.

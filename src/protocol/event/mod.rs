@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod chat;
+pub mod config;
 pub mod health;
 pub mod presence;
 pub mod session_message;
@@ -114,6 +115,13 @@ pub static EVENTS: &[EventEntry] = &[
         class: Class::State,
         payload: subschema::<health::HealthSummary>,
         summary: "The gateway's health, on its timer and when it changes.",
+    },
+    EventEntry {
+        name: "config.changed",
+        scope: Some(Scope::Read),
+        class: Class::Signal,
+        payload: subschema::<config::ConfigChanged>,
+        summary: "The configuration file has changed: what was taken, what waits for a restart, or what is wrong with it.",
     },
     EventEntry {
         name: "shutdown",

@@ -2,12 +2,21 @@
 
 pub mod agent;
 pub mod agents;
+pub mod channels;
 pub mod chat;
 pub mod commands;
+pub mod config;
+pub mod cron;
+pub mod device;
+pub mod exec;
+pub mod logs;
 pub mod models;
+pub mod node;
 pub mod runs;
 pub mod sessions;
+pub mod skills;
 pub mod system;
+pub mod usage;
 
 use super::method::Entry;
 
@@ -16,10 +25,20 @@ pub static METHODS: &[Entry] = &[
     Entry::of::<system::health::Health>(),
     Entry::of::<system::status::Status>(),
     Entry::of::<system::presence::SystemPresence>(),
+    Entry::of::<system::event::SystemEvent>(),
+    Entry::of::<system::heartbeats::LastHeartbeat>(),
+    Entry::of::<system::heartbeats::SetHeartbeats>(),
+    Entry::of::<logs::tail::Tail>(),
     Entry::of::<agent::run::Run>(),
     Entry::of::<agent::wait::Wait>(),
     Entry::of::<agent::identity_get::IdentityGet>(),
     Entry::of::<agents::list::List>(),
+    Entry::of::<agents::create::Create>(),
+    Entry::of::<agents::update::Update>(),
+    Entry::of::<agents::delete::Delete>(),
+    Entry::of::<agents::files::List>(),
+    Entry::of::<agents::files::Get>(),
+    Entry::of::<agents::files::Set>(),
     Entry::of::<models::list::List>(),
     Entry::of::<runs::list::List>(),
     Entry::of::<runs::get::Get>(),
@@ -32,6 +51,12 @@ pub static METHODS: &[Entry] = &[
     Entry::of::<chat::send::Send>(),
     Entry::of::<chat::abort::Abort>(),
     Entry::of::<commands::list::List>(),
+    Entry::of::<config::get::Get>(),
+    Entry::of::<config::set::Set>(),
+    Entry::of::<config::apply::Apply>(),
+    Entry::of::<config::patch::Patch>(),
+    Entry::of::<config::schema::GetSchema>(),
+    Entry::of::<config::lookup::Lookup>(),
     Entry::of::<sessions::list::List>(),
     Entry::of::<sessions::preview::GetPreview>(),
     Entry::of::<sessions::describe::Describe>(),
@@ -47,4 +72,14 @@ pub static METHODS: &[Entry] = &[
     Entry::of::<sessions::unsubscribe::Unsubscribe>(),
     Entry::of::<sessions::messages_subscribe::MessagesSubscribe>(),
     Entry::of::<sessions::messages_unsubscribe::MessagesUnsubscribe>(),
+    Entry::of::<sessions::usage::Usage>(),
+    Entry::of::<usage::status::Status>(),
+    Entry::of::<usage::cost::Cost>(),
+    Entry::of::<channels::status::Status>(),
+    Entry::of::<node::list::List>(),
+    Entry::of::<device::pair_list::PairList>(),
+    Entry::of::<skills::status::Status>(),
+    Entry::of::<cron::list::List>(),
+    Entry::of::<cron::status::Status>(),
+    Entry::of::<exec::approvals_get::ApprovalsGet>(),
 ];

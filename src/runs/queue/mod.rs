@@ -242,6 +242,11 @@ impl Queue {
         (self.running, self.places.len().saturating_sub(self.running))
     }
 
+    /// Another bound from now on; 0 counts as 1. Runs at work stay at work, and a `Tick` starts whatever may start.
+    pub fn set_max(&mut self, max: usize) {
+        self.max = max.max(1);
+    }
+
     /// The most that may be at work at once.
     #[must_use]
     pub fn max(&self) -> usize {

@@ -34,7 +34,7 @@ async fn run(job: Job, out: RunSink, stop: Stop) -> Result<Outcome, RunError> {
         return Ok(Outcome { started_at: None, ..outcome(&job, &stop, None, Counts::default()) });
     }
     let args = json!({ "command": spec.message, "cwd": spec.cwd.to_string_lossy() });
-    let start = Tool::Start { name: "exec".to_owned(), tool_call_id: spec.tool_call_id.clone(), args };
+    let start = Tool::start("exec", &spec.tool_call_id, args);
     // A journal that takes no lines must not run anything: nobody could ever know.
     out.emit(Stream::Tool, &start).map_err(|e| RunError::Unavailable(format!("the journal cannot be written: {e}")))?;
 

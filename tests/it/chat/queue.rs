@@ -145,3 +145,16 @@ async fn the_sessions_own_mode_comes_before_the_configuration() {
     go(&gateway, "a");
     assert_eq!(client.until_said("b").await["mergedInto"], "c");
 }
+
+#[tokio::test]
+async fn messages_sent_without_waiting_for_answers_have_their_turns_in_order() {
+    let gateway = gateway(&json!({ "mode": "followup", "cap": 100 }));
+    let mut client = Client::connect(&gateway).await;
+    let names: Vec<String> = (0..20).map(|n| format!("n{n}")).collect();
+    for (n, name) in names.iter().enumerate() {
+        let method = if n % 3 == 0 { "agent" } else { "chat.send" };
+        client.request(method, json!({ "sessionKey": "s", "message": format!("echo {name} >> ran"), "idempotencyKey": name })).await;
+    }
+    client.until_said("n19").await;
+    assert_eq!(ran(&gateway), names);
+}

@@ -114,3 +114,24 @@ async fn the_daemon_may_die_at_every_point_of_a_merged_turn_and_everything_is_to
         }
     }
 }
+
+#[tokio::test]
+async fn a_transcript_that_cannot_be_written_holds_nothing_up_and_is_completed_at_the_next_start() {
+    let mut gateway = gateway(&json!({}));
+    let mut client = Client::connect(&gateway).await;
+    // A file where the folder should be: nothing can be written below it.
+    let blocked = gateway.state_dir().join("agents/main");
+    std::fs::create_dir_all(blocked.parent().unwrap()).unwrap();
+    std::fs::write(&blocked, "").unwrap();
+    send(&mut client, "k", "echo out").await;
+    assert_eq!(said(&client.until_said("k").await), "out");
+    assert_eq!(client.ok("agent.wait", json!({ "runId": "k" })).await["status"], "ok");
+    std::fs::remove_file(&blocked).unwrap();
+    gateway.kill_and_restart();
+    crate::shim::until("the transcript is complete", || dialogue(&gateway).len() == 2).await;
+    gateway.kill_and_restart();
+    let mut client = Client::connect(&gateway).await;
+    send(&mut client, "l", "echo more").await;
+    client.until_said("l").await;
+    assert_eq!(dialogue(&gateway), ["user: echo out", "assistant: out\n", "user: echo more", "assistant: more\n"]);
+}

@@ -345,7 +345,7 @@ impl Client {
     }
 }
 
-/// `connect` parameters with the right token and every scope, on the newest protocol.
+/// `connect` parameters with the right token and every scope, on the newest protocol, of a client that understands events of tools.
 pub fn connect_params() -> Value {
     json!({
         "minProtocol": 3,
@@ -353,6 +353,7 @@ pub fn connect_params() -> Value {
         "client": { "id": "test", "mode": "test", "version": "1.0.0", "platform": "linux" },
         "role": "operator",
         "scopes": ["operator.admin"],
+        "caps": ["tool-events"],
         "auth": { "token": TOKEN },
     })
 }

@@ -55,7 +55,7 @@ impl Gateway {
         let mut config = json!({
             // Tests kill daemons as often as they like; those of safe mode say so.
             "gateway": { "mode": "local", "port": 0, "auth": { "mode": "token", "token": TOKEN }, "limits": { "safeModeBoots": 1000 } },
-            "agents": { "defaults": { "workspace": dir.path().join("work"), "shell": "/bin/bash", "graceMs": 500 } },
+            "agents": { "defaults": { "workspace": dir.path().join("work"), "shell": "/bin/bash", "graceMs": 500, "verboseDefault": "full" } },
             "exec": { "security": "full", "host": "gateway" },
             "logging": { "level": "debug" },
         });

@@ -12,7 +12,7 @@ use crate::transcript::error::TranscriptError;
 /// An attachment is not acceptable, or cannot be written.
 pub async fn take(cx: &Call, attachments: &mut Option<Vec<Attachment>>) -> Result<Vec<Attached>, RpcError> {
     let Some(sent) = attachments.take().filter(|sent| !sent.is_empty()) else { return Ok(Vec::new()) };
-    let limits = Limits::of_payload(cx.gateway.loaded.config.gateway.limits.max_payload);
+    let limits = Limits::of_payload(cx.gateway.loaded().config.gateway.limits.max_payload);
     let (media, now) = (cx.gateway.media.clone(), cx.gateway.now());
     let work = move || -> Result<_, RpcError> {
         let decoded = decode(&sent, limits).map_err(|refusal| RpcError::invalid(refusal.to_string()).with_code("ATTACHMENT_NOT_TAKEN"))?;

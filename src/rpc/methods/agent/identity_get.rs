@@ -1,16 +1,19 @@
 //! `agent.identity.get`: how an agent is to be shown.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::target;
+use crate::gateway::identity;
 use crate::protocol::error::RpcError;
 use crate::protocol::ids::AgentId;
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
 use crate::rpc::method::Method;
 
-/// Name and picture of an agent, for front ends.
+/// Name and picture of an agent, for front ends: from `ui.assistant`, then the agent's `identity`, then `IDENTITY.md` in its workspace.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct IdentityParams {
@@ -30,7 +33,7 @@ pub struct Identity {
     pub agent_id: AgentId,
     /// Its name.
     pub name: String,
-    /// A picture or letters.
+    /// An address, a data URL (of a file in the workspace, at most 2 MB), or a few letters.
     pub avatar: String,
     /// An emoji.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,11 +51,15 @@ impl Method for IdentityGet {
 
     async fn call(cx: Call, params: IdentityParams) -> Result<Identity, RpcError> {
         let (agent, _) = target::resolve(&cx.gateway, Self::NAME, params.agent_id.as_deref(), params.session_key.as_deref())?;
+        let (agent, loaded) = (agent.clone(), Arc::clone(&cx.gateway.loaded()));
+        let agent_id = agent.id.clone();
+        let shown = tokio::task::spawn_blocking(move || identity::of_assistant(&agent, loaded.config.ui.as_ref()));
+        let shown = shown.await.map_err(|error| RpcError::unavailable("the workspace could not be read", error))?;
         Ok(Identity {
-            agent_id: agent.id.clone(),
-            name: agent.name.clone().unwrap_or_else(|| "Assistant".to_owned()),
-            avatar: agent.avatar.clone().unwrap_or_else(|| "A".to_owned()),
-            emoji: agent.emoji.clone(),
+            agent_id,
+            name: shown.name.unwrap_or_else(|| "Assistant".to_owned()),
+            avatar: shown.avatar.unwrap_or_else(|| "A".to_owned()),
+            emoji: shown.emoji,
         })
     }
 }

@@ -4,4 +4,5 @@ pub mod files;
 pub mod identity_get;
 pub mod run;
 pub mod target;
+pub mod tools;
 pub mod wait;

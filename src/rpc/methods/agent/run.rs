@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{files, target};
+use super::{files, target, tools};
 use crate::chat::attachments::Attachment;
 use crate::protocol::error::{ErrorCode, RpcError};
 use crate::protocol::ids::{AgentId, RunId, SessionKey};
@@ -190,6 +190,7 @@ impl Method for Run {
         }
         let order = cx.caller.order.lock().await;
         let new = new_run(&cx, params).await?;
+        let detail = tools::detail(&cx, &new.session_key, None).await;
         let (handle, first) = match cx.gateway.runs.submit_in_order(new, order).await? {
             Submitted::Conflict => {
                 return Err(RpcError::new(ErrorCode::IdempotencyConflict, "this idempotencyKey was used with other parameters")
@@ -199,11 +200,15 @@ impl Method for Run {
             Submitted::New(ticket) => {
                 let position = cx.gateway.runs.next_position(&ticket.live.record.session_key);
                 cx.ack(&Reply::Ack(ack(&Handle::Live(ticket.live.clone()), AckStatus::Accepted, position))).await;
+                tools::tell(&cx, &ticket.live.log, detail).await;
                 (Handle::Live(ticket.release()), true)
             }
             Submitted::Same(handle) => (handle, false),
         };
         if !first && handle.ended().is_none() {
+            if let Handle::Live(live) = &handle {
+                tools::tell(&cx, &live.log, detail).await;
+            }
             let status = if cx.caller.protocol >= 4 { AckStatus::InFlight } else { AckStatus::Accepted };
             let position = match &handle {
                 Handle::Live(live) => cx.gateway.runs.position(live),
@@ -295,7 +300,7 @@ async fn new_run(cx: &Call, mut params: RunParams) -> Result<NewRun, RpcError> {
     let key = params.idempotency_key.clone();
     let digest = digest_of(&params);
     let title = params.label.clone().unwrap_or_else(|| title_of(&params.message));
-    let mut work = cx.gateway.agents.work(agent, params.message, params.timeout.map(|seconds| seconds.saturating_mul(1000)));
+    let mut work = cx.gateway.agents().work(&agent, params.message, params.timeout.map(|seconds| seconds.saturating_mul(1000)));
     (work.attachments, work.extra_system_prompt) = (attachments, params.extra_system_prompt);
     let spec = serde_json::to_string(&work).map_err(|error| RpcError::unavailable("the request could not be stored", error))?;
     Ok(NewRun {

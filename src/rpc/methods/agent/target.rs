@@ -1,5 +1,7 @@
 //! Which agent and session a request means.
 
+use std::sync::Arc;
+
 use crate::gateway::Gateway;
 use crate::gateway::agents::Agent;
 use crate::protocol::error::RpcError;
@@ -17,18 +19,20 @@ use super::run::RunParams;
 ///
 /// # Errors
 /// An unknown agent, a key that means nothing, or an agent and a key that do not go together.
-pub fn resolve<'g>(
-    gateway: &'g Gateway,
+pub fn resolve(
+    gateway: &Gateway,
     method: &str,
     agent_id: Option<&str>,
     session_key: Option<&str>,
-) -> Result<(&'g Agent, SessionKey), RpcError> {
+) -> Result<(Arc<Agent>, SessionKey), RpcError> {
     let sessions = gateway.sessions.settings();
     let named = agent_id.map(str::trim).filter(|id| !id.is_empty());
-    let wanted = named.unwrap_or(gateway.agents.default_id().as_str());
-    let agent = gateway.agents.get(wanted).ok_or_else(|| unknown(method, wanted))?;
+    let agents = gateway.agents();
+    let wanted = named.unwrap_or(agents.default_id().as_str());
+    let agent = agents.get(wanted).map(Arc::clone).ok_or_else(|| unknown(method, wanted))?;
     let Some(text) = session_key.map(str::trim).filter(|key| !key.is_empty()) else {
-        return Ok((agent, sessions.main_key(&agent.id)));
+        let main = sessions.main_key(&agent.id);
+        return Ok((agent, main));
     };
     let session = sessions
         .canonical(text, &agent.id)
@@ -41,7 +45,7 @@ pub fn resolve<'g>(
         let text = format!("invalid {method} params: agent \"{}\" does not match session key agent \"{owner}\"", short(named));
         return Err(RpcError::invalid(text).with_code("AGENT_MISMATCH"));
     }
-    let agent = gateway.agents.get(owner.as_str()).ok_or_else(|| unknown(method, owner.as_str()))?;
+    let agent = agents.get(owner.as_str()).map(Arc::clone).ok_or_else(|| unknown(method, owner.as_str()))?;
     Ok((agent, session))
 }
 

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::gateway::agents::Agent;
+use crate::gateway::identity::{self, Shown};
 use crate::protocol::error::RpcError;
 use crate::protocol::ids::AgentId;
 use crate::protocol::scope::Scope;
@@ -51,16 +53,23 @@ pub struct AgentRow {
 
 /// How to show an agent.
 #[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct IdentityRow {
     /// Name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Theme.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub theme: Option<String>,
     /// Emoji.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub emoji: Option<String>,
-    /// Picture or letters.
+    /// Picture as it is configured: an address, a path in the workspace, or letters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub avatar: Option<String>,
+    /// The picture as an address that can be shown: for a file of the workspace a data URL, if it is an image of at most 2 MB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub avatar_url: Option<String>,
 }
 
 /// `agents.list`.
@@ -73,23 +82,34 @@ impl Method for List {
     type Output = ListReply;
 
     async fn call(cx: Call, _params: ListParams) -> Result<ListReply, RpcError> {
-        let agents = cx.gateway.agents.all().iter().map(|agent| AgentRow {
-            id: agent.id.clone(),
-            name: agent.name.clone(),
-            identity: (agent.emoji.is_some() || agent.avatar.is_some() || agent.name.is_some()).then(|| IdentityRow {
-                name: agent.name.clone(),
-                emoji: agent.emoji.clone(),
-                avatar: agent.avatar.clone(),
-            }),
-            model: agent.model.clone(),
-            runner: agent.runner.clone(),
-            workspace: agent.workspace.display().to_string(),
-        });
+        let configured = cx.gateway.agents();
+        let agents = configured.all().to_vec();
+        let rows = tokio::task::spawn_blocking(move || agents.iter().map(|agent| row(agent)).collect());
+        let agents: Vec<AgentRow> = rows.await.map_err(|error| RpcError::unavailable("the workspaces could not be read", error))?;
         Ok(ListReply {
-            default_id: cx.gateway.agents.default_id().clone(),
+            default_id: configured.default_id().clone(),
             main_key: key::MAIN,
-            scope: cx.gateway.loaded.config.session.scope.name(),
-            agents: agents.collect(),
+            scope: cx.gateway.loaded().config.session.scope.name(),
+            agents,
         })
+    }
+}
+
+fn row(agent: &Agent) -> AgentRow {
+    let shown = identity::of_agent(agent);
+    let identity = (shown != Shown::default()).then_some(IdentityRow {
+        name: shown.name,
+        theme: shown.theme,
+        emoji: shown.emoji,
+        avatar: shown.avatar,
+        avatar_url: shown.avatar_url,
+    });
+    AgentRow {
+        id: agent.id.clone(),
+        name: agent.name.clone(),
+        identity,
+        model: agent.model.clone(),
+        runner: agent.runner.clone(),
+        workspace: agent.workspace.display().to_string(),
     }
 }

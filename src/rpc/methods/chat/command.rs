@@ -29,7 +29,8 @@ impl Request<'_> {
         let lives = gateway.runs.live_of(&self.key);
         let at_work = lives.iter().find(|live| live.status() == RunStatus::Running);
         let settings = gateway.sessions.settings();
-        let commands = gateway.loaded.config.commands.as_ref();
+        let loaded = gateway.loaded();
+        let commands = loaded.config.commands.as_ref();
         let facts = Facts {
             reset_triggers: &settings.rules.reset_triggers,
             text_commands: commands.is_none_or(|commands| commands.text),

@@ -126,7 +126,7 @@ impl Method for History {
             None => (Vec::new(), false),
         };
         let entry = place.as_ref().map(|place| &place.session.entry);
-        let default = cx.gateway.loaded.config.agents.defaults.thinking_default.map(|level| level.name());
+        let default = cx.gateway.loaded().config.agents.defaults.thinking_default.map(|level| level.name());
         Ok(HistoryReply {
             session_key: key,
             session_id: entry.map(|entry| entry.session_id.clone()),

@@ -18,7 +18,7 @@ use crate::rpc::call::Call;
 use crate::rpc::error::queue_full;
 use crate::rpc::method::{Method, Rate};
 use crate::rpc::methods::agent::run::{digest_of, not_served, title_of};
-use crate::rpc::methods::agent::{files, target};
+use crate::rpc::methods::agent::{files, target, tools};
 use crate::runs::handle::Handle;
 use crate::runs::queue::rules::{Mode, Rules};
 use crate::runs::spec::Attached;
@@ -133,7 +133,7 @@ impl Method for Send {
         let gateway = cx.gateway.clone();
         let (agent, key) = target::resolve(&gateway, Self::NAME, params.agent_id.as_deref(), Some(&params.session_key))?;
         let order = cx.caller.order.lock().await;
-        let request = Request::new(&cx, agent, key, params).await?;
+        let request = Request::new(&cx, &agent, key, params).await?;
         match request.decide() {
             Decision::Stop => {
                 drop(order);
@@ -173,7 +173,8 @@ impl<'a> Request<'a> {
         let session = cx.gateway.sessions.get(&key).await?;
         let entry = session.as_ref().map(|session| &session.entry);
         target::may_send_in(&cx.gateway, &key, session.as_ref(), None)?;
-        let queue = cx.gateway.loaded.config.messages.as_ref().and_then(|messages| messages.queue.as_ref());
+        let loaded = cx.gateway.loaded();
+        let queue = loaded.config.messages.as_ref().and_then(|messages| messages.queue.as_ref());
         let rules = queueing::rules(queue, entry, params.queue_mode.as_deref());
         let files = files::take(cx, &mut params.attachments).await?;
         Ok(Self { cx, agent, key, session, rules, files, params })
@@ -189,11 +190,13 @@ impl<'a> Request<'a> {
     pub async fn submit(&self, text: Option<String>, order: MutexGuard<'_, ()>) -> Result<SendReply, RpcError> {
         let runs = &self.cx.gateway.runs;
         let new = self.new_run(text)?;
+        let detail = tools::detail(self.cx, &self.key, None).await;
         match runs.submit_in_order(new, order).await? {
             Submitted::Full(full) => Err(queue_full(full)),
             Submitted::New(ticket) => {
                 let run_id = ticket.live.record.run_id.clone();
                 let position = runs.next_position(&self.key);
+                tools::tell(self.cx, &ticket.live.log, detail).await;
                 // Behind the answer, so that no event of the run can overtake it.
                 self.cx.after(move || drop(ticket.release()));
                 Ok(self.sent(run_id, SentStatus::Started, position))
@@ -228,7 +231,7 @@ impl<'a> Request<'a> {
         let (gateway, params) = (&self.cx.gateway, &self.params);
         let message = text.unwrap_or_else(|| params.message.clone());
         let title = title_of(&message);
-        let mut work = gateway.agents.work(self.agent, message, params.timeout_ms);
+        let mut work = gateway.agents().work(self.agent, message, params.timeout_ms);
         work.attachments.clone_from(&self.files);
         let spec = serde_json::to_string(&work).map_err(|error| RpcError::unavailable("the request could not be stored", error))?;
         Ok(NewRun {

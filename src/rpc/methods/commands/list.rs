@@ -108,7 +108,7 @@ impl Method for List {
         let models = crate::chat::uses_models(&agent.runner);
         let with_args = params.include_args.unwrap_or(true);
         let texts =
-            params.scope != Some(CommandScope::Native) && cx.gateway.loaded.config.commands.as_ref().is_none_or(|commands| commands.text);
+            params.scope != Some(CommandScope::Native) && cx.gateway.loaded().config.commands.as_ref().is_none_or(|commands| commands.text);
         let shown = COMMANDS.iter().filter(|spec| texts && (models || !spec.for_models));
         Ok(ListReply { commands: shown.map(|spec| row(spec, with_args)).collect() })
     }

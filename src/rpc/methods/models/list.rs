@@ -53,7 +53,7 @@ impl Method for List {
     type Output = ListReply;
 
     async fn call(cx: Call, _params: ListParams) -> Result<ListReply, RpcError> {
-        let models = cx.gateway.loaded.config.models().into_iter().map(|model| ModelRow {
+        let models = cx.gateway.loaded().config.models().into_iter().map(|model| ModelRow {
             id: model.id,
             name: model.name,
             provider: model.provider,

@@ -64,7 +64,8 @@ impl Method for Create {
 
     async fn call(cx: Call, params: CreateParams) -> Result<CreateReply, RpcError> {
         let gateway = &cx.gateway;
-        let agent = params.agent_id.as_deref().map_or_else(|| gateway.agents.default_id().clone(), |id| AgentId(id.trim().to_lowercase()));
+        let agent =
+            params.agent_id.as_deref().map_or_else(|| gateway.agents().default_id().clone(), |id| AgentId(id.trim().to_lowercase()));
         let text = params.key.filter(|key| !key.trim().is_empty());
         let text = text.unwrap_or_else(|| format!("agent:{agent}:dashboard:{}", uuid::Uuid::new_v4()));
         let key = gateway.sessions.settings().canonical(&text, &agent).map_err(|problem| {

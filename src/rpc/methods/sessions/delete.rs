@@ -49,7 +49,7 @@ impl Method for Delete {
     async fn call(cx: Call, params: DeleteParams) -> Result<DeleteReply, RpcError> {
         let gateway = &cx.gateway;
         let key = key_of(gateway, Self::NAME, &params.key)?;
-        if key == gateway.sessions.settings().main_key(gateway.agents.default_id()) {
+        if key == gateway.sessions.settings().main_key(gateway.agents().default_id()) {
             return Err(RpcError::invalid(format!("Cannot delete the main session ({key}).")).with_code("MAIN_SESSION"));
         }
         let _closed = gateway.quiet(&key, "delete").await.map_err(|error| not_quiet(&key, error))?;

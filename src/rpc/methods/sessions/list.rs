@@ -132,7 +132,7 @@ impl Method for List {
         let sessions: Vec<_> = page.rows.into_iter().map(|listed| gateway.looked_row(listed, titles, previews)).collect();
         Ok(ListReply {
             ts: now,
-            path: gateway.loaded.paths.db().display().to_string(),
+            path: gateway.loaded().paths.db().display().to_string(),
             count: sessions.len(),
             total_count: page.total,
             limit_applied,
@@ -159,7 +159,7 @@ fn filter(gateway: &Gateway, params: ListParams, protocol: u32, now: u64) -> Res
     let owned = params.agent_id.is_some() || params.spawned_by.is_some();
     let agents = match params.agent_id {
         Some(agent) => vec![AgentId(agent.trim().to_lowercase())],
-        None if params.configured_agents_only == Some(true) => gateway.agents.all().iter().map(|agent| agent.id.clone()).collect(),
+        None if params.configured_agents_only == Some(true) => gateway.agents().all().iter().map(|agent| agent.id.clone()).collect(),
         None => Vec::new(),
     };
     Ok(SessionFilter {
@@ -179,6 +179,6 @@ fn filter(gateway: &Gateway, params: ListParams, protocol: u32, now: u64) -> Res
 }
 
 fn defaults(gateway: &Gateway) -> Defaults {
-    let ModelName { provider, model } = gateway.default_model(gateway.agents.default_id());
+    let ModelName { provider, model } = gateway.default_model(gateway.agents().default_id());
     Defaults { model_provider: provider, context_tokens: None, model }
 }

@@ -15,6 +15,7 @@ pub mod reset;
 pub mod resolve;
 pub mod subscribe;
 pub mod unsubscribe;
+pub mod usage;
 
 use crate::gateway::Gateway;
 use crate::gateway::quiet::NotQuiet;
@@ -32,7 +33,7 @@ fn key_of(gateway: &Gateway, method: &str, text: &str) -> Result<SessionKey, Rpc
     gateway
         .sessions
         .settings()
-        .canonical(text, gateway.agents.default_id())
+        .canonical(text, gateway.agents().default_id())
         .map_err(|problem| RpcError::invalid(format!("invalid {method} params: at /key: {problem}")).with_code("INVALID_SESSION_KEY"))
 }
 
@@ -42,7 +43,7 @@ fn key_of(gateway: &Gateway, method: &str, text: &str) -> Result<SessionKey, Rpc
 /// It is not configured.
 fn known_agent(gateway: &Gateway, method: &str, key: &SessionKey) -> Result<(), RpcError> {
     match crate::sessions::key::agent_of(key) {
-        Some(agent) if gateway.agents.get(agent.as_str()).is_none() => {
+        Some(agent) if gateway.agents().get(agent.as_str()).is_none() => {
             Err(RpcError::invalid(format!("invalid {method} params: unknown agent id \"{}\"", short(agent.as_str())))
                 .with_code("AGENT_NOT_FOUND"))
         }
@@ -87,5 +88,5 @@ fn not_found(text: String) -> RpcError {
 
 /// The directory in which an agent's conversations take place, for the header of a transcript.
 fn cwd_of(gateway: &Gateway, agent: &AgentId) -> String {
-    gateway.agents.get(agent.as_str()).map(|agent| agent.workspace.display().to_string()).unwrap_or_default()
+    gateway.agents().get(agent.as_str()).map(|agent| agent.workspace.display().to_string()).unwrap_or_default()
 }

@@ -56,14 +56,14 @@ impl Method for Patch {
         if gateway.sessions.get(&key).await?.is_none() {
             known_agent(gateway, Self::NAME, &key)?;
         }
-        let agent = key::agent_of(&key).unwrap_or_else(|| gateway.agents.default_id().clone());
+        let agent = key::agent_of(&key).unwrap_or_else(|| gateway.agents().default_id().clone());
         let (models, now, own) = (gateway.model_rules(&agent), gateway.now(), key.clone());
         let edit = move |row: &mut crate::store::sessions::SessionRecord| patch::apply(&mut row.entry, own.as_str(), &params, &models, now);
         let row = gateway.sessions.update(&key, now, "patch", edit).await.map_err(refused)?;
         let model = gateway.model_of(&row);
         Ok(PatchReply {
             ok: true,
-            path: gateway.loaded.paths.db().display().to_string(),
+            path: gateway.loaded().paths.db().display().to_string(),
             key,
             entry: row.entry,
             resolved: Resolved { model_provider: model.provider, model: model.model },

@@ -9,7 +9,7 @@ use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
 use crate::rpc::method::Method;
 
-/// Health of the gateway. With `probe`, what is normally looked up once a minute is looked up now.
+/// Health of the gateway. What needs a look at the store or the machine is looked up on a timer, and now with `probe` or when nobody was connected for longer than that.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct HealthParams {
     /// Look everything up now.
@@ -28,7 +28,7 @@ impl Method for Health {
     type Output = HealthSummary;
 
     async fn call(cx: Call, params: HealthParams) -> Result<HealthSummary, RpcError> {
-        if params.probe == Some(true) {
+        if params.probe == Some(true) || cx.gateway.health_is_old() {
             cx.gateway.refresh_health().await?;
         }
         Ok(cx.gateway.health_summary())

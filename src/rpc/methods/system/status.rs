@@ -3,10 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::sessions_status::{HeartbeatStatus, SessionsStatus};
 use crate::gateway::{Gateway, VERSION};
 use crate::protocol::error::RpcError;
-use crate::protocol::event::health::{AgentHealth, RunCounts};
+use crate::protocol::event::health::{AgentHealth, ConfigHealth, RunCounts};
+use crate::protocol::ready::Ready;
 use crate::protocol::scope::Scope;
+use crate::protocol::system::SystemInfo;
 use crate::rpc::call::Call;
 use crate::rpc::method::Method;
 
@@ -41,26 +44,25 @@ pub struct StatusReply {
     /// Runs at work and waiting.
     pub runs: RunCounts,
     /// The configured agents.
-    pub agents: Vec<AgentHealth>,
+    pub agents: Ready<Vec<AgentHealth>>,
+    /// Regular wake-ups of the agents.
+    pub heartbeat: HeartbeatStatus,
     /// Sessions.
-    pub sessions: SessionStatus,
+    pub sessions: SessionsStatus,
     /// The store.
     pub store: StoreStatus,
     /// The daemon's memory.
     pub memory: MemoryStatus,
+    /// The configuration: whether the file on disk is right, and what waits for a restart.
+    pub config: ConfigHealth,
+    /// The machine and what the runs use of it, at most a second old; null if it cannot be looked at.
+    pub system: Option<SystemInfo>,
     /// Warnings about the configuration, and what to do about safe mode.
     pub warnings: Vec<String>,
     /// Lines about channels; always empty.
     pub channel_summary: Vec<String>,
-    /// System events waiting for the main session; always empty.
+    /// System events that wait for the default agent's main session, oldest first.
     pub queued_system_events: Vec<String>,
-}
-
-/// Sessions.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct SessionStatus {
-    /// How many there are.
-    pub count: u64,
 }
 
 /// The store.
@@ -95,7 +97,8 @@ impl Method for Status {
 
     async fn call(cx: Call, _params: StatusParams) -> Result<StatusReply, RpcError> {
         let gateway = &cx.gateway;
-        let count = gateway.health.session_count();
+        let loaded = gateway.loaded();
+        let system = gateway.system().await.map(|system| SystemInfo::clone(&system));
         let failing = gateway.failing();
         let latency = gateway.store.latency();
         Ok(StatusReply {
@@ -106,28 +109,31 @@ impl Method for Status {
             uptime_ms: gateway.uptime_ms(),
             ok: failing.is_empty(),
             failing,
-            config_path: gateway.loaded.path.display().to_string(),
-            state_dir: gateway.loaded.paths.state_dir.display().to_string(),
+            config_path: loaded.path.display().to_string(),
+            state_dir: loaded.paths.state_dir.display().to_string(),
             connections: gateway.access.connections(),
             runs: gateway.runs.counts(),
-            agents: gateway.agents.health(),
-            sessions: SessionStatus { count },
+            agents: gateway.health.agents(),
+            heartbeat: HeartbeatStatus::of(gateway),
+            sessions: SessionsStatus::of(gateway).await?,
             store: StoreStatus { waiting: gateway.store.waiting(), last_commit_us: latency.last_us, max_commit_us: latency.max_us },
             memory: MemoryStatus { rss_bytes: rss_bytes() },
+            config: gateway.configuration.health(),
+            system,
             warnings: warnings(gateway),
             channel_summary: Vec::new(),
-            queued_system_events: Vec::new(),
+            queued_system_events: gateway.system_events.waiting(&gateway.sessions.settings().main_key(gateway.agents().default_id())),
         })
     }
 }
 
 fn warnings(gateway: &Gateway) -> Vec<String> {
-    let mut warnings = gateway.loaded.warnings.clone();
+    let mut warnings = gateway.loaded().warnings.clone();
     if gateway.in_safe_mode() {
         warnings.push(format!(
             "safe mode: the last daemons ended without an orderly stop, so {} queued runs are held. They start when this daemon has been up for {} s, or after an orderly restart; runs.abort takes a suspect out before",
             gateway.runs.held_count(),
-            gateway.loaded.config.gateway.limits.safe_mode_window_ms / 1000,
+            gateway.loaded().config.gateway.limits.safe_mode_window_ms / 1000,
         ));
     }
     warnings
@@ -137,5 +143,5 @@ fn warnings(gateway: &Gateway) -> Vec<String> {
 fn rss_bytes() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages: u64 = statm.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
-    pages * 4096
+    pages * rustix::param::page_size() as u64
 }

@@ -1,0 +1,278 @@
+//! Takes changes of the configuration into a running gateway.
+//!
+//! ```text
+//! watcher ─┐
+//! SIGHUP  ─┼─> read as a start would ──> right? ──> prepare all that can fail ──> swap all ──> tell
+//! methods ─┘                              └─ no: everything stays, and health and clients are told what is wrong
+//! ```
+//! One task does it, so that two changes never mix. What can fail (addresses, certificates) comes first and is undone, so a change is taken as a whole or not at all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use super::settings;
+use super::watch::{Watched, watch};
+use crate::config::diff::{Class, changed, class};
+use crate::config::gateway::ReloadMode;
+use crate::config::load::{Loaded, load};
+use crate::config::problem::ConfigError;
+use crate::config::schema::schema;
+use crate::gateway::configuration::{Ask, Outcome, issue};
+use crate::gateway::{Gateway, session_settings};
+use crate::protocol::event::config::{Applied, ConfigChanged, ConfigIssue};
+use crate::transport::connection::SECRET_CHANGED;
+use crate::transport::http::Rules;
+use crate::transport::listener::Listeners;
+
+/// How often a file that is wrong is looked at again: what was missing for it, such as a free port or an included file, gives no sign.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Starts the watcher and the reloader; they end with the gateway's tasks.
+pub fn start(gateway: &Arc<Gateway>, asks: mpsc::Receiver<Ask>, listeners: &Arc<Listeners>, rules: watch::Sender<Arc<Rules>>) {
+    let loaded = gateway.loaded();
+    let settled = Arc::new(Notify::new());
+    let (watched, seen) = watch::channel(watched(&loaded));
+    gateway.tasks.spawn("config watch", watch(Arc::clone(gateway), seen, Arc::clone(&settled)));
+    let reloader =
+        Reloader { gateway: Arc::clone(gateway), listeners: Arc::clone(listeners), rules, watched, started_with: Arc::clone(&loaded) };
+    gateway.tasks.spawn("config reload", reloader.run(asks, settled));
+    // What was changed between the first read and the first watch is found by this look.
+    gateway.tasks.spawn("config first look", {
+        let gateway = Arc::clone(gateway);
+        async move {
+            if !loaded.is_on_disk() {
+                gateway.configuration.reload(0).await;
+            }
+        }
+    });
+}
+
+fn watched(loaded: &Loaded) -> Watched {
+    let files = if loaded.files.is_empty() { vec![loaded.path.clone()] } else { loaded.files.clone() };
+    Watched { files, debounce: Duration::from_millis(loaded.config.gateway.reload.debounce_ms) }
+}
+
+struct Reloader {
+    gateway: Arc<Gateway>,
+    listeners: Arc<Listeners>,
+    rules: watch::Sender<Arc<Rules>>,
+    watched: watch::Sender<Watched>,
+    /// What waits for a restart is what differs from this.
+    started_with: Arc<Loaded>,
+}
+
+/// What a change asks for.
+struct Plan {
+    changed: Vec<String>,
+    restart_needed: Vec<String>,
+    restart: bool,
+}
+
+impl Reloader {
+    async fn run(self, mut asks: mpsc::Receiver<Ask>, settled: Arc<Notify>) {
+        let stop = self.gateway.tasks.stop_token();
+        loop {
+            let wrong = !self.gateway.configuration.issues().is_empty();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(ask) = asks.recv() => {
+                    let outcome = self.look(Some(ask.restart_after_ms)).await;
+                    // Who asked may be gone; the change is made all the same.
+                    let _ = ask.reply.send(outcome);
+                }
+                () = settled.notified() => self.look_unasked().await,
+                () = sleep(RETRY), if wrong => self.look_unasked().await,
+            }
+        }
+    }
+
+    async fn look_unasked(&self) {
+        let loaded = self.gateway.loaded();
+        let wrong = !self.gateway.configuration.issues().is_empty();
+        if loaded.config.gateway.reload.mode != ReloadMode::Off && (wrong || !loaded.is_on_disk()) {
+            self.look(None).await;
+        }
+    }
+
+    /// Reads the files and takes what they say. `asked`: somebody wants it, whatever the mode; a restart comes after so many ms.
+    async fn look(&self, asked: Option<u64>) -> Outcome {
+        let sources = self.gateway.configuration.sources().clone();
+        let read = tokio::task::spawn_blocking(move || load(&sources)).await;
+        let before = self.gateway.loaded();
+        let missing = || {
+            vec![ConfigIssue {
+                path: String::new(),
+                message: "does not exist any more; the last configuration stays in effect".to_owned(),
+                file: Some(before.path.display().to_string()),
+                line: None,
+                column: None,
+            }]
+        };
+        match read {
+            Ok(Ok(loaded)) if before.exists && !loaded.exists => self.keep(missing(), None),
+            Ok(Ok(loaded)) => {
+                let blockers = loaded.start_blockers();
+                if blockers.is_empty() {
+                    self.take(Arc::new(loaded), asked).await
+                } else {
+                    self.keep(blockers.iter().map(issue).collect(), loaded.hash)
+                }
+            }
+            Ok(Err(ConfigError::Absent(_))) => self.keep(missing(), None),
+            Ok(Err(error)) => self.keep(error.problems().iter().map(issue).collect(), None),
+            Err(cause) => self.keep(vec![plain(cause.to_string())], None),
+        }
+    }
+
+    /// Leaves everything as it is, and says why; the same reasons are said once.
+    fn keep(&self, issues: Vec<ConfigIssue>, hash: Option<String>) -> Outcome {
+        let configuration = &self.gateway.configuration;
+        let outcome = Outcome { issues: issues.clone(), ..Outcome::default() };
+        if configuration.issues() != issues {
+            let text = issues.iter().map(said).collect::<Vec<_>>().join("\n");
+            warn!("the configuration on disk would not start and is not taken; the last right one stays in effect:\n{text}");
+            configuration.note(issues, configuration.health().restart_needed);
+            self.tell(&outcome, hash);
+        }
+        outcome
+    }
+
+    async fn take(&self, loaded: Arc<Loaded>, asked: Option<u64>) -> Outcome {
+        let before = self.gateway.loaded();
+        let mended = !self.gateway.configuration.issues().is_empty();
+        let plan = self.plan(&before, &loaded, asked.is_some());
+        let unchanged = plan.changed.is_empty() && before.hash == loaded.hash;
+        let other_secret = match self.swap(&before, &loaded, asked.is_some()).await {
+            Ok(other_secret) => other_secret,
+            Err(wrong) => return self.keep(vec![wrong], loaded.hash.clone()),
+        };
+        let hash = loaded.hash.clone();
+        self.gateway.configuration.note(Vec::new(), plan.restart_needed.clone());
+        let applied = match (plan.restart, plan.restart_needed.is_empty(), plan.changed.is_empty()) {
+            (true, _, _) => Applied::Restart,
+            (false, _, true) => Applied::None,
+            (false, true, false) => Applied::Hot,
+            (false, false, false) => Applied::RestartNeeded,
+        };
+        let outcome = Outcome { applied, changed: plan.changed, restart_needed: plan.restart_needed, issues: Vec::new() };
+        if unchanged && !mended {
+            return outcome;
+        }
+        info!(applied = ?outcome.applied, changed = outcome.changed.join(" "), restart_needed = outcome.restart_needed.join(" "), "the configuration has changed");
+        self.tell(&outcome, hash);
+        if other_secret {
+            // Behind the event, so that they hear why.
+            self.gateway.hub.close_secret(1008, SECRET_CHANGED);
+        }
+        if plan.restart {
+            self.restart_after(asked.unwrap_or(0));
+        }
+        outcome
+    }
+
+    /// What differs, and whether that needs a restart.
+    fn plan(&self, before: &Loaded, loaded: &Loaded, asked: bool) -> Plan {
+        let schema = schema();
+        let needs_restart = |other: &Loaded| -> Vec<String> {
+            let keys = changed(&other.given, &loaded.given).into_iter();
+            keys.filter(|path| class(&schema, path) == Class::Restart).map(|path| path.to_string()).collect()
+        };
+        let differing = changed(&before.given, &loaded.given);
+        let restart_needed = needs_restart(&self.started_with);
+        let restart = match loaded.config.gateway.reload.mode {
+            ReloadMode::Off | ReloadMode::Hot => false,
+            // Also when somebody asks again for what an earlier mode left waiting.
+            ReloadMode::Hybrid => !restart_needed.is_empty() && (asked || !needs_restart(before).is_empty()),
+            ReloadMode::Restart => differing.iter().any(|path| class(&schema, path) != Class::None),
+        };
+        Plan { changed: differing.iter().map(ToString::to_string).collect(), restart_needed, restart }
+    }
+
+    /// Puts the config into effect: first what can fail, then what cannot. Returns whether the gateway's secret is another one.
+    async fn swap(&self, before: &Loaded, loaded: &Arc<Loaded>, certificates: bool) -> Result<bool, ConfigIssue> {
+        let config = &loaded.config;
+        let rules = settings::rules(config).map_err(plain)?;
+        let runs = settings::of_runs(loaded).map_err(|cause| plain(format!("the directory of the runs' sockets: {cause}")))?;
+        self.listen(before, loaded, certificates).await?;
+        let (limits, caps) = settings::bounds(config);
+        self.listeners.set_bounds(limits, caps);
+        self.rules.send_replace(rules);
+        let other_secret = self.gateway.access.replace(config);
+        self.gateway.runs.retune(runs);
+        self.gateway.sessions.set_settings(session_settings(loaded));
+        self.gateway.log.set(settings::of_log(config));
+        self.gateway.configuration.replace(Arc::clone(loaded));
+        let watched = watched(loaded);
+        self.watched.send_if_modified(|old| {
+            let other = *old != watched;
+            *old = watched;
+            other
+        });
+        Ok(other_secret)
+    }
+
+    /// Moves the listeners if the address, the port or TLS is another. `certificates`: their files are read again in any case.
+    async fn listen(&self, before: &Loaded, loaded: &Loaded, certificates: bool) -> Result<(), ConfigIssue> {
+        let place = settings::place(&loaded.config).map_err(plain)?;
+        let moved = settings::place(&before.config).ok() != Some(place);
+        if !moved && !certificates && before.config.gateway.tls == loaded.config.gateway.tls {
+            return Ok(());
+        }
+        let at = |path: &str, message: String| ConfigIssue { path: path.to_owned(), ..plain(message) };
+        let tls = settings::tls_config(loaded).map_err(|cause| at("gateway.tls", cause))?;
+        let listened = self.listeners.relisten(moved.then_some(place), tls).await;
+        listened.map_err(|cause| at("gateway.port", format!("{cause}; the old address stays in use")))
+    }
+
+    fn restart_after(&self, delay_ms: u64) {
+        let gateway = Arc::clone(&self.gateway);
+        self.gateway.tasks.spawn("restart", async move {
+            sleep(Duration::from_millis(delay_ms)).await;
+            gateway.configuration.begin_restart();
+        });
+    }
+
+    /// Tells clients, and refreshes health, which shows the agents and the standing of the config.
+    fn tell(&self, outcome: &Outcome, hash: Option<String>) {
+        let loaded = self.gateway.loaded();
+        let event = ConfigChanged {
+            ts: self.gateway.now(),
+            path: loaded.path.display().to_string(),
+            hash,
+            applied_hash: loaded.hash.clone(),
+            valid: outcome.issues.is_empty(),
+            applied: outcome.applied,
+            changed: outcome.changed.clone(),
+            restart_needed: outcome.restart_needed.clone(),
+            issues: outcome.issues.clone(),
+        };
+        self.gateway.hub.signal_readers("config.changed", &event);
+        let gateway = Arc::clone(&self.gateway);
+        self.gateway.tasks.spawn("health", async move {
+            if let Err(cause) = gateway.refresh_health().await {
+                warn!(%cause, "health could not be refreshed");
+            }
+            gateway.publish_health();
+        });
+    }
+}
+
+/// An issue with its place, for the log.
+fn said(issue: &ConfigIssue) -> String {
+    let place = match (&issue.file, issue.line, issue.column) {
+        (Some(file), Some(line), Some(column)) => format!("{file}:{line}:{column}: "),
+        (Some(file), ..) => format!("{file}: "),
+        _ => String::new(),
+    };
+    let key = if issue.path.is_empty() { String::new() } else { format!("{}: ", issue.path) };
+    format!("{place}{key}{}", issue.message)
+}
+
+/// An issue of the whole file.
+fn plain(message: String) -> ConfigIssue {
+    ConfigIssue { path: String::new(), message, file: None, line: None, column: None }
+}

@@ -1,0 +1,175 @@
+//! The configuration in effect: one immutable snapshot that every part reads, replaced as a whole and only by a right one.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::agents::Agents;
+use crate::config::layers::Sources;
+use crate::config::load::Loaded;
+use crate::config::problem::{Origin, Problem};
+use crate::protocol::event::config::{Applied, ConfigIssue};
+use crate::protocol::event::health::ConfigHealth;
+
+/// How many requests to look at the file may wait; more would look at the same file.
+const ASKS: usize = 8;
+
+/// What is in effect, with what was made of it.
+struct Current {
+    loaded: Arc<Loaded>,
+    agents: Arc<Agents>,
+    calls: Arc<Semaphore>,
+}
+
+/// What became of one look at the file.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// What was done.
+    pub applied: Applied,
+    /// The keys that changed.
+    pub changed: Vec<String>,
+    /// Keys that wait for a restart.
+    pub restart_needed: Vec<String>,
+    /// Why everything stays as it was; empty when the file is right.
+    pub issues: Vec<ConfigIssue>,
+}
+
+/// A request to look at the file now.
+pub struct Ask {
+    /// Whether a restart may follow, and after how many ms.
+    pub restart_after_ms: u64,
+    /// Where the outcome goes.
+    pub reply: oneshot::Sender<Outcome>,
+}
+
+/// How the file stands to what is in effect.
+#[derive(Debug)]
+struct Standing {
+    issues: Vec<ConfigIssue>,
+    restart_needed: Vec<String>,
+    watcher: &'static str,
+}
+
+/// The configuration of a running gateway.
+pub struct Configuration {
+    sources: Sources,
+    current: watch::Sender<Current>,
+    standing: Mutex<Standing>,
+    asks: mpsc::Sender<Ask>,
+    restart: CancellationToken,
+}
+
+impl Configuration {
+    /// The configuration that the gateway starts with, and the requests that its reloader serves.
+    #[must_use]
+    pub fn new(sources: Sources, loaded: Arc<Loaded>) -> (Self, mpsc::Receiver<Ask>) {
+        let (asks, asked) = mpsc::channel(ASKS);
+        let calls = Arc::new(Semaphore::new(loaded.config.gateway.limits.max_calls));
+        let agents = Arc::new(Agents::new(&loaded.config));
+        let standing = Standing { issues: Vec::new(), restart_needed: Vec::new(), watcher: "inotify" };
+        let current = watch::Sender::new(Current { loaded, agents, calls });
+        (Self { sources, current, standing: Mutex::new(standing), asks, restart: CancellationToken::new() }, asked)
+    }
+
+    /// Flags and environment that the gateway was started with.
+    #[must_use]
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// What is in effect.
+    #[must_use]
+    pub fn loaded(&self) -> Arc<Loaded> {
+        Arc::clone(&self.current.borrow().loaded)
+    }
+
+    /// The agents in effect.
+    #[must_use]
+    pub fn agents(&self) -> Arc<Agents> {
+        Arc::clone(&self.current.borrow().agents)
+    }
+
+    /// Places for calls, over all connections. After a change of their number, calls at work still hold places of the old ones.
+    #[must_use]
+    pub fn calls(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.current.borrow().calls)
+    }
+
+    /// Puts another configuration into effect for whoever reads from now on.
+    pub fn replace(&self, loaded: Arc<Loaded>) {
+        let agents = Arc::new(Agents::new(&loaded.config));
+        let places = loaded.config.gateway.limits.max_calls;
+        self.current.send_modify(|current| {
+            if current.loaded.config.gateway.limits.max_calls != places {
+                current.calls = Arc::new(Semaphore::new(places));
+            }
+            current.agents = agents;
+            current.loaded = loaded;
+        });
+    }
+
+    /// Notes what is wrong with the file, and what waits for a restart.
+    pub fn note(&self, issues: Vec<ConfigIssue>, restart_needed: Vec<String>) {
+        let mut standing = self.standing();
+        (standing.issues, standing.restart_needed) = (issues, restart_needed);
+    }
+
+    /// What is wrong with the file on disk; empty when it is right.
+    #[must_use]
+    pub fn issues(&self) -> Vec<ConfigIssue> {
+        self.standing().issues.clone()
+    }
+
+    /// Has the daemon start itself anew, in order and with its runs going on.
+    pub fn begin_restart(&self) {
+        self.restart.cancel();
+    }
+
+    /// Waits for [`Self::begin_restart`].
+    pub async fn restart_begun(&self) {
+        self.restart.cancelled().await;
+    }
+
+    /// Notes how changes are noticed.
+    pub fn note_watcher(&self, watcher: &'static str) {
+        self.standing().watcher = watcher;
+    }
+
+    /// As health shows it.
+    #[must_use]
+    pub fn health(&self) -> ConfigHealth {
+        let hash = self.current.borrow().loaded.hash.clone();
+        let standing = self.standing();
+        ConfigHealth {
+            valid: standing.issues.is_empty(),
+            hash,
+            issues: standing.issues.clone(),
+            restart_needed: standing.restart_needed.clone(),
+            watcher: standing.watcher,
+        }
+    }
+
+    /// Has the file looked at now and taken. None: the gateway is stopping.
+    pub async fn reload(&self, restart_after_ms: u64) -> Option<Outcome> {
+        let (reply, outcome) = oneshot::channel();
+        self.asks.send(Ask { restart_after_ms, reply }).await.ok()?;
+        outcome.await.ok()
+    }
+
+    fn standing(&self) -> std::sync::MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A problem as clients see it.
+#[must_use]
+pub fn issue(problem: &Problem) -> ConfigIssue {
+    let path = if problem.path.0.is_empty() { String::new() } else { problem.path.to_string() };
+    let (file, spot) = match &problem.origin {
+        Some(Origin::File { file, spot }) => (Some(file.display().to_string()), *spot),
+        Some(Origin::Default) | None => (None, None),
+        Some(outside) => (Some(outside.to_string()), None),
+    };
+    ConfigIssue { path, message: problem.reason.clone(), file, line: spot.map(|spot| spot.line), column: spot.map(|spot| spot.column) }
+}

@@ -1,0 +1,3 @@
+//! Message channels. There are none; their methods answer so.
+
+pub mod status;

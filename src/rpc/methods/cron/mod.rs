@@ -1,0 +1,4 @@
+//! Work by time. There is none yet.
+
+pub mod list;
+pub mod status;

@@ -1,0 +1,3 @@
+//! Devices that are paired with the gateway. There are none yet.
+
+pub mod pair_list;

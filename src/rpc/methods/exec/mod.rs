@@ -1,0 +1,3 @@
+//! Approval of commands.
+
+pub mod approvals_get;

@@ -1,0 +1,3 @@
+//! The daemon's log.
+
+pub mod tail;

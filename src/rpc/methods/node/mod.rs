@@ -1,0 +1,3 @@
+//! Nodes: other devices that run commands. There are none.
+
+pub mod list;

@@ -1,0 +1,3 @@
+//! Skills of agents. There are none yet.
+
+pub mod status;

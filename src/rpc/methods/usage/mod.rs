@@ -1,0 +1,4 @@
+//! What was used.
+
+pub mod cost;
+pub mod status;
