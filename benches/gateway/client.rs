@@ -45,16 +45,23 @@ impl Client {
         }
     }
 
-    /// Opens a connection of the gateway, to the end of its handshake.
+    /// Opens a connection of the gateway, to the end of its handshake, with the scopes that it gives to who asks for none.
     pub async fn hello(address: SocketAddr, token: &str) -> Result<Self, Error> {
+        Self::hello_with(address, json!({ "auth": { "token": token } })).await
+    }
+
+    /// As [`Self::hello`], with these parameters beside the usual ones.
+    pub async fn hello_with(address: SocketAddr, more: Value) -> Result<Self, Error> {
         let mut client = Self::open(address).await?;
         client.text().await?;
-        let params = json!({
+        let mut params = json!({
             "minProtocol": 3,
             "maxProtocol": 4,
             "client": { "id": "gateway-client", "mode": "backend", "version": "1.0.0", "platform": "linux" },
-            "auth": { "token": token },
         });
+        if let (Value::Object(params), Value::Object(more)) = (&mut params, more) {
+            params.extend(more);
+        }
         client.request("connect", &params).await?;
         let answer = client.text().await?;
         if !answer.starts_with(b"{\"type\":\"res\",\"id\":\"b1\",\"ok\":true") {
@@ -84,6 +91,29 @@ impl Client {
             let message = self.message().await?;
             if message["type"] == "res" && message["id"] == id {
                 return Ok(message);
+            }
+        }
+    }
+
+    /// Waits for the next answer, to whatever request.
+    pub async fn any_answer(&mut self) -> Result<Value, Error> {
+        loop {
+            let message = self.message().await?;
+            if message["type"] == "res" {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// Waits for a message that starts so; a refusal ends the wait.
+    pub async fn starting_with(&mut self, start: &[u8]) -> Result<(), Error> {
+        loop {
+            let text = self.text().await?;
+            if text.starts_with(start) {
+                return Ok(());
+            }
+            if text.starts_with(b"{\"type\":\"res\"") {
+                return Err(format!("refused: {}", String::from_utf8_lossy(text)).into());
             }
         }
     }

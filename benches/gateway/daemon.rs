@@ -26,12 +26,17 @@ pub struct Home {
 impl Home {
     /// A fresh one.
     pub fn new() -> Result<Self, Error> {
+        Self::with(&serde_json::json!({}))
+    }
+
+    /// A fresh one with these `gateway.limits`.
+    pub fn with(limits: &serde_json::Value) -> Result<Self, Error> {
         use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
         let dir = tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700))?;
         let workspace = dir.path().join("workspace");
         let config = serde_json::json!({
-            "gateway": { "mode": "local", "port": 0, "auth": { "mode": "token", "token": TOKEN } },
+            "gateway": { "mode": "local", "port": 0, "auth": { "mode": "token", "token": TOKEN }, "limits": limits },
             "agents": { "defaults": { "workspace": workspace, "shell": "/bin/bash", "maxConcurrent": 32 } },
             "exec": { "security": "full" },
             "logging": { "level": "warn" },
@@ -83,12 +88,28 @@ impl Daemon {
 
     /// Opens a connection, to the end of its handshake.
     pub async fn connect(&self) -> Result<Client, Error> {
-        tokio::time::timeout(PATIENCE, Client::hello(self.address, TOKEN)).await?
+        connect_to(self.address).await
+    }
+
+    /// As [`Self::connect`], with every scope.
+    pub async fn connect_as_admin(&self) -> Result<Client, Error> {
+        let more = serde_json::json!({ "auth": { "token": TOKEN }, "scopes": ["operator.admin"] });
+        tokio::time::timeout(PATIENCE, Client::hello_with(self.address, more)).await?
     }
 
     /// Bytes of the daemon's memory that are resident.
     pub fn rss(&self) -> Result<f64, Error> {
         memory(self.pid, "Rss:")
+    }
+
+    /// Time that the daemon's threads have spent on processors, in ms. None of them ends while it is measured.
+    pub fn cpu_ms(&self) -> Result<f64, Error> {
+        let mut ns = 0.0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.pid))? {
+            let account = fs::read_to_string(task?.path().join("schedstat"))?;
+            ns += account.split_whitespace().next().ok_or("no account of processor time")?.parse::<f64>()?;
+        }
+        Ok(ns / 1e6)
     }
 
     /// Process ids of the shims that it started.
@@ -101,6 +122,11 @@ impl Daemon {
         Ok(shims)
     }
 
+    /// Ends it as a crash does.
+    pub async fn kill(mut self) -> Result<(), Error> {
+        Ok(self.child.kill().await?)
+    }
+
     /// Lets it end in order.
     pub async fn stop(mut self) -> Result<(), Error> {
         let pid = rustix::process::Pid::from_raw(self.pid.try_into()?).ok_or("no pid")?;
@@ -108,6 +134,11 @@ impl Daemon {
         tokio::time::timeout(PATIENCE, self.child.wait()).await??;
         Ok(())
     }
+}
+
+/// Opens a connection to the daemon at this place, to the end of its handshake.
+pub async fn connect_to(address: SocketAddr) -> Result<Client, Error> {
+    tokio::time::timeout(PATIENCE, Client::hello(address, TOKEN)).await?
 }
 
 /// A command that is killed when its handle is dropped.

@@ -3,7 +3,7 @@
 //! ```text
 //! make bench                          every figure, one JSON line each, then a table
 //! cargo bench -- --quick --no-bounds  a short run that only shows that everything works
-//! cargo bench -- calls work           only these parts of: startup, crowd, calls, work
+//! cargo bench -- calls work           only these parts of: startup, crowd, calls, work, sessions, watchers, storm, deaf
 //! ```
 //! Figures with a bound fail the run when they miss it. Where the machine decides more than the program (round trips, syncs, starting a process), the bound is a ratio to the least that has to be done anyway, measured in turns with it: on a slow or busy machine both suffer alike.
 
@@ -14,8 +14,12 @@ mod calls;
 mod client;
 mod crowd;
 mod daemon;
+mod deaf;
 mod report;
+mod sessions;
 mod startup;
+mod storm;
+mod watchers;
 mod work;
 
 use std::process::ExitCode;
@@ -47,6 +51,20 @@ pub struct Effort {
     pub flood_mib: u64,
     /// Idle host processes that are looked at.
     pub shims: usize,
+    /// Sessions that are listed, and how often.
+    pub sessions: usize,
+    /// Lists and pages of history that are asked for.
+    pub pages: usize,
+    /// MiB of a transcript.
+    pub history_mib: usize,
+    /// Connections that watch runs.
+    pub watchers: usize,
+    /// Runs that they watch.
+    pub streams: usize,
+    /// How long these runs print, in tenths of a second.
+    pub stream_ticks: usize,
+    /// MiB that a run writes beside readers that have stopped.
+    pub deaf_mib: u64,
 }
 
 const FULL: Effort = Effort {
@@ -59,9 +77,32 @@ const FULL: Effort = Effort {
     runs: 300,
     flood_mib: 512,
     shims: 20,
+    sessions: 10_000,
+    pages: 300,
+    history_mib: 50,
+    watchers: 200,
+    streams: 20,
+    stream_ticks: 50,
+    deaf_mib: 128,
 };
-const QUICK: Effort =
-    Effort { settle_ms: 300, starts: 2, clients: 50, broadcasts: 5, call_rounds: 1, call_round_ms: 100, runs: 5, flood_mib: 16, shims: 2 };
+const QUICK: Effort = Effort {
+    settle_ms: 300,
+    starts: 2,
+    clients: 50,
+    broadcasts: 5,
+    call_rounds: 1,
+    call_round_ms: 100,
+    runs: 5,
+    flood_mib: 16,
+    shims: 2,
+    sessions: 100,
+    pages: 5,
+    history_mib: 2,
+    watchers: 10,
+    streams: 3,
+    stream_ticks: 5,
+    deaf_mib: 24,
+};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -105,6 +146,18 @@ fn measure(effort: Effort, parts: &[&str]) -> Result<bool, Error> {
     }
     if wanted("work") {
         waiting.block_on(work::measure(effort, &mut report))?;
+    }
+    if wanted("sessions") {
+        waiting.block_on(sessions::measure(effort, &mut report))?;
+    }
+    if wanted("watchers") {
+        pressing.block_on(watchers::measure(effort, &mut report))?;
+    }
+    if wanted("storm") {
+        pressing.block_on(storm::measure(effort, &mut report))?;
+    }
+    if wanted("deaf") {
+        pressing.block_on(deaf::measure(effort, &mut report))?;
     }
     report.table(began.elapsed());
     Ok(report.all_kept())

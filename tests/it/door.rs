@@ -80,7 +80,7 @@ async fn m11_a_connect_in_the_packet_of_the_upgrade_is_answered() {
 }
 
 #[tokio::test]
-async fn m12_probes_say_their_one_word_and_no_version_path_or_count() {
+async fn m12_defect_26_probes_say_their_one_word_and_no_version_path_or_count() {
     let gateway = Gateway::start();
     let _busy = Client::connect(&gateway).await;
     for (path, wanted) in [

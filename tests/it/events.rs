@@ -25,7 +25,7 @@ async fn named(gateway: &Gateway, instance: &str) -> Client {
 }
 
 #[tokio::test]
-async fn presence_tells_of_a_connect_and_of_its_end_also_to_the_newcomer() {
+async fn defect_02_presence_tells_of_a_connect_and_of_its_end_also_to_the_newcomer() {
     let gateway = Gateway::start();
     let mut first = named(&gateway, "first").await;
     first.until("its own presence", |client| shows(client, "first")).await;

@@ -36,7 +36,7 @@ async fn a_connection_that_says_nothing_is_closed_1000_when_its_time_is_up() {
 }
 
 #[tokio::test]
-async fn frames_behind_a_connect_are_answered_after_its_hello() {
+async fn defect_03_frames_behind_a_connect_are_answered_after_its_hello() {
     let gateway = Gateway::start();
     let mut raw = Raw::open(&gateway).await;
     let mut bytes = masked(0x81, connect_frame().to_string().as_bytes());
@@ -60,7 +60,7 @@ async fn frames_behind_a_connect_are_answered_after_its_hello() {
 }
 
 #[tokio::test]
-async fn m42_m44_m47_the_eleventh_guess_from_an_address_is_not_looked_at() {
+async fn m42_m44_m47_defect_16_the_eleventh_guess_from_an_address_is_not_looked_at() {
     let gateway = Gateway::start();
     for n in 0..10 {
         let mut client = Client::open(gateway.port(), &[]).await;

@@ -76,7 +76,7 @@ async fn every_other_path_is_404_and_every_other_verb_405() {
 }
 
 #[tokio::test]
-async fn m1_m2_foreign_and_null_origins_are_403_before_the_upgrade() {
+async fn m1_m2_defect_15_foreign_and_null_origins_are_403_before_the_upgrade() {
     let server = start(settings()).await;
     for origin in ["https://evil.example", "null", "http://127.0.0.1:1", "file://"] {
         let mut raw = server.connect().await;

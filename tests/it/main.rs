@@ -24,6 +24,7 @@ mod crash;
 mod crash_points;
 mod daemon_faults;
 mod daemon_life;
+mod defects;
 mod deploy;
 mod door;
 #[cfg(debug_assertions)]

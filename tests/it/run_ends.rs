@@ -240,7 +240,7 @@ async fn the_workspace_is_made_private_and_is_where_scripts_run() {
 }
 
 #[tokio::test]
-async fn a_command_knows_no_secret_of_the_gateway() {
+async fn defect_18_a_command_knows_no_secret_of_the_gateway() {
     let mut gateway = Gateway::prepared(&json!({"agents": {"defaults": {"env": {"passthrough": ["WANTED_TOKEN"]}}}}));
     for (name, value) in [
         ("SKYKOI_GATEWAY_TOKEN", crate::harness::gateway::TOKEN),

@@ -1,13 +1,14 @@
 //! M101: clients that stop reading while a run prints 50 MB. They slow nobody, cost the daemon little, are told, and miss nothing when they come back.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::raw::closed;
 use crate::harness::{Client, Gateway};
-use crate::sockets::Raw;
+use crate::sockets::{PATIENCE, Raw, masked};
 
 const BYTES: u64 = 50_000_000;
 /// What one client that does not read may cost.
@@ -95,4 +96,68 @@ async fn comes_back(gateway: &Gateway, last: u64, wanted: &BTreeMap<u64, Value>)
     again.until_end("crowd").await;
     let rest: Vec<&Value> = again.runs["crowd"].events.values().collect();
     assert_eq!(rest, wanted.range(last + 1..).map(|(_, event)| event).collect::<Vec<_>>());
+}
+
+/// The close frame at the end of everything that was sent.
+fn last_close(mut bytes: &[u8]) -> Option<(u16, String)> {
+    loop {
+        let (first, length, head) = match *bytes {
+            [first, length @ 0..=125, ..] => (first, usize::from(length), 2),
+            [first, 126, a, b, ..] => (first, usize::from(u16::from_be_bytes([a, b])), 4),
+            [first, 127, a, b, c, d, e, f, g, h, ..] => (first, usize::try_from(u64::from_be_bytes([a, b, c, d, e, f, g, h])).unwrap(), 10),
+            _ => return None,
+        };
+        let payload = bytes.get(head..head + length)?;
+        if first == 0x88 {
+            return Some((u16::from_be_bytes([payload[0], payload[1]]), String::from_utf8(payload[2..].to_vec()).unwrap()));
+        }
+        bytes = &bytes[head + length..];
+    }
+}
+
+#[tokio::test]
+async fn m101_a_reader_of_a_byte_at_a_time_is_given_up_and_told_so_when_it_reads_on() {
+    let gateway = gateway();
+    let mut client = Client::connect(&gateway).await;
+    let mut raw = Raw::connected(&gateway).await;
+    let mut bytes = Vec::new();
+    tokio::select! {
+        _ = flood(&gateway, &mut client, "dripped") => {}
+        () = async {
+            loop {
+                bytes.push(raw.stream.read_u8().await.unwrap());
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        } => {}
+    }
+    let read = tokio::time::timeout(PATIENCE, raw.stream.read_to_end(&mut bytes)).await;
+    read.expect("the connection ends").unwrap();
+    assert_eq!(last_close(&bytes), closed(1008, "slow consumer"));
+}
+
+#[tokio::test]
+async fn m101_answers_that_nobody_reads_end_the_connection_cost_little_and_are_told() {
+    const REQUESTS: usize = 20_000;
+    let gateway = gateway();
+    let ask = |n: usize| masked(0x81, json!({"type": "req", "id": format!("a{n}"), "method": "health"}).to_string().as_bytes());
+    let all: Vec<u8> = (0..REQUESTS).flat_map(ask).collect();
+    let mut reader = Client::connect(&gateway).await;
+    for _ in 0..500 {
+        reader.ok("health", json!({})).await;
+    }
+    let before = gateway.rss_bytes();
+    let mut raw = Raw::connected(&gateway).await;
+    // Else the kernel alone could hold all the answers.
+    rustix::net::sockopt::set_socket_recv_buffer_size(&raw.stream, 16 * 1024).unwrap();
+    // The gateway may close before it has read them all.
+    let _ = tokio::time::timeout(PATIENCE, raw.stream.write_all(&all)).await;
+    let mut peak = before;
+    let began = Instant::now();
+    // Longer than a write may stall; others are served all the while.
+    while began.elapsed() < Duration::from_millis(1500) {
+        reader.ok("health", json!({})).await;
+        peak = peak.max(gateway.rss_bytes());
+    }
+    assert!(peak - before <= MAX_PER_CLIENT, "{} KiB", (peak - before) / 1024);
+    assert_eq!(raw.end().await, closed(1008, "slow consumer"));
 }

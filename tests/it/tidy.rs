@@ -27,10 +27,10 @@ const FLOORS: [(u32, &[&str]); 11] = [
 
 const MAX_LINES: usize = 400;
 
-struct Source {
+pub struct Source {
     /// From the root of the repository, such as `src/runs/live.rs`.
     path: String,
-    text: String,
+    pub text: String,
 }
 
 impl Source {
@@ -82,7 +82,7 @@ fn files(dir: &str) -> Vec<Source> {
     sources.collect()
 }
 
-fn rust() -> Vec<Source> {
+pub fn rust() -> Vec<Source> {
     let dirs = ["src", "tests", "benches", "examples"];
     let sources: Vec<Source> = dirs.into_iter().flat_map(files).filter(|source| source.path.ends_with(".rs")).collect();
     assert!(sources.len() > 100, "{}", sources.len());

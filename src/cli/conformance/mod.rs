@@ -6,6 +6,7 @@ pub mod case;
 mod fill;
 pub mod pattern;
 pub mod play;
+mod words;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -2,7 +2,7 @@
 //!
 //! Frames are taken in the order in which they come. Events that match nothing are passed over, because a server tells a connection of much that no case asked for; an answer that matches nothing is a mistake.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,11 +11,14 @@ use tokio::time::Instant;
 use super::case::{Case, Close, Step};
 use super::fill::{fill, fill_text};
 use super::pattern::{Mismatch, Vars, matches, shown};
+use super::words::{label, merge, sessions_in, unexpected};
 use crate::cli::target::Target;
 use crate::cli::wire::Wire;
 
 /// Events that come by themselves at any time.
 const NOISE: [&str; 5] = ["tick", "health", "presence", "heartbeat", "cron"];
+/// So many of the events that match nothing are kept, to say what was nearest.
+const MOST_PASSED: usize = 500;
 /// Id of the request behind which nothing of a case can be left.
 const LAST: &str = "conformance-last";
 
@@ -87,8 +90,8 @@ struct Player<'a> {
     seen: Vec<Value>,
     /// Id of the request that was sent last.
     sent: String,
-    /// Events that were passed over in this wait, the newest of each name.
-    passed: HashMap<String, Value>,
+    /// Events that were passed over in this wait.
+    passed: Vec<Value>,
 }
 
 /// Why there is no frame.
@@ -102,7 +105,7 @@ impl<'a> Player<'a> {
         let key = format!("conformance-{}", uuid::Uuid::new_v4().simple());
         let vars = [("key", json!(key)), ("token", json!(setting.token)), ("protocol", json!(protocol))];
         let vars = vars.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Self { setting, case, protocol, vars, key, wire: None, seen: Vec::new(), sent: String::new(), passed: HashMap::new() }
+        Self { setting, case, protocol, vars, key, wire: None, seen: Vec::new(), sent: String::new(), passed: Vec::new() }
     }
 
     async fn through(&mut self, at: &mut usize) -> Result<(), Stop> {
@@ -243,11 +246,13 @@ impl<'a> Player<'a> {
             let (wanted, mismatch) = wrong();
             return Err(Stop::Bad(wanted, mismatch));
         }
-        let name = frame.get("event").and_then(Value::as_str).unwrap_or_default().to_owned();
-        if self.case.strict && !NOISE.contains(&name.as_str()) && frame.to_string().contains(&self.key) {
+        let name = frame.get("event").and_then(Value::as_str).unwrap_or_default();
+        if self.case.strict && !NOISE.contains(&name) && frame.to_string().contains(&self.key) {
             return Err(Stop::Bad(wrong().0, unexpected(&frame)));
         }
-        self.passed.insert(name, frame);
+        if self.passed.len() < MOST_PASSED {
+            self.passed.push(frame);
+        }
         Ok(())
     }
 
@@ -337,10 +342,12 @@ impl<'a> Player<'a> {
 
     /// That something did not come, with the nearest that did.
     fn missing(&self, pattern: &Value, lost: &Lost) -> Stop {
-        let name = pattern.get("event").and_then(Value::as_str).unwrap_or_default();
-        let nearest = self.passed.get(name).and_then(|event| matches(pattern, Some(event), &mut Vars::new()).err());
+        let meant = self.passed.iter().filter(|event| event.get("event") == pattern.get("event"));
+        let wrong = meant.filter_map(|event| matches(pattern, Some(event), &mut Vars::new()).err());
+        // Keys are compared in the order of the pattern, so the deepest difference is most likely in the event that was meant.
+        let nearest = wrong.max_by_key(|mismatch| mismatch.path.matches('/').count());
         if let (Some(mut nearest), Lost::Late) = (nearest, lost) {
-            nearest.got.push_str(" (in the last event of this name; none matched in time)");
+            nearest.got.push_str(" (in the nearest event; none matched in time)");
             return Stop::Bad(label(pattern), nearest);
         }
         let closing = self.wire.as_ref().and_then(Wire::closing);
@@ -353,43 +360,6 @@ impl<'a> Player<'a> {
     }
 }
 
-/// Session keys that a frame names and that belong to the case.
-fn sessions_in(frame: &Value, own: &str) -> Vec<String> {
-    let payload = frame.get("payload");
-    let names = [payload.and_then(|payload| payload.get("sessionKey")), payload.and_then(|payload| payload.get("key"))];
-    let keys = names.into_iter().flatten().filter_map(Value::as_str);
-    keys.filter(|key| key.starts_with("agent:") && key.contains(own)).map(str::to_owned).collect()
-}
-
 fn broken(problem: String) -> Stop {
     Stop::bad("the case itself", "a variable", problem)
-}
-
-fn unexpected(frame: &Value) -> Mismatch {
-    Mismatch { path: String::new(), expected: "no such frame".to_owned(), got: shown(frame) }
-}
-
-/// What a pattern waits for, in short.
-fn label(pattern: &Value) -> String {
-    let text = |name: &str| pattern.get(name).map(|value| value.as_str().map_or_else(|| shown(value), str::to_owned));
-    match (text("type").as_deref(), text("event"), text("id")) {
-        (Some("event"), Some(event), _) => format!("event {event}"),
-        (Some("res"), _, Some(id)) => format!("the answer to {id}"),
-        _ => shown(pattern),
-    }
-}
-
-/// Objects merge, `null` takes a key away, everything else replaces.
-fn merge(base: &mut Value, patch: Value) {
-    let (Value::Object(base), Value::Object(patch)) = (&mut *base, &patch) else {
-        *base = patch;
-        return;
-    };
-    for (key, value) in patch.clone() {
-        if value.is_null() {
-            base.shift_remove(&key);
-        } else {
-            merge(base.entry(key).or_insert(Value::Null), value);
-        }
-    }
 }

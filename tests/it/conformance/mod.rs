@@ -213,6 +213,36 @@ const LIES: &[(&str, &str, &str, Lie)] = &[
             }
         })
     }),
+    ("a chat that ends twice", "chat: a message is taken at once", "the number of frames", |_, down| match &down {
+        Down::Text(frame) if frame["event"] == "chat" && frame["payload"]["state"] == "final" => vec![down.clone(), down],
+        _ => vec![down],
+    }),
+    ("a text that shrinks", "chat: within a run the text only grows", "/payload/message/content/0/text", |held, down| {
+        let again = held.len();
+        edited(down, |frame| {
+            if frame["event"] == "chat" && frame["payload"]["state"] == "delta" {
+                held.push(Down::End);
+                if again > 0 {
+                    frame["payload"]["message"]["content"][0]["text"] = json!("");
+                }
+            }
+        })
+    }),
+    ("an answer under another run", "chat: a message to a busy session", "event chat", |_, down| {
+        edited(down, |frame| {
+            let queued = frame["payload"]["runId"].as_str().is_some_and(|run_id| run_id.ends_with("-2"));
+            if frame["event"] == "chat" && queued {
+                frame["payload"]["runId"] = json!("somebody else's");
+            }
+        })
+    }),
+    ("a list in another order", "sessions: a list comes in pages", "/payload/sessions/0/key", |_, down| {
+        edited(down, |frame| {
+            if let Some(sessions) = frame["payload"]["sessions"].as_array_mut() {
+                sessions.reverse();
+            }
+        })
+    }),
     ("events that were seen come again", "agent: a connection that comes back", "the number of frames", |held, down| match &down {
         // The start is kept from the first connection and told on the second.
         Down::Text(frame) if is_event(frame, "start") => {
