@@ -128,6 +128,8 @@ async fn followers_of_busy_runs_get_every_event_once_over_many_restarts_of_the_d
         let script = format!("n=0; while [ ! -e stop ]; do n=$((n+1)); echo \"$n {}\"; sleep 0.02; done; echo last", "x".repeat(100));
         client.agent(json!({"message": script, "idempotencyKey": format!("r{n}"), "sessionKey": format!("s{n}")})).await;
     }
+    // Who comes to a run at work has a moment to say what it has; a run that starts meanwhile is told at once, without its tools.
+    client.until("all are at work", |client| client.runs.values().filter(|run| !run.text().is_empty()).count() == RUNS).await;
     let tasks = Tasks::new();
     let (tell, mut told) = tokio::sync::mpsc::channel(FOLLOWERS);
     let progress = Arc::new(AtomicUsize::new(0));
