@@ -282,7 +282,18 @@ impl Tails {
         let own = self.started.iter().position(|(started, _)| *started == run).and_then(|at| self.started.remove(at));
         let tools = own.map_or(ToolDetail::None, |(_, detail)| detail);
         let seq_at = seq_at(&log.run_id);
-        self.tails.push_back(Tail { log, cursor, from: after + 1, jump: None, later: None, held, tools, withheld: None, seq_at, broken: false });
+        self.tails.push_back(Tail {
+            log,
+            cursor,
+            from: after + 1,
+            jump: None,
+            later: None,
+            held,
+            tools,
+            withheld: None,
+            seq_at,
+            broken: false,
+        });
     }
 
     fn remember(&mut self, through: Through) {
