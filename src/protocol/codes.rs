@@ -152,7 +152,6 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     of("NO_HEARTBEATS", &["set-heartbeats"], "This version has no heartbeats that could be switched on."),
     of("INVALID_CURSOR", &["sessions.list"], "`cursor` is not one that an answer gave."),
     of("TRANSCRIPT_NOT_FOUND", &["chat.inject"], "The session has had no conversation yet."),
-    of("CURSOR_AHEAD", &["runs.subscribe"], "`after` is past the last event of a run that is over."),
     of(
         "CURSOR_AHEAD",
         &["runs.subscribe"],

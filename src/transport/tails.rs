@@ -2,7 +2,7 @@
 //!
 //! Runs that start while the connection is open are followed from their first event. A run that was already at work when the connection opened is followed from its newest event on, but only after a moment's hold, in which the client can say by `runs.subscribe` what it has already seen: then it gets the rest in order. Nothing is delivered twice on one connection, also when a run has ended faster than its subscription came; only after `runs.unsubscribe` a subscription begins anew.
 //!
-//! Events of tools are for the connection that started the run and understands them; others are not told ([`ToolDetail`]). A subscription asks for the journal and gets it whole: if events of tools were withheld behind its place, it begins anew there, and what is between them comes again, in order.
+//! Events of tools are for the connection that started the run and understands them; others are not told ([`ToolDetail`]). A subscription asks for the journal and gets it whole: events of tools that were withheld behind its place come then, each once.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -24,14 +24,27 @@ const STARTED: usize = 1024;
 /// How long a new connection is given to subscribe to a run that was already at work.
 const HOLD: Duration = Duration::from_millis(500);
 
+/// What a late subscription still lacks, and where delivery goes on behind it.
+#[derive(Clone, Copy, Debug)]
+struct Jump {
+    /// Below this, everything.
+    whole: u64,
+    /// From there to below this, events of tools, which had been withheld.
+    until: u64,
+    /// Where delivery goes on.
+    next: u64,
+}
+
 #[derive(Debug)]
 struct Tail {
     log: Arc<RunLog>,
     cursor: Cursor,
     /// Lowest seq that this connection was or will be given without a gap.
     from: u64,
-    /// After a late subscription: seqs below `.0` are being caught up, then delivery jumps to `.1`.
-    jump: Option<(u64, u64)>,
+    /// Where a late subscription is catching up.
+    jump: Option<Jump>,
+    /// The place of a subscription that came meanwhile.
+    later: Option<u64>,
     held: Option<Instant>,
     /// How much is told of tools.
     tools: ToolDetail,
@@ -74,14 +87,32 @@ struct Through {
 }
 
 impl Tail {
-    /// Of a run whose lines from `from` on were all delivered, deliver the ones from `want` on that were not.
-    fn deliver_up_to(&mut self, want: u64, from: u64) {
-        let end = self.log.head() + 1;
-        if want < from {
-            self.jump = Some((from, end));
-        } else {
-            self.cursor.seek(end);
-            self.from = from;
+    /// Delivers what lies at or above `want` and was not delivered, then goes on.
+    fn go_back(&mut self, want: u64) {
+        let next = self.cursor.next;
+        let lacking = self.withheld.take().filter(|last| *last >= want);
+        if want > next {
+            // The client has more than this connection gave it.
+            self.cursor.seek(want);
+            self.from = want;
+        } else if want < self.from || lacking.is_some() {
+            let whole = self.from.max(want);
+            let until = lacking.map_or(whole, |last| whole.max(last + 1));
+            self.jump = Some(Jump { whole, until, next });
+            self.from = self.from.min(want);
+            self.cursor.seek(want);
+        }
+    }
+
+    /// Of lines that were read while catching up, those that were lacking.
+    fn caught_up(&mut self, jump: Jump, lines: &mut Vec<(u64, Bytes)>) {
+        lines.retain(|(seq, line)| *seq < jump.whole || (*seq < jump.until && is_tool(line, self.seq_at)));
+        if self.cursor.next >= jump.until {
+            self.cursor.seek(jump.next);
+            self.jump = None;
+            if let Some(want) = self.later.take() {
+                self.go_back(want);
+            }
         }
     }
 }
@@ -132,29 +163,27 @@ impl Tails {
         let want = after + 1;
         let Some(tail) = self.position(&log.file_id).and_then(|at| self.tails.get_mut(at)) else {
             let through = self.through_position(&log.file_id).and_then(|at| self.through.remove(at));
-            let delivered = through.filter(|through| through.withheld.is_none_or(|seq| seq < want)).and_then(|through| through.from);
+            let end = log.head() + 1;
             self.push(log, after, None);
             if let Some(tail) = self.tails.back_mut() {
                 tail.tools = ToolDetail::Full;
-                if let Some(from) = delivered {
-                    tail.deliver_up_to(want, from);
+                if let Some(Through { from: Some(from), withheld, .. }) = through {
+                    (tail.from, tail.withheld) = (from, withheld);
+                    tail.cursor.seek(end);
+                    tail.go_back(want);
                 }
             }
             return;
         };
         tail.tools = ToolDetail::Full;
-        let lacking = tail.withheld.take().is_some_and(|seq| seq >= want);
-        let fresh = tail.held.take().is_some() || lacking;
-        let next = tail.jump.map_or(tail.cursor.next, |(_, next)| next);
-        if fresh || want > next {
-            // Nothing was delivered yet, or the client has more than this connection gave it.
+        if tail.held.take().is_some() {
+            // Nothing was delivered yet.
             tail.cursor.seek(want);
             tail.from = want;
-            tail.jump = None;
-        } else if want < tail.from {
-            tail.jump = Some((tail.from, next));
-            tail.cursor.seek(want);
-            tail.from = want;
+        } else if tail.jump.is_some() {
+            tail.later = Some(tail.later.map_or(want, |later| later.min(want)));
+        } else {
+            tail.go_back(want);
         }
     }
 
@@ -206,12 +235,8 @@ impl Tails {
                 return Vec::new();
             }
         };
-        if let Some((end, next)) = tail.jump
-            && tail.cursor.next >= end
-        {
-            lines.retain(|(seq, _)| *seq < end);
-            tail.cursor.seek(next);
-            tail.jump = None;
+        if let Some(jump) = tail.jump {
+            tail.caught_up(jump, &mut lines);
         }
         lines.into_iter().filter_map(|(seq, line)| tail.told(seq, line)).collect()
     }
@@ -257,7 +282,18 @@ impl Tails {
         let own = self.started.iter().position(|(started, _)| *started == run).and_then(|at| self.started.remove(at));
         let tools = own.map_or(ToolDetail::None, |(_, detail)| detail);
         let seq_at = seq_at(&log.run_id);
-        self.tails.push_back(Tail { log, cursor, from: after + 1, jump: None, held, tools, withheld: None, seq_at, broken: false });
+        self.tails.push_back(Tail {
+            log,
+            cursor,
+            from: after + 1,
+            jump: None,
+            later: None,
+            held,
+            tools,
+            withheld: None,
+            seq_at,
+            broken: false,
+        });
     }
 
     fn remember(&mut self, through: Through) {

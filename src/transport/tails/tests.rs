@@ -118,7 +118,7 @@ async fn who_subscribes_gets_the_whole_journal_also_what_was_withheld() {
     tails.start(Arc::clone(&log));
     told(&mut tails).await;
     tails.follow(Arc::clone(&log), 1);
-    assert_eq!(told(&mut tails).await, all[1..]);
+    assert_eq!(told(&mut tails).await, [(2, true), (4, true)], "only what it has not had");
     let mut early = Tails::default();
     early.follow(log, 0);
     assert_eq!(told(&mut early).await, all);
@@ -132,5 +132,17 @@ async fn a_subscription_in_the_middle_goes_back_for_what_was_withheld() {
     let first: usize = tails.read(0, 1).await.len() + tails.read(0, 1).await.len() + tails.read(0, 1).await.len();
     assert_eq!(first, 2, "of three lines one was of a tool");
     tails.follow(whole, 1);
-    assert_eq!(told(&mut tails).await, [(2, true), (3, true), (4, true), (5, true)]);
+    assert_eq!(told(&mut tails).await, [(2, true), (4, true), (5, true)], "what was withheld, then the rest");
+}
+
+#[tokio::test]
+async fn a_subscription_while_another_is_catching_up_waits_for_it_and_nothing_is_lost_or_repeated() {
+    let (log, mut tails) = (log(9), Tails::default());
+    tails.follow(Arc::clone(&log), 6);
+    assert_eq!(delivered(&mut tails).await, [7, 8, 9]);
+    tails.follow(Arc::clone(&log), 4);
+    tails.follow(Arc::clone(&log), 2);
+    tails.follow(Arc::clone(&log), 3);
+    assert_eq!(delivered(&mut tails).await, [5, 6, 3, 4]);
+    assert!(tails.is_empty());
 }

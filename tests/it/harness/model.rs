@@ -13,8 +13,6 @@ pub struct RunView {
     pub last: u64,
     /// The seq after which this connection has asked for events, if it has.
     pub after: Option<u64>,
-    /// Up to here events may come again, because some between them were withheld before the connection asked for them.
-    pub again: u64,
 }
 
 impl RunView {
@@ -23,18 +21,18 @@ impl RunView {
     pub fn take(&mut self, payload: &Value) {
         let seq = payload["seq"].as_u64().unwrap();
         let first = self.events.is_empty();
-        // Who did not start the run is not told of its tools: of the call, which is its second event, and of the result, its last but one.
+        // Who did not start the run is not told of its tools before the subscription is served, and then what lacks comes: of the call, which is its second event, and of the result, its last but one.
         let known = self.events.range(..seq).next_back().map_or(0, |(known, _)| *known);
         let of_a_tool = |lacking: u64| lacking == 2 || (lacking == seq - 1 && is_terminal(payload));
-        let lacks_tool = self.after.is_none() && (known + 1..seq).all(of_a_tool);
+        let lacks_tool = (known + 1..seq).all(of_a_tool);
         assert!(
-            first || seq <= self.again || seq == self.last + 1 || self.events.contains_key(&(seq - 1)) || lacks_tool,
+            first || seq == self.last + 1 || self.events.contains_key(&(seq - 1)) || lacks_tool,
             "seq {seq} of a run came after {}: {payload}",
             self.last
         );
         assert!(self.after.is_none_or(|after| seq > after), "seq {seq} came, but {:?} was asked for: {payload}", self.after);
         let known = self.events.insert(seq, payload.clone());
-        assert!(known.is_none() || (seq <= self.again && known.as_ref() == Some(payload)), "event delivered twice: {payload}");
+        assert!(known.is_none(), "event delivered twice: {payload}");
         if first && self.after.is_none() {
             self.last = seq - 1;
         }
@@ -44,10 +42,6 @@ impl RunView {
     /// The connection asks for everything above `after`.
     pub fn subscribe(&mut self, after: u64) {
         self.after = Some(after);
-        let newest = self.events.last_key_value().map_or(0, |(seq, _)| *seq);
-        if (after + 1..newest).any(|seq| !self.events.contains_key(&seq)) {
-            self.again = newest;
-        }
         if !self.events.contains_key(&(after + 1)) {
             self.last = after;
         }

@@ -17,27 +17,15 @@ pub struct ListParams {
     /// Agent of the chat; the default one if absent. Commands that need a model are left out for an agent that has none.
     #[serde(default)]
     pub agent_id: Option<String>,
-    /// Where the command would be given; `native` has none here.
+    /// Where the command would be given; `native`, the menu of a channel, has none here, and every other word means messages.
     #[serde(default)]
-    pub scope: Option<CommandScope>,
+    pub scope: Option<String>,
     /// Accepted for existing clients; there is only one.
     #[serde(default)]
     pub provider: Option<String>,
     /// Whether to say what may follow a name; true if absent.
     #[serde(default)]
     pub include_args: Option<bool>,
-}
-
-/// Where a command is given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum CommandScope {
-    /// In a message.
-    Text,
-    /// In a menu of a channel.
-    Native,
-    /// Anywhere.
-    Both,
 }
 
 /// The commands.
@@ -62,7 +50,7 @@ pub struct CommandRow {
     /// Always `native`: it is built in.
     pub source: &'static str,
     /// Always `text`: it is given in a message.
-    pub scope: CommandScope,
+    pub scope: &'static str,
     /// Whether something may follow its name.
     pub accepts_args: bool,
     /// What that is.
@@ -108,7 +96,7 @@ impl Method for List {
         let models = crate::chat::uses_models(&agent.runner);
         let with_args = params.include_args.unwrap_or(true);
         let texts =
-            params.scope != Some(CommandScope::Native) && cx.gateway.loaded().config.commands.as_ref().is_none_or(|commands| commands.text);
+            params.scope.as_deref() != Some("native") && cx.gateway.loaded().config.commands.as_ref().is_none_or(|commands| commands.text);
         let shown = COMMANDS.iter().filter(|spec| texts && (models || !spec.for_models));
         Ok(ListReply { commands: shown.map(|spec| row(spec, with_args)).collect() })
     }
@@ -122,7 +110,7 @@ fn row(spec: &'static Spec, with_args: bool) -> CommandRow {
         description: spec.summary,
         category: spec.category,
         source: "native",
-        scope: CommandScope::Text,
+        scope: "text",
         accepts_args: !spec.args.is_empty(),
         args: if with_args { spec.args.iter().map(|arg| arg_row(spec, arg)).collect() } else { Vec::new() },
     }
