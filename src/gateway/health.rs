@@ -15,7 +15,7 @@ use tracing::warn;
 use super::Gateway;
 use crate::machine::disk;
 use crate::machine::sampler::Sampler;
-use crate::protocol::event::health::{AgentHealth, Empty, HealthSummary, RecentSession, SessionCounts};
+use crate::protocol::event::health::{AgentHealth, Empty, HealthSummary, RecentSession, RunCounts, SessionCounts};
 use crate::protocol::frame;
 use crate::protocol::ids::AgentId;
 use crate::protocol::ready::Ready;
@@ -36,6 +36,18 @@ pub struct Health {
     looked_up: Mutex<LookedUp>,
     sampler: Arc<Sampler>,
     disks: Arc<Disks>,
+    told: Mutex<Option<(Moment, Ready<HealthSummary>)>>,
+}
+
+/// What changes from one summary to the next. Callers of the same millisecond who would be told the same share one text.
+#[derive(PartialEq)]
+struct Moment {
+    ts: u64,
+    connections: usize,
+    runs: RunCounts,
+    failing: Vec<&'static str>,
+    safe_mode: bool,
+    looked_up: Option<Instant>,
 }
 
 #[derive(Clone, Default)]
@@ -75,22 +87,39 @@ impl Health {
 impl Gateway {
     /// Health now, with what the last refresh found.
     #[must_use]
-    pub fn health_summary(&self) -> HealthSummary {
-        let failing = self.failing();
-        let now = self.now();
+    pub fn health_summary(&self) -> Ready<HealthSummary> {
+        let moment = Moment {
+            ts: self.now(),
+            connections: self.access.connections(),
+            runs: self.runs.counts(),
+            failing: self.failing(),
+            safe_mode: self.in_safe_mode(),
+            looked_up: self.health.lock().at,
+        };
+        let mut told = self.health.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, text)) = told.as_ref().filter(|(when, _)| *when == moment) {
+            return text.clone();
+        }
+        let text = Ready::new(&self.summary_at(&moment));
+        *told = Some((moment, text.clone()));
+        text
+    }
+
+    fn summary_at(&self, moment: &Moment) -> HealthSummary {
+        let now = moment.ts;
         let LookedUp { mut sessions, agents, system, took_ms, .. } = self.health.lock().clone();
         for recent in &mut sessions.recent {
             recent.age = now.saturating_sub(recent.updated_at);
         }
         HealthSummary {
-            ok: failing.is_empty(),
-            failing,
-            safe_mode: self.in_safe_mode(),
+            ok: moment.failing.is_empty(),
+            failing: moment.failing.clone(),
+            safe_mode: moment.safe_mode,
             ts: now,
             duration_ms: took_ms,
             uptime_ms: self.uptime_ms(),
-            connections: self.access.connections(),
-            runs: self.runs.counts(),
+            connections: moment.connections,
+            runs: moment.runs,
             channels: Empty {},
             channel_order: Vec::new(),
             channel_labels: Empty {},

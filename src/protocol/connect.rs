@@ -7,6 +7,7 @@ use super::event::health::HealthSummary;
 use super::event::presence::PresenceEntry;
 use super::frame::StateVersion;
 use super::ids::{AgentId, ConnId, SessionKey};
+use super::ready::Ready;
 
 /// Protocol versions this server speaks, lowest and highest.
 pub const PROTOCOLS: (u32, u32) = (3, 4);
@@ -275,7 +276,7 @@ pub struct Snapshot {
     /// Who is connected, newest first; the newcomer included.
     pub presence: Vec<PresenceEntry>,
     /// Health of the gateway.
-    pub health: HealthSummary,
+    pub health: Ready<HealthSummary>,
     /// Versions of the two.
     pub state_version: StateVersion,
     /// How long the daemon has been up.

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use crate::protocol::error::RpcError;
 use crate::protocol::event::health::HealthSummary;
+use crate::protocol::ready::Ready;
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
 use crate::rpc::method::Method;
@@ -25,9 +26,9 @@ impl Method for Health {
     const SCOPE: Scope = Scope::Read;
     const LOOSE: bool = true;
     type Params = HealthParams;
-    type Output = HealthSummary;
+    type Output = Ready<HealthSummary>;
 
-    async fn call(cx: Call, params: HealthParams) -> Result<HealthSummary, RpcError> {
+    async fn call(cx: Call, params: HealthParams) -> Result<Ready<HealthSummary>, RpcError> {
         if params.probe == Some(true) || cx.gateway.health_is_old() {
             cx.gateway.refresh_health().await?;
         }
