@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch::Sender};
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use self::boots::Boots;
 use crate::clock::now_ms;
@@ -35,6 +35,7 @@ use crate::gateway::chronicle::Scribe;
 use crate::gateway::configuration::Ask;
 use crate::gateway::{Gateway, Parts, VERSION, session_settings};
 use crate::logging::Log;
+use crate::memory;
 use crate::runs::chronicle::Chronicle;
 use crate::runs::launcher::{self, Launcher};
 use crate::runs::orphans::{Children, become_subreaper};
@@ -188,6 +189,9 @@ async fn serve(sources: &Sources, loaded: Arc<Loaded>, log: Log, talk: &mut dyn 
     reload::start(&gateway, asks, &listeners, rules);
     notify(&[sd_notify::NotifyState::Ready]);
     info!(version = VERSION, addresses = ?listeners.addresses(), config = %loaded.path.display(), "ready");
+    if let Err(cause) = memory::release_text() {
+        debug!(%cause, "the text of the start stays mapped");
+    }
     let ended = signals.wait(&gateway).await;
     if ended.is_ok() {
         boots.end();

@@ -2,9 +2,10 @@
 //!
 //! The floors, from the ground up; a module imports only from floors below it (`tests/it/tidy.rs` checks).
 
-// F0: what crosses the wire; wall time; the only spawn; points at which tests end the process.
+// F0: what crosses the wire; wall time; the only spawn; points at which tests end the process; memory given back.
 pub mod clock;
 pub mod failpoint;
+pub mod memory;
 pub mod protocol;
 pub mod tasks;
 

@@ -12,7 +12,7 @@ use skykoi_gateway::rpc::schema::document;
 
 /// The floors, from the ground up. A module imports from its own floor and from those below.
 const FLOORS: [(u32, &[&str]); 11] = [
-    (0, &["protocol", "clock", "tasks", "failpoint"]),
+    (0, &["protocol", "clock", "tasks", "failpoint", "memory"]),
     (1, &["config"]),
     (2, &["store", "events", "logging"]),
     (3, &["exec", "auth", "journal", "machine", "transcript", "workspace"]),
@@ -182,6 +182,17 @@ fn tasks_are_spawned_in_one_place_and_every_queue_is_bounded() {
         })
         .collect();
     refuse("use Tasks::spawn and bounded channels", &broken);
+}
+
+#[test]
+fn one_call_is_unsafe_and_no_other() {
+    let found: Vec<String> = rust()
+        .iter()
+        .flat_map(|source| source.code().map(|(number, line)| (source.path.clone(), number, line.to_owned())).collect::<Vec<_>>())
+        .filter(|(_, _, line)| line.contains(concat!("uns", "afe {")) || line.contains(concat!("uns", "afe fn")))
+        .map(|(path, number, _)| format!("{path}:{number}"))
+        .collect();
+    assert!(matches!(found.as_slice(), [one] if one.starts_with("src/memory.rs:")), "{found:?}");
 }
 
 #[test]
