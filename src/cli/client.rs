@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::error::{CliError, Refusal};
+use super::error::{CliError, OK, Refusal};
+use super::output::Output;
 use super::target::Target;
 use super::wire::Wire;
 use crate::protocol::connect::PROTOCOLS;
@@ -165,4 +166,21 @@ impl Client {
     fn lost(&self, how: &str) -> CliError {
         CliError::Unreachable(format!("{} {how}", self.target))
     }
+}
+
+/// One call, its answer shown as JSON or as `text` words it.
+///
+/// # Errors
+/// The gateway cannot be reached or refuses, or the output cannot be written.
+pub async fn ask(
+    target: &Target,
+    method: &str,
+    params: &Value,
+    as_json: bool,
+    text: fn(&Value) -> String,
+    out: &mut Output<'_>,
+) -> Result<u8, CliError> {
+    let answer = Client::connect(target).await?.call(method, params).await?;
+    out.line(&if as_json { answer.to_string() } else { text(&answer) })?;
+    Ok(OK)
 }

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::client::Client;
+use super::client::ask;
 use super::error::CliError;
 use super::interrupt::Interrupts;
 use super::output::Output;
@@ -100,19 +100,6 @@ struct ListParams {
     session_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<String>,
-}
-
-async fn ask(
-    target: &Target,
-    method: &str,
-    params: &Value,
-    as_json: bool,
-    text: fn(&Value) -> String,
-    out: &mut Output<'_>,
-) -> Result<u8, CliError> {
-    let answer = Client::connect(target).await?.call(method, params).await?;
-    out.line(&if as_json { answer.to_string() } else { text(&answer) })?;
-    Ok(0)
 }
 
 /// Ctrl-C only leaves here: who watches a run does not own it.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::client::Client;
+use super::client::{Client, ask};
 use super::error::CliError;
 use super::output::Output;
 use super::table::{columns, duration, plain};
@@ -120,19 +120,6 @@ pub async fn run(args: SessionsArgs, out: &mut Output<'_>) -> Result<u8, CliErro
             ask(&target, "sessions.import", &params, json, imported, out).await
         }
     }
-}
-
-async fn ask(
-    target: &Target,
-    method: &str,
-    params: &Value,
-    as_json: bool,
-    text: fn(&Value) -> String,
-    out: &mut Output<'_>,
-) -> Result<u8, CliError> {
-    let answer = Client::connect(target).await?.call(method, params).await?;
-    out.line(&if as_json { answer.to_string() } else { text(&answer) })?;
-    Ok(0)
 }
 
 async fn show(target: &Target, key: &str, as_json: bool, out: &mut Output<'_>) -> Result<u8, CliError> {

@@ -99,7 +99,7 @@ impl Scribe {
             Some(turn) => (turn.session.entry.session_id == session.entry.session_id).then_some(turn),
             None => {
                 let transcript = self.sessions.transcript_path(&session);
-                Some(Turn { session, transcript, fresh: false, stale: None, kind: TurnKind::Message })
+                Some(Turn { session, transcript, stale: None, kind: TurnKind::Message })
             }
         })
     }

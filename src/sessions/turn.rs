@@ -34,12 +34,19 @@ pub struct Turn {
     pub session: SessionRecord,
     /// Where the conversation is written.
     pub transcript: PathBuf,
-    /// Whether the conversation begins with this turn.
-    pub fresh: bool,
     /// Why the one before it ended, if this turn ended it.
     pub stale: Option<Stale>,
     /// What the turn means for the session's age.
     pub kind: TurnKind,
+}
+
+impl Turn {
+    /// Whether the conversation begins with this turn: asked before anything of it is written.
+    /// That is the transcript's to tell, because a row may be older than its first turn.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.stale.is_some() || !self.transcript.exists()
+    }
 }
 
 /// How a turn ended.
@@ -100,10 +107,8 @@ impl Sessions {
             self.touch(key, now);
         }
         let transcript = self.transcript_path(&session);
-        // Whether anything was said is the transcript's to tell: a row may be older than its first turn.
-        let fresh = stale.is_some() || !tokio::fs::try_exists(&transcript).await.unwrap_or(false);
         self.announce(key, stale.map_or("message", Stale::name), Some("start"));
-        Ok(Turn { session, transcript, fresh, stale, kind })
+        Ok(Turn { session, transcript, stale, kind })
     }
 
     /// Ends a turn. What it changes is written behind what was asked of the store before; nothing is waited for.
@@ -253,13 +258,13 @@ mod tests {
     async fn a_conversation_goes_on_until_the_hour_and_then_starts_afresh() {
         let (_dir, sessions) = service(serde_json::json!({}));
         let first = turn(&sessions, NOON, TurnKind::Message).await;
-        assert!(first.fresh && first.stale.is_none());
+        assert!(first.is_fresh() && first.stale.is_none());
         let evening = turn(&sessions, NOON + 11 * HOUR, TurnKind::Message).await;
         let night = turn(&sessions, NOON + 15 * HOUR, TurnKind::Message).await;
         assert_eq!((id(&first), id(&evening)), (id(&evening), id(&night)));
         let morning = turn(&sessions, NOON + 17 * HOUR, TurnKind::Message).await;
         assert_ne!(id(&night), id(&morning));
-        assert!(morning.fresh && morning.stale == Some(Stale::Daily));
+        assert!(morning.is_fresh() && morning.stale == Some(Stale::Daily));
         let later = turn(&sessions, NOON + 18 * HOUR, TurnKind::Message).await;
         assert_eq!(id(&morning), id(&later));
     }
