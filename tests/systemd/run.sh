@@ -94,6 +94,10 @@ cp -a --reflink=auto "$root" "$work/root"
 mkdir -p "$work/root/opt/skykoi"
 cp -r "$repo/deploy" "$repo/nginx" "$repo/systemd" "$work/root/opt/skykoi/"
 cp "$binary" "$work/root/opt/skykoi/skykoi-gateway"
+# The container finds its own name without a name server: sudo complains on
+# stderr when it cannot.
+echo koi-test >"$work/root/etc/hostname"
+echo '127.0.0.1 localhost koi-test' >"$work/root/etc/hosts"
 
 systemd-nspawn -q -D "$work/root" --register=no --keep-unit --private-network \
     --kill-signal=SIGRTMIN+3 --console=pipe -b >"$work/console.log" 2>&1 </dev/null &
@@ -227,7 +231,7 @@ pass "a bad config: exit 78, no restart, the key is in the log"
 # --- sudo allowed ----------------------------------------------------------------
 inside sh -c 'echo "ubuntu ALL=(ALL) NOPASSWD:ALL" > /etc/sudoers.d/ubuntu && chmod 0440 /etc/sudoers.d/ubuntu'
 inside /opt/skykoi/deploy/install.sh --no-nginx --allow-sudo >"$work/install.log" 2>&1 || fail "install.sh --allow-sudo: $(cat "$work/install.log")"
-as_user skg agent 'sudo -n id -u' >"$work/sudo.out" 2>&1 || fail "sudo in a run: $(cat "$work/sudo.out")"
+as_user skg agent 'sudo -n id -u 2>/dev/null' >"$work/sudo.out" 2>"$work/sudo.err" || fail "sudo in a run: $(cat "$work/sudo.out" "$work/sudo.err")"
 grep -qx 0 "$work/sudo.out" || fail "sudo in a run gave: $(cat "$work/sudo.out")"
 pass "with --allow-sudo a run may use sudo"
 
