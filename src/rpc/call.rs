@@ -7,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::watching::Watching;
+use crate::auth::credential::{CredentialId, Lease};
 use crate::events::hub::SessionEvent;
 use crate::gateway::Gateway;
 use crate::protocol::error::RpcError;
@@ -21,8 +22,14 @@ use crate::runs::log::RunLog;
 pub struct Caller {
     /// The connection.
     pub conn_id: ConnId,
-    /// Which credential it came with; runs and idempotency keys belong to it.
-    pub principal: &'static str,
+    /// Whom runs and idempotency keys belong to.
+    pub principal: Arc<str>,
+    /// Which credential it came with.
+    pub credential: CredentialId,
+    /// When that ends, wall-clock ms since the epoch.
+    pub expires_at: Option<u64>,
+    /// Its hold on the credential; nothing is served once it has ended.
+    pub lease: Lease,
     /// `operator` or `node`.
     pub role: &'static str,
     /// Effective scopes.
