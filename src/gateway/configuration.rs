@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::agents::Agents;
+use super::room::Room;
 use crate::config::layers::Sources;
 use crate::config::load::Loaded;
 use crate::config::problem::{Origin, Problem};
@@ -19,7 +20,7 @@ const ASKS: usize = 8;
 struct Current {
     loaded: Arc<Loaded>,
     agents: Arc<Agents>,
-    calls: Arc<Semaphore>,
+    calls: Room,
 }
 
 /// What became of one look at the file.
@@ -65,7 +66,7 @@ impl Configuration {
     #[must_use]
     pub fn new(sources: Sources, loaded: Arc<Loaded>) -> (Self, mpsc::Receiver<Ask>) {
         let (asks, asked) = mpsc::channel(ASKS);
-        let calls = Arc::new(Semaphore::new(loaded.config.gateway.limits.max_calls));
+        let calls = Room::new(loaded.config.gateway.limits.max_calls);
         let agents = Arc::new(Agents::new(&loaded.config));
         let standing = Standing { issues: Vec::new(), restart_needed: Vec::new(), watcher: "inotify" };
         let current = watch::Sender::new(Current { loaded, agents, calls });
@@ -92,8 +93,8 @@ impl Configuration {
 
     /// Places for calls, over all connections. After a change of their number, calls at work still hold places of the old ones.
     #[must_use]
-    pub fn calls(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.current.borrow().calls)
+    pub fn calls(&self) -> Room {
+        self.current.borrow().calls.clone()
     }
 
     /// Puts another configuration into effect for whoever reads from now on.
@@ -102,7 +103,7 @@ impl Configuration {
         let places = loaded.config.gateway.limits.max_calls;
         self.current.send_modify(|current| {
             if current.loaded.config.gateway.limits.max_calls != places {
-                current.calls = Arc::new(Semaphore::new(places));
+                current.calls = Room::new(places);
             }
             current.agents = agents;
             current.loaded = loaded;

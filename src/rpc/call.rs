@@ -10,6 +10,7 @@ use super::watching::Watching;
 use crate::auth::credential::{CredentialId, Lease};
 use crate::events::hub::SessionEvent;
 use crate::gateway::Gateway;
+use crate::gateway::room::Taken;
 use crate::protocol::error::RpcError;
 use crate::protocol::event::agent::ToolDetail;
 use crate::protocol::frame;
@@ -72,7 +73,12 @@ struct Inner {
 }
 
 /// A place among the calls that are served at once; freed when dropped.
-pub struct Place(pub Vec<OwnedSemaphorePermit>);
+pub struct Place {
+    /// Among the calls of its connection.
+    pub own: Taken,
+    /// Among those of all connections.
+    pub shared: Taken,
+}
 
 impl Call {
     /// The call with this request id, on this place.
