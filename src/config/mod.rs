@@ -4,6 +4,7 @@
 
 pub mod agent_parts;
 pub mod agents;
+pub mod audit;
 pub mod change;
 pub mod check;
 pub mod cross;
@@ -75,6 +76,9 @@ section! {
         /// Logging.
         #[schemars(extend("x-reload" = "hot"))]
         logging: logging::Logging,
+        /// The log of who did what.
+        #[schemars(extend("x-reload" = "hot"))]
+        audit: audit::Audit,
         /// Providers of models.
         #[schemars(extend("x-reload" = "hot"))]
         models: models::Models,

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use super::settings;
 use super::watch::{Watched, watch};
+use crate::audit::{Action, Event};
 use crate::config::diff::{Class, changed, class};
 use crate::config::gateway::ReloadMode;
 use crate::config::load::{Loaded, load};
@@ -161,6 +162,7 @@ impl Reloader {
         if unchanged && !mended {
             return outcome;
         }
+        self.record(before.hash.as_deref(), &outcome, hash.as_deref());
         info!(applied = ?outcome.applied, changed = outcome.changed.join(" "), restart_needed = outcome.restart_needed.join(" "), "the configuration has changed");
         self.tell(&outcome, hash);
         if revoked {
@@ -225,6 +227,13 @@ impl Reloader {
         let tls = settings::tls_config(loaded).map_err(|cause| at("gateway.tls", cause))?;
         let listened = self.listeners.relisten(moved.then_some(place), tls).await;
         listened.map_err(|cause| at("gateway.port", format!("{cause}; the old address stays in use")))
+    }
+
+    /// Notes what is in effect from now on. Who wrote it, if it was written by a call, stands in a record of its own.
+    fn record(&self, before: Option<&str>, outcome: &Outcome, now: Option<&str>) {
+        let event = Event::new(Action::ConfigChange).target(&self.gateway.loaded().path.display().to_string());
+        let event = event.with("from", before).with("to", now).with("changed", outcome.changed.as_slice());
+        self.gateway.audit.note(event.with("restartNeeded", outcome.restart_needed.as_slice()));
     }
 
     fn restart_after(&self, delay_ms: u64) {

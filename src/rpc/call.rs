@@ -1,5 +1,6 @@
 //! What a handler may touch, and the way its answers take to the connection.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::watching::Watching;
+use crate::audit::{Action, Event};
 use crate::auth::credential::{CredentialId, Lease};
 use crate::events::hub::SessionEvent;
 use crate::gateway::Gateway;
@@ -27,6 +29,8 @@ pub struct Caller {
     pub principal: Arc<str>,
     /// Which credential it came with.
     pub credential: CredentialId,
+    /// Where it is; none on the local socket.
+    pub address: Option<IpAddr>,
     /// When that ends, wall-clock ms since the epoch.
     pub expires_at: Option<u64>,
     /// Its hold on the credential; nothing is served once it has ended.
@@ -45,6 +49,14 @@ pub struct Caller {
     pub tool_events: bool,
     /// Cancelled when the connection is gone.
     pub closed: CancellationToken,
+}
+
+impl Caller {
+    /// An event of the audit log that this caller has caused.
+    #[must_use]
+    pub fn event(&self, action: Action) -> Event {
+        Event::new(action).by(&self.principal).credential(Some(&self.credential.to_string())).from(self.address)
+    }
 }
 
 /// One request being served.

@@ -22,6 +22,7 @@ use super::handshake::{self, Welcome};
 use super::liveness::Liveness;
 use super::outbox::Outbox;
 use super::wire::{Framing, Incoming, Link, MessageReader, Readiness, Serve};
+use crate::audit::Event;
 use crate::auth::rate::Bucket;
 use crate::gateway::Gateway;
 use crate::gateway::room::Room;
@@ -70,6 +71,10 @@ impl Serve for Front {
     fn ready(&self) -> Readiness {
         let failing = self.gateway.failing();
         Readiness { ready: failing.is_empty(), failing }
+    }
+
+    fn denied(&self, event: Event) {
+        self.gateway.audit.note_refusal(event);
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::audited;
 use super::credentials::{authenticate, mismatch};
 use super::feeds::{Audience, Feeds};
 use super::wire::Peer;
@@ -114,8 +115,12 @@ pub async fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(A
     let protocol = negotiate(&params).map_err(|error| refuse(1002, error))?;
     let role = role_of(&params).map_err(|error| refuse(1008, error))?;
     let wanted = wanted_scopes(&params).map_err(|error| refuse(1008, error))?;
-    let device = prove_device(arrival, &params).map_err(|unproven| refuse(1008, unproven.into()))?;
-    let verified = authenticate(arrival.gateway, arrival.peer, &params).await.map_err(|error| refuse(1008, error))?;
+    let turned_away = |error: RpcError| {
+        audited::turned_away(arrival, &params, &error);
+        refuse(1008, error)
+    };
+    let device = prove_device(arrival, &params).map_err(|unproven| turned_away(unproven.into()))?;
+    let verified = authenticate(arrival.gateway, arrival.peer, &params).await.map_err(turned_away)?;
     let lease = verified.lease(now_ms(), Instant::now());
     // The record of the credential says how much of what is asked for is given; a node role has no scopes.
     let scopes = if role == "operator" { wanted.granted_by(verified.granted) } else { ScopeSet::NONE };
@@ -123,6 +128,7 @@ pub async fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(A
         conn_id: ConnId::fresh(),
         principal: verified.principal,
         credential: verified.credential,
+        address: audited::address(arrival.peer),
         expires_at: verified.expires_at,
         lease: lease.clone(),
         role,
@@ -138,6 +144,7 @@ pub async fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(A
     if caller.lease.ended(Instant::now()).is_some() {
         return Err(refuse(1008, mismatch(arrival.gateway, &params)));
     }
+    audited::let_in(arrival, &params, &caller, device);
     let counted = arrival.gateway.access.count();
     // Commands come and go too fast to be worth showing.
     let shown = (params.client.mode != ClientMode::Cli).then(|| entry_of(&params, &caller, arrival.peer, device));

@@ -2,7 +2,7 @@
 //!
 //! Every request, whatever its path, first passes the gate: one readable Host that is ours, no foreign Origin, no body, no credential in the URL. Only then is it routed. Probes need no credential and tell nothing but their one word.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, info};
 
+use super::audited;
 use crate::auth::origin::HostPolicy;
 use crate::auth::peer::{Cidr, client_address, fold};
 use crate::tasks::Tasks;
@@ -36,6 +37,9 @@ const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A refused request's path is logged up to this length.
 const LOGGED_PATH_BYTES: usize = 100;
+
+/// What a page of a foreign origin is told.
+const FOREIGN_ORIGIN: &str = "origin not allowed";
 
 /// Names of query parameters that carry credentials, without case, dashes and underscores. URLs end up in logs and histories, so a credential in one is refused even where nobody would read it.
 const CREDENTIAL_NAMES: &[&str] = &[
@@ -120,7 +124,13 @@ async fn gate(State(front): State<Arc<Front>>, Extension(visit): Extension<Arc<V
     let rules = Arc::clone(&front.rules.borrow());
     let mut response = match check(&request, &rules, visit.port) {
         Ok(()) => next.run(request).await,
-        Err(refused) => refuse(refused, &visit, request.uri().path()),
+        Err(refused) => {
+            if refused.1 == FOREIGN_ORIGIN {
+                let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+                front.serve.denied(audited::foreign_origin(client(&request, &visit, &rules), origin));
+            }
+            refuse(refused, &visit, request.uri().path())
+        }
     };
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -148,7 +158,7 @@ fn check(request: &Request, rules: &Rules, port: u16) -> Result<(), Refused> {
         let reason = match refusal {
             crate::auth::origin::Refusal::BadHost => "bad host header",
             crate::auth::origin::Refusal::ForeignHost => "host not served here",
-            crate::auth::origin::Refusal::ForeignOrigin => "origin not allowed",
+            crate::auth::origin::Refusal::ForeignOrigin => FOREIGN_ORIGIN,
         };
         (StatusCode::from_u16(refusal.status()).unwrap_or(BAD), reason)
     };
@@ -214,8 +224,7 @@ fn try_upgrade(front: &Arc<Front>, visit: &Visit, request: &mut Request) -> Resu
     }
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (origin, host, user_agent) = (text(header::ORIGIN), text(header::HOST), text(header::USER_AGENT));
-    let forwarded = headers.get_all("x-forwarded-for").iter().map(|value| value.to_str().unwrap_or("unreadable"));
-    let addr = client_address(visit.socket.ip(), forwarded, &front.rules.borrow().trusted_proxies);
+    let addr = client(request, visit, &front.rules.borrow());
     let busy = (StatusCode::SERVICE_UNAVAILABLE, "too many connections, try again later");
     let mut guard = visit.guard.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(busy)?;
     guard.rename(addr).map_err(|_| busy)?;
@@ -232,6 +241,12 @@ fn try_upgrade(front: &Arc<Front>, visit: &Visit, request: &mut Request) -> Resu
         served.await;
     });
     Ok(response.map(|_| Body::empty()))
+}
+
+/// The address that a request comes from: the socket's, or what a trusted proxy says.
+fn client(request: &Request, visit: &Visit, rules: &Rules) -> IpAddr {
+    let forwarded = request.headers().get_all("x-forwarded-for").iter().map(|value| value.to_str().unwrap_or("unreadable"));
+    client_address(visit.socket.ip(), forwarded, &rules.trusted_proxies)
 }
 
 type Sink = Box<dyn AsyncWrite + Send + Unpin>;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use fastwebsockets::{Frame, Payload};
 use tokio::io::AsyncWrite;
 
+use crate::audit::Event;
 use crate::transport::admission::ConnectionGuard;
 use crate::transport::{ndjson, ws};
 
@@ -223,6 +224,9 @@ pub trait Serve: Send + Sync + 'static {
 
     /// Answers the readiness probe.
     fn ready(&self) -> Readiness;
+
+    /// Notes for the audit log that somebody was refused before there was a connection to serve.
+    fn denied(&self, _event: Event) {}
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod echo;
 mod sockets;
 
 mod attachments;
+mod audit_log;
 mod chat;
 mod chat_history;
 mod config_changes;

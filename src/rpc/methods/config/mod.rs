@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::audit::Action;
 use crate::config::change::{Base, Edit, Saved, change};
 use crate::gateway::configuration::Outcome;
 use crate::protocol::error::RpcError;
@@ -75,6 +76,11 @@ async fn save(cx: &Call, by: &'static str, base_hash: Option<String>, edit: Edit
         saving.await.map_err(|cause| RpcError::unavailable("internal error", cause).with_code("INTERNAL"))?.map_err(RpcError::from)?;
     if saved.written {
         let changed = saved.changed.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let keys: Vec<String> = saved.changed.iter().map(ToString::to_string).collect();
+        let event = cx.caller.event(Action::ConfigWrite).target(&saved.loaded.path.display().to_string());
+        cx.gateway
+            .audit
+            .note(event.with("method", by).with("from", before.clone()).with("to", saved.loaded.hash.clone()).with("changed", keys));
         tracing::info!(by, connection = %cx.caller.conn_id, ?before, after = ?saved.loaded.hash, changed, "the configuration was written");
     }
     Ok(saved)

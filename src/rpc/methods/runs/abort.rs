@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::audit::Action;
 use crate::protocol::error::RpcError;
 use crate::protocol::ids::RunId;
 use crate::protocol::run::RunStatus;
@@ -50,6 +51,9 @@ impl Method for Abort {
             Some(Handle::Past(record)) => Ok(AbortReply { run_id, aborted: false, status: record.status }),
             Some(Handle::Live(live)) => {
                 let aborted = cx.gateway.runs.abort(&live, "rpc").await;
+                if aborted {
+                    cx.gateway.audit.note(cx.caller.event(Action::Abort).target(run_id.as_str()).because("rpc"));
+                }
                 Ok(AbortReply { run_id, aborted, status: live.status() })
             }
         }
