@@ -273,6 +273,7 @@ async fn build(
     let (gateway, asks) =
         Gateway::new(Parts { sources, loaded, log, store, audit, boot_id, runs, sessions, transcripts, scribe, hub, tasks, safe_mode });
     gateway.import_found().await;
+    gateway.tell_restart();
     if let Err(cause) = gateway.refresh_health().await {
         warn!(%cause, "health could not be looked up");
     }

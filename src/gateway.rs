@@ -15,6 +15,7 @@ pub mod presence_line;
 pub mod queueing;
 pub mod quiet;
 pub mod room;
+pub mod restart_note;
 pub mod sessions;
 pub mod system_events;
 pub mod usage;

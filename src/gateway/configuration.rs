@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::agents::Agents;
 use super::room::Room;
+use super::restart_note::RestartNote;
 use crate::config::layers::Sources;
 use crate::config::load::Loaded;
 use crate::config::problem::{Origin, Problem};
@@ -32,6 +33,8 @@ pub struct Outcome {
     pub changed: Vec<String>,
     /// Keys that wait for a restart.
     pub restart_needed: Vec<String>,
+    /// A restart follows, and the note for it was left.
+    pub noted: bool,
     /// Why everything stays as it was; empty when the file is right.
     pub issues: Vec<ConfigIssue>,
 }
@@ -40,6 +43,8 @@ pub struct Outcome {
 pub struct Ask {
     /// Whether a restart may follow, and after how many ms.
     pub restart_after_ms: u64,
+    /// What the start after that restart is to tell.
+    pub note: Option<RestartNote>,
     /// Where the outcome goes.
     pub reply: oneshot::Sender<Outcome>,
 }
@@ -151,10 +156,10 @@ impl Configuration {
         }
     }
 
-    /// Has the file looked at now and taken. None: the gateway is stopping.
-    pub async fn reload(&self, restart_after_ms: u64) -> Option<Outcome> {
+    /// Has the file looked at now and taken; `note` is left for a restart that follows. None: the gateway is stopping.
+    pub async fn reload(&self, restart_after_ms: u64, note: Option<RestartNote>) -> Option<Outcome> {
         let (reply, outcome) = oneshot::channel();
-        self.asks.send(Ask { restart_after_ms, reply }).await.ok()?;
+        self.asks.send(Ask { restart_after_ms, note, reply }).await.ok()?;
         outcome.await.ok()
     }
 

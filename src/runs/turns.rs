@@ -267,6 +267,7 @@ fn item(live: &Live) -> Item {
         place: None,
         rules: queue.as_deref().map(Rules::from_text),
         with: format!("{agent_id}/{runner}"),
+        bytes: live.record.spec.len(),
         sealed: live.carries(),
         takes_input: runners::find(runner).is_some_and(|runner| runner.takes_input),
     }
