@@ -17,6 +17,8 @@ mod fake;
 pub mod generate;
 pub mod init;
 pub mod interrupt;
+#[cfg(debug_assertions)]
+pub mod matrix;
 pub mod output;
 pub mod runs;
 pub mod sessions;

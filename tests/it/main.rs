@@ -30,6 +30,7 @@ mod door;
 #[cfg(debug_assertions)]
 mod drift;
 mod events;
+mod files;
 mod handshake;
 mod harness;
 mod http_gate;
@@ -37,6 +38,8 @@ mod limits;
 mod listeners;
 mod live_config;
 mod liveness;
+#[cfg(debug_assertions)]
+mod matrix;
 mod nginx;
 mod own_tls;
 mod proxied;
@@ -55,4 +58,5 @@ mod stock_clients;
 mod surface;
 mod tidy;
 mod time_steps;
+mod timing;
 mod vectors;
