@@ -25,6 +25,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::audit::{Audit, Health as AuditHealth};
+use crate::auth::probe::Probe;
 use crate::chat::media::Media;
 use crate::clock::now_ms;
 use crate::config::layers::Sources;
@@ -81,6 +82,8 @@ pub struct Gateway {
     pub health: Health,
     /// Who may come in.
     pub access: Access,
+    /// What `doctor` finds out about the proxy in front.
+    pub probe: Probe,
     /// Notes that wait for a session's next turn.
     pub system_events: SystemEvents,
     /// What runs have used on days that are over.
@@ -141,6 +144,7 @@ impl Gateway {
             commands: Served::default(),
             access,
             configuration,
+            probe: Probe::default(),
             system_events: SystemEvents::default(),
             usage: Usage::default(),
             boot_id,

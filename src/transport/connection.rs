@@ -22,6 +22,7 @@ use super::handshake::{self, Welcome};
 use super::liveness::Liveness;
 use super::outbox::Outbox;
 use super::wire::{Framing, Incoming, Link, MessageReader, Readiness, Serve};
+use crate::auth::probe::Seen;
 use crate::auth::rate::Bucket;
 use crate::gateway::Gateway;
 use crate::protocol::error::RpcError;
@@ -69,6 +70,10 @@ impl Serve for Front {
     fn ready(&self) -> Readiness {
         let failing = self.gateway.failing();
         Readiness { ready: failing.is_empty(), failing }
+    }
+
+    fn probed(&self, word: &str, seen: &dyn Fn() -> Seen) {
+        self.gateway.probe.observe(word, std::time::Instant::now(), seen);
     }
 }
 

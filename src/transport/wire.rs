@@ -11,6 +11,7 @@ use std::time::Duration;
 use fastwebsockets::{Frame, Payload};
 use tokio::io::AsyncWrite;
 
+use crate::auth::probe::Seen;
 use crate::transport::admission::ConnectionGuard;
 use crate::transport::{ndjson, ws};
 
@@ -223,6 +224,9 @@ pub trait Serve: Send + Sync + 'static {
 
     /// Answers the readiness probe.
     fn ready(&self) -> Readiness;
+
+    /// A request carries the word of a probe of the proxy; `seen` says what arrived.
+    fn probed(&self, _word: &str, _seen: &dyn Fn() -> Seen) {}
 }
 
 #[cfg(test)]

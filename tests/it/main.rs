@@ -26,6 +26,7 @@ mod daemon_faults;
 mod daemon_life;
 mod defects;
 mod deploy;
+mod doctor;
 mod door;
 #[cfg(debug_assertions)]
 mod drift;

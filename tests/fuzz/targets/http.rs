@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hyper_util::service::TowerToHyperService;
 use skykoi_gateway::auth::origin::HostPolicy;
+use skykoi_gateway::auth::probe::Seen;
 use skykoi_gateway::tasks::Tasks;
 use skykoi_gateway::transport::admission::{Admission, Caps};
 use skykoi_gateway::transport::http::{Front, Rules, Visit, router};
@@ -46,6 +47,7 @@ pub const TARGET: Target = Target {
         "Content-Length: 5\r\n",
         "Transfer-Encoding: chunked\r\n",
         "X-Forwarded-For: 127.0.0.1\r\n",
+        "X-Skykoi-Probe: x\r\n",
         "?token=x",
         "http://evil.example/",
         "//",
@@ -76,6 +78,10 @@ impl Serve for Nobody {
 
     fn ready(&self) -> Readiness {
         Readiness { ready: true, failing: Vec::new() }
+    }
+
+    fn probed(&self, _: &str, seen: &dyn Fn() -> Seen) {
+        seen();
     }
 }
 
