@@ -5,5 +5,6 @@ pub mod device;
 pub mod limiter;
 pub mod origin;
 pub mod peer;
+pub mod probe;
 pub mod rate;
 pub mod token;

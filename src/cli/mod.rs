@@ -11,6 +11,7 @@ pub mod config;
 mod config_edit;
 pub mod configs;
 pub mod conformance;
+pub mod doctor;
 pub mod error;
 #[cfg(test)]
 mod fake;
@@ -18,6 +19,8 @@ mod fake;
 pub mod generate;
 pub mod init;
 pub mod interrupt;
+#[cfg(debug_assertions)]
+pub mod matrix;
 pub mod output;
 pub mod runs;
 pub mod sessions;
@@ -47,6 +50,7 @@ Five minutes:
   skykoi-gateway runs list                 what ran; `runs follow RUN` shows it again, also live
   skykoi-gateway sessions list             the conversations; `sessions reset KEY` starts one afresh
   skykoi-gateway status                    how the gateway is
+  skykoi-gateway doctor --security         what is wrong with it and its machine, and how to mend it
 
 Commands talk to the gateway of this machine through its socket. For another one add
   --url wss://vm.example.com --token-file token.txt
@@ -58,6 +62,7 @@ Exit codes:
   65  the audit log has a bad     75  try again later
       record                      77  not allowed
   69  no gateway answers          78  the configuration is wrong
+`doctor` exits with 1 for a warning and 2 for something critical.
 `agent` and `runs follow` exit as the run did: its exit code, 128 + n after signal n,
 124 when its time was up, 130 when it was aborted.";
 
@@ -79,6 +84,7 @@ pub enum Command {
     Start(start::StartArgs),
     Init(start::InitArgs),
     Status(status::StatusArgs),
+    Doctor(doctor::DoctorArgs),
     Agent(agent::AgentArgs),
     Runs(runs::RunsArgs),
     Sessions(sessions::SessionsArgs),
@@ -130,6 +136,7 @@ fn run(command: Command, out: &mut Output<'_>) -> Result<u8, CliError> {
         #[cfg(debug_assertions)]
         Command::Gen(args) => generate::run(&args, out),
         Command::Status(args) => wait(status::run(args, out)),
+        Command::Doctor(args) => wait(doctor::run(args, out)),
         Command::Agent(args) => wait(agent::run(args, out)),
         Command::Runs(args) => wait(runs::run(args, out)),
         Command::Sessions(args) => wait(sessions::run(args, out)),
@@ -179,6 +186,7 @@ mod tests {
             "start --config c --port 1 --bind lan --token-file t --state-dir s",
             "start --host 127.0.0.1",
             "init --state-dir s",
+            "doctor --security --json --state-dir s --config c",
             "status --json --url wss://h --token-file t --ca f",
             "agent ls --session s --agent a --timeout 5 --json",
             "agent -- -rf",

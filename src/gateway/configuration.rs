@@ -6,8 +6,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::agents::Agents;
-use super::room::Room;
 use super::restart_note::RestartNote;
+use super::room::Room;
 use crate::config::layers::Sources;
 use crate::config::load::Loaded;
 use crate::config::problem::{Origin, Problem};

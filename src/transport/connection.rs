@@ -23,6 +23,7 @@ use super::liveness::Liveness;
 use super::outbox::Outbox;
 use super::wire::{Framing, Incoming, Link, MessageReader, Readiness, Serve};
 use crate::audit::Event;
+use crate::auth::probe::Seen;
 use crate::auth::rate::Bucket;
 use crate::gateway::Gateway;
 use crate::gateway::room::Room;
@@ -75,6 +76,10 @@ impl Serve for Front {
 
     fn denied(&self, event: Event) {
         self.gateway.audit.note_refusal(event);
+    }
+
+    fn probed(&self, word: &str, seen: &dyn Fn() -> Seen) {
+        self.gateway.probe.observe(word, std::time::Instant::now(), seen);
     }
 }
 

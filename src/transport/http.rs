@@ -26,6 +26,7 @@ use tracing::{debug, info};
 use super::audited;
 use crate::auth::origin::HostPolicy;
 use crate::auth::peer::{Cidr, client_address, fold};
+use crate::auth::probe;
 use crate::tasks::Tasks;
 use crate::transport::admission::ConnectionGuard;
 use crate::transport::intake::Source;
@@ -122,12 +123,16 @@ type Refused = (StatusCode, &'static str);
 
 async fn gate(State(front): State<Arc<Front>>, Extension(visit): Extension<Arc<Visit>>, request: Request, next: Next) -> Response {
     let rules = Arc::clone(&front.rules.borrow());
+    // Before the gate: that a proxy changes the Host, so that the request is refused, is among what is to be found out.
+    if let Some(word) = request.headers().get(probe::HEADER).and_then(|word| word.to_str().ok()) {
+        front.serve.probed(word, &|| seen(&request, &rules, &visit));
+    }
     let mut response = match check(&request, &rules, visit.port) {
         Ok(()) => next.run(request).await,
         Err(refused) => {
             if refused.1 == FOREIGN_ORIGIN {
                 let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
-                front.serve.denied(audited::foreign_origin(client(&request, &visit, &rules), origin));
+                front.serve.denied(audited::foreign_origin(client_of(request.headers(), &rules, &visit), origin));
             }
             refuse(refused, &visit, request.uri().path())
         }
@@ -136,6 +141,23 @@ async fn gate(State(front): State<Arc<Front>>, Extension(visit): Extension<Arc<V
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// Who asks, by the socket and by what a trusted proxy says.
+/// The address that a request comes from: the socket's, or what a trusted proxy says.
+fn client_of(headers: &HeaderMap, rules: &Rules, visit: &Visit) -> IpAddr {
+    client_address(visit.socket.ip(), forwarded(headers), &rules.trusted_proxies)
+}
+
+fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers.get_all("x-forwarded-for").iter().map(|value| value.to_str().unwrap_or("unreadable"))
+}
+
+fn seen(request: &Request, rules: &Rules, visit: &Visit) -> probe::Seen {
+    let (headers, socket) = (request.headers(), fold(visit.socket.ip()));
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let trusted = rules.trusted_proxies.iter().any(|range| range.contains(socket));
+    probe::Seen::new(socket, client_of(headers, rules, visit), trusted, forwarded(headers), host)
 }
 
 /// Answers and closes: after a request that broke a rule, what follows on the socket means nothing.
@@ -224,7 +246,7 @@ fn try_upgrade(front: &Arc<Front>, visit: &Visit, request: &mut Request) -> Resu
     }
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (origin, host, user_agent) = (text(header::ORIGIN), text(header::HOST), text(header::USER_AGENT));
-    let addr = client(request, visit, &front.rules.borrow());
+    let addr = client_of(headers, &front.rules.borrow(), visit);
     let busy = (StatusCode::SERVICE_UNAVAILABLE, "too many connections, try again later");
     let mut guard = visit.guard.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(busy)?;
     guard.rename(addr).map_err(|_| busy)?;
@@ -241,12 +263,6 @@ fn try_upgrade(front: &Arc<Front>, visit: &Visit, request: &mut Request) -> Resu
         served.await;
     });
     Ok(response.map(|_| Body::empty()))
-}
-
-/// The address that a request comes from: the socket's, or what a trusted proxy says.
-fn client(request: &Request, visit: &Visit, rules: &Rules) -> IpAddr {
-    let forwarded = request.headers().get_all("x-forwarded-for").iter().map(|value| value.to_str().unwrap_or("unreadable"));
-    client_address(visit.socket.ip(), forwarded, &rules.trusted_proxies)
 }
 
 type Sink = Box<dyn AsyncWrite + Send + Unpin>;

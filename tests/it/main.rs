@@ -29,10 +29,12 @@ mod daemon_faults;
 mod daemon_life;
 mod defects;
 mod deploy;
+mod doctor;
 mod door;
 #[cfg(debug_assertions)]
 mod drift;
 mod events;
+mod files;
 mod handshake;
 mod harness;
 mod http_gate;
@@ -40,6 +42,8 @@ mod limits;
 mod listeners;
 mod live_config;
 mod liveness;
+#[cfg(debug_assertions)]
+mod matrix;
 mod nginx;
 mod own_tls;
 mod proxied;
@@ -58,4 +62,5 @@ mod stock_clients;
 mod surface;
 mod tidy;
 mod time_steps;
+mod timing;
 mod vectors;
