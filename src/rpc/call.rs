@@ -116,6 +116,8 @@ impl Call {
         // A connection that is gone takes nothing from the run: it goes on, and its final can be had from any other.
         let _ = self.outlet.send(frame::res_ok(self.id(), &body)).await;
         self.lock().place = None;
+        // The connection's writer goes first: to start a run's process takes longer than to write these few bytes.
+        tokio::task::yield_now().await;
     }
 
     /// Holds the answer back until the connection has had every event of this run.
