@@ -23,6 +23,8 @@ pub mod limits;
 pub mod load;
 pub mod locate;
 pub mod logging;
+pub mod login;
+pub mod login_rules;
 pub mod messages;
 pub mod minor;
 pub mod model_ref;

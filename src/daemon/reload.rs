@@ -269,7 +269,7 @@ impl Reloader {
             restart_needed: outcome.restart_needed.clone(),
             issues: outcome.issues.clone(),
         };
-        self.gateway.hub.signal_readers("config.changed", &event);
+        self.gateway.hub.signal("config.changed", &event);
         let gateway = Arc::clone(&self.gateway);
         self.gateway.tasks.spawn("health", async move {
             if let Err(cause) = gateway.refresh_health().await {

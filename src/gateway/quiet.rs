@@ -44,7 +44,7 @@ impl Gateway {
         let deadline = Instant::now() + PATIENCE;
         // A turn that is just beginning passes first; its run is then among those that are ended.
         let Ok(closed) = tokio::time::timeout_at(deadline, self.sessions.close(key)).await else { return Err(NotQuiet::Active) };
-        for live in &self.runs.abort_session(key, reason).await {
+        for live in &self.runs.abort_session(key, |_| true, reason).await {
             self.audit.note(Event::new(Action::Abort).target(live.record.run_id.as_str()).because(reason));
             if live.wait(Some(deadline)).await.is_none() {
                 return Err(NotQuiet::Active);

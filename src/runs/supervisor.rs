@@ -233,14 +233,19 @@ impl Supervisor {
         }
     }
 
-    /// Waits for the end of a run that may not exist yet. None = the deadline came first.
+    /// Waits for the end of a run that may not exist yet and that `is_known` to who asks; any other does not exist for it. None = the deadline came first.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn wait(&self, run_id: &RunId, deadline: Instant) -> Result<Option<Ended>, StoreError> {
+    pub async fn wait(
+        &self,
+        run_id: &RunId,
+        is_known: impl Fn(&RunRecord) -> bool,
+        deadline: Instant,
+    ) -> Result<Option<Ended>, StoreError> {
         let mut changed = self.inner.changed.subscribe();
         loop {
-            match self.find(run_id).await? {
+            match self.find(run_id).await?.filter(|handle| is_known(handle.record())) {
                 Some(handle) => return Ok(handle.wait(Some(deadline)).await),
                 None => match tokio::time::timeout_at(deadline, changed.changed()).await {
                     Ok(Ok(())) => {}
@@ -299,7 +304,8 @@ impl Supervisor {
             Handle::Live(live) => Arc::clone(&live.log),
             Handle::Past(record) => {
                 let path = self.journal_path(record);
-                Arc::new(RunLog::finished(&record.file_id, record.run_id.clone(), record.session_key.clone(), path, record.head))
+                let log = RunLog::finished(&record.file_id, record.run_id.clone(), record.session_key.clone(), path, record.head);
+                Arc::new(log.of(&record.principal))
             }
         }
     }

@@ -12,6 +12,7 @@ use super::audited;
 use super::credentials::{authenticate, mismatch};
 use super::feeds::{Audience, Feeds};
 use super::wire::Peer;
+use crate::auth::credential::CredentialId;
 use crate::auth::device::{self, Expected, Unproven};
 use crate::clock::now_ms;
 use crate::gateway::access::Counted;
@@ -126,6 +127,7 @@ pub async fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(A
     let scopes = if role == "operator" { wanted.granted_by(verified.granted) } else { ScopeSet::NONE };
     let caller = Arc::new(Caller {
         conn_id: ConnId::fresh(),
+        sees_all: verified.granted.allows(Scope::Admin),
         principal: verified.principal,
         credential: verified.credential,
         address: audited::address(arrival.peer),
@@ -139,7 +141,9 @@ pub async fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(A
         order: tokio::sync::Mutex::default(),
         closed: arrival.closed.child_token(),
     });
-    let feeds = subscribe(Audience { reads: scopes.allows(Scope::Read), lease });
+    let only = (!caller.sees_all).then(|| Arc::clone(&caller.principal));
+    let confined = matches!(caller.credential, CredentialId::User(_));
+    let feeds = subscribe(Audience { scopes, only, confined, lease });
     // Whose credential was taken back just before this may have missed the signal.
     if caller.lease.ended(Instant::now()).is_some() {
         return Err(refuse(1008, mismatch(arrival.gateway, &params)));

@@ -25,6 +25,7 @@ mod config_vectors;
 mod conformance;
 mod crash;
 mod crash_points;
+mod credentials;
 mod daemon_faults;
 mod daemon_life;
 mod defects;
