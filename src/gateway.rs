@@ -219,6 +219,9 @@ impl Gateway {
             StoreHealth::Full => failing.push("disk"),
             StoreHealth::Poisoned(_) => failing.push("store"),
         }
+        if self.runs.policy_fault().is_some() {
+            failing.push("exec-policy");
+        }
         failing
     }
 }

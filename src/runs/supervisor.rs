@@ -22,6 +22,7 @@ use super::live::{Ended, Live, row_of};
 use super::log::RunLog;
 use super::queue::{Event, Full, Queue};
 use crate::events::hub::Hub;
+use crate::exec::policy::entries::ApprovalsFile;
 use crate::failpoint::failpoint;
 use crate::journal;
 use crate::protocol::event::health::RunCounts;
@@ -50,6 +51,8 @@ pub struct Settings {
     pub output: super::control::OutputLimits,
     /// Names of environment variables that runs get beside the usual ones.
     pub env_passthrough: Vec<String>,
+    /// Which commands run.
+    pub exec: super::policy::ExecRules,
 }
 
 /// Handle to the supervisor; clones are the same one.
@@ -65,6 +68,8 @@ pub(super) struct Inner {
     pub hub: Arc<Hub>,
     pub tasks: Tasks,
     pub chronicle: Arc<dyn Chronicle>,
+    /// Which programs may run unasked.
+    pub entries: ApprovalsFile,
     pub held: Mutex<Held>,
     pub queue: Mutex<Queue>,
     /// When the queue is to be looked at again, by its clock.
@@ -118,6 +123,7 @@ impl Supervisor {
     #[must_use]
     pub fn new(settings: Settings, store: Store, launcher: Launcher, hub: Arc<Hub>, tasks: Tasks, chronicle: Arc<dyn Chronicle>) -> Self {
         let queue = Mutex::new(Queue::new(settings.max_concurrent));
+        let entries = ApprovalsFile::new(settings.state_dir.clone());
         let inner = Inner {
             settings: RwLock::new(Arc::new(settings)),
             store,
@@ -125,6 +131,7 @@ impl Supervisor {
             hub,
             tasks,
             chronicle,
+            entries,
             held: Mutex::default(),
             queue,
             alarm: Mutex::default(),
