@@ -23,6 +23,7 @@ mod sql_write;
 pub mod sqlite;
 mod turns;
 pub mod usage;
+mod warm;
 mod writer;
 
 use std::path::Path;
@@ -39,6 +40,7 @@ use self::op::{Accept, Applied, Backend, Found, Op, Query};
 use self::record::{Accepted, NewRun, Pruned, RunFilter, RunPage, RunRecord};
 use self::sqlite::Sqlite;
 pub use self::writer::{Health, Latency};
+use self::warm::Warm;
 use self::writer::{Message, Meter, Writer};
 use crate::protocol::ids::RunId;
 use crate::protocol::run::{Outcome, RunStatus};
@@ -68,6 +70,7 @@ pub struct Store {
     questions: mpsc::Sender<Question>,
     health: watch::Receiver<Health>,
     meter: Arc<Meter>,
+    warm: Warm,
 }
 
 impl Store {
@@ -89,11 +92,11 @@ impl Store {
         let (ops, queue) = mpsc::channel(QUEUE);
         let (questions, asked) = mpsc::channel(QUESTIONS);
         let (turned, health) = watch::channel(Health::Writing);
-        let meter = Arc::new(Meter::default());
-        let writer = Writer::new(writer, queue, turned, Arc::clone(&meter));
+        let (meter, warm) = (Arc::new(Meter::default()), Warm::default());
+        let writer = Writer::new(writer, queue, turned, Arc::clone(&meter), warm.clone());
         spawn("store-writer", move || writer.run())?;
         spawn("store-reader", move || answer_questions(reader, asked))?;
-        Ok(Self { ops, questions, health, meter })
+        Ok(Self { ops, questions, health, meter, warm })
     }
 
     /// Accepts a run, or finds the one that its key led to before. The row is durable when this returns.

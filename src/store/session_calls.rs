@@ -13,8 +13,15 @@ impl Store {
     /// # Errors
     /// See [`Self::run`].
     pub async fn session(&self, key: &SessionKey) -> Result<Option<SessionRecord>, StoreError> {
+        let asked = match self.warm.get(key) {
+            Ok(row) => return Ok(Some(row)),
+            Err(asked) => asked,
+        };
         match self.ask(Query::Session(key.clone())).await? {
-            Found::Session(row) => Ok(row.map(|row| *row)),
+            Found::Session(row) => {
+                row.iter().for_each(|row| self.warm.keep(asked, row));
+                Ok(row.map(|row| *row))
+            }
             other => Err(mismatch(&other)),
         }
     }

@@ -183,7 +183,9 @@ pub fn edit(conn: &Connection, key: &SessionKey, edit: &SessionEdit) -> Result<A
                 return Err(refused(format!("label already in use: {label}")));
             }
             put(conn, &row)?;
-            Some(*row)
+            // As it is on the disk now: the time of its making stays.
+            let created_at = before.as_ref().map_or(row.created_at, |before| before.created_at);
+            Some(SessionRecord { created_at, ..*row })
         }
     };
     Ok(Applied::Changed(Box::new(Change { before: before.map(Box::new), after: after.map(Box::new) })))

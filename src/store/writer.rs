@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 
 use super::error::StoreError;
 use super::op::{Applied, Backend, Op};
+use super::warm::Warm;
 use crate::failpoint::failpoint;
 
 /// At most so many operations share a commit.
@@ -90,20 +91,27 @@ pub struct Writer {
     queue: mpsc::Receiver<Message>,
     health: watch::Sender<Health>,
     meter: Arc<Meter>,
+    warm: Warm,
 }
 
 impl Writer {
     /// A writer that serves `queue` until it is told to close or nobody is left to ask.
     #[must_use]
-    pub fn new(backend: Box<dyn Backend>, queue: mpsc::Receiver<Message>, health: watch::Sender<Health>, meter: Arc<Meter>) -> Self {
-        Self { backend, queue, health, meter }
+    pub fn new(
+        backend: Box<dyn Backend>,
+        queue: mpsc::Receiver<Message>,
+        health: watch::Sender<Health>,
+        meter: Arc<Meter>,
+        warm: Warm,
+    ) -> Self {
+        Self { backend, queue, health, meter, warm }
     }
 
     /// Serves the queue.
     pub fn run(self) {
-        let Self { backend, mut queue, health, meter } = self;
+        let Self { backend, mut queue, health, meter, warm } = self;
         // If the thread unwinds, the drop of this tells everybody; the handles then see a poisoned store instead of waiting.
-        let mut desk = Desk { backend: Some(backend), health, meter, finished: false };
+        let mut desk = Desk { backend: Some(backend), health, meter, warm, finished: false };
         while let Some(first) = queue.blocking_recv() {
             let (batch, close) = group(first, &mut queue);
             desk.serve(batch);
@@ -138,6 +146,7 @@ struct Desk {
     backend: Option<Box<dyn Backend>>,
     health: watch::Sender<Health>,
     meter: Arc<Meter>,
+    warm: Warm,
     finished: bool,
 }
 
@@ -177,6 +186,10 @@ impl Desk {
         let begun = Instant::now();
         let outcome = backend.apply(ops);
         self.meter.note(begun, ops.len());
+        match &outcome {
+            Ok(results) => self.warm.committed(ops, results),
+            Err(_) => self.warm.forget(),
+        }
         match &outcome {
             Ok(_) => self.turn(Health::Writing),
             Err(StoreError::DiskFull) => self.turn(Health::Full),
