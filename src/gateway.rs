@@ -233,6 +233,9 @@ impl Gateway {
             StoreHealth::Full => failing.push("disk"),
             StoreHealth::Poisoned(_) => failing.push("store"),
         }
+        if self.runs.policy_fault().is_some() {
+            failing.push("exec-policy");
+        }
         if self.audit.state().health != AuditHealth::Writing {
             failing.push("audit");
         }

@@ -6,6 +6,7 @@ use crate::config::change::ChangeError;
 use crate::gateway::configuration::issue;
 use crate::protocol::error::RpcError;
 use crate::protocol::ids::RunId;
+use crate::protocol::run::DeniedCode;
 use crate::runs::queue::Full;
 use crate::store::RETENTION_MS;
 use crate::store::error::StoreError;
@@ -13,6 +14,16 @@ use crate::transcript::error::TranscriptError;
 
 /// How long a client should wait before it tries a full store again, in ms.
 const RETRY_AFTER_MS: u64 = 1000;
+
+/// The detail code of a command that was refused.
+#[must_use]
+pub fn denied_code(code: DeniedCode) -> &'static str {
+    match code {
+        DeniedCode::ExecDenied => "EXEC_DENIED",
+        DeniedCode::ApprovalNoApprover => "APPROVAL_NO_APPROVER",
+        DeniedCode::ApprovalStale => "APPROVAL_STALE",
+    }
+}
 
 impl From<StoreError> for RpcError {
     fn from(error: StoreError) -> Self {

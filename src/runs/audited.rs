@@ -4,7 +4,7 @@
 
 use super::control::RunSpec;
 use super::live::Live;
-use super::spec::{Refusal, Work};
+use super::spec::Work;
 use super::supervisor::Supervisor;
 use crate::audit::redact::redact;
 use crate::audit::{Action, Decision, Event};
@@ -20,9 +20,9 @@ impl Supervisor {
     }
 
     /// Notes that a run's command was refused.
-    pub(super) fn note_denied(&self, live: &Live, work: &Work, refusal: &Refusal) {
+    pub(super) fn note_denied(&self, live: &Live, work: &Work, reason: &str) {
         let event = self.exec(live, &work.message).decided(Decision::Deny);
-        self.inner.audit.note(event.because(&refusal.summary));
+        self.inner.audit.note(event.because(reason));
     }
 
     fn exec(&self, live: &Live, command: &str) -> Event {

@@ -23,6 +23,7 @@ use super::log::RunLog;
 use super::queue::{Event, Full, Queue};
 use crate::audit::Audit;
 use crate::events::hub::Hub;
+use crate::exec::policy::entries::ApprovalsFile;
 use crate::failpoint::failpoint;
 use crate::journal;
 use crate::protocol::event::health::RunCounts;
@@ -53,6 +54,8 @@ pub struct Settings {
     pub env_passthrough: Vec<String>,
     /// Whether the audit log gets the text of commands, `audit.commands`.
     pub audit_commands: bool,
+    /// Which commands run.
+    pub exec: super::policy::ExecRules,
 }
 
 /// Handle to the supervisor; clones are the same one.
@@ -69,6 +72,8 @@ pub(super) struct Inner {
     pub tasks: Tasks,
     pub chronicle: Arc<dyn Chronicle>,
     pub audit: Audit,
+    /// Which programs may run unasked.
+    pub entries: ApprovalsFile,
     pub held: Mutex<Held>,
     pub queue: Mutex<Queue>,
     /// When the queue is to be looked at again, by its clock.
@@ -130,6 +135,7 @@ impl Supervisor {
         audit: Audit,
     ) -> Self {
         let queue = Mutex::new(Queue::new(settings.max_concurrent));
+        let entries = ApprovalsFile::new(settings.state_dir.clone());
         let inner = Inner {
             settings: RwLock::new(Arc::new(settings)),
             store,
@@ -138,6 +144,7 @@ impl Supervisor {
             tasks,
             chronicle,
             audit,
+            entries,
             held: Mutex::default(),
             queue,
             alarm: Mutex::default(),

@@ -35,6 +35,8 @@ mod door;
 #[cfg(debug_assertions)]
 mod drift;
 mod events;
+mod exec_differential;
+mod exec_policy;
 mod files;
 mod handshake;
 mod harness;
