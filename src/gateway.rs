@@ -3,6 +3,7 @@
 pub mod access;
 pub mod agents;
 pub mod announce;
+pub mod certificate;
 pub mod chronicle;
 pub mod commands;
 pub mod configuration;
@@ -40,6 +41,7 @@ use crate::transcript::Transcripts;
 
 use access::Access;
 use agents::Agents;
+use certificate::Presented;
 use chronicle::Scribe;
 use commands::Served;
 use configuration::{Ask, Configuration};
@@ -81,6 +83,8 @@ pub struct Gateway {
     pub health: Health,
     /// Who may come in.
     pub access: Access,
+    /// What TLS shows of us.
+    pub certificate: Presented,
     /// Notes that wait for a session's next turn.
     pub system_events: SystemEvents,
     /// What runs have used on days that are over.
@@ -140,6 +144,7 @@ impl Gateway {
             health: Health::default(),
             commands: Served::default(),
             access,
+            certificate: Presented::default(),
             configuration,
             system_events: SystemEvents::default(),
             usage: Usage::default(),
