@@ -6,6 +6,7 @@
 //! Nothing listens before every run that an earlier daemon left has found its fate. Runs outlive the daemon: a stop leaves them to their shims.
 
 mod boots;
+pub mod harden;
 mod reload;
 mod settings;
 mod signals;
@@ -38,7 +39,7 @@ use crate::gateway::{Gateway, Parts, VERSION, session_settings};
 use crate::logging::Log;
 use crate::memory;
 use crate::runs::chronicle::Chronicle;
-use crate::runs::launcher::{self, Launcher};
+use crate::runs::launcher::Launcher;
 use crate::runs::orphans::{Children, become_subreaper};
 use crate::runs::supervisor::Supervisor;
 use crate::sessions::Sessions;
@@ -97,6 +98,8 @@ pub enum Ended {
 /// # Errors
 /// It could not start, or the store failed while it ran.
 pub fn run(sources: &Sources, talk: &mut dyn Write) -> Result<Ended, StartError> {
+    harden::quiet_panics();
+    harden::close_process();
     let loaded = Arc::new(configuration(sources, talk)?);
     let log = Log::new(settings::of_log(&loaded.config));
     log.install();
@@ -109,19 +112,6 @@ pub fn run(sources: &Sources, talk: &mut dyn Write) -> Result<Ended, StartError>
     // Followers of runs that go on in their shims are dropped here; nothing else is left.
     runtime.shutdown_background();
     served
-}
-
-/// Replaces this process by a new start of the program with the same arguments and environment; the process id stays, so no supervisor takes it for an end. Returns only why it could not.
-#[must_use]
-pub fn start_again() -> std::io::Error {
-    use std::os::unix::process::CommandExt;
-    let program = match launcher::this_program() {
-        Ok(program) => program,
-        Err(cause) => return cause,
-    };
-    #[expect(clippy::disallowed_methods, reason = "no process is started: this one goes on as another")]
-    let mut command = std::process::Command::new(program);
-    command.args(std::env::args_os().skip(1)).exec()
 }
 
 /// Reads the configuration, or writes the first one and reads that.

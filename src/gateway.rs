@@ -3,6 +3,7 @@
 pub mod access;
 pub mod agents;
 pub mod announce;
+pub mod certificate;
 pub mod chronicle;
 pub mod commands;
 pub mod configuration;
@@ -43,6 +44,7 @@ use crate::transcript::Transcripts;
 
 use access::Access;
 use agents::Agents;
+use certificate::Presented;
 use chronicle::Scribe;
 use commands::Served;
 use configuration::{Ask, Configuration};
@@ -86,6 +88,8 @@ pub struct Gateway {
     pub access: Access,
     /// What `doctor` finds out about the proxy in front.
     pub probe: Probe,
+    /// What TLS shows of us.
+    pub certificate: Presented,
     /// Notes that wait for a session's next turn.
     pub system_events: SystemEvents,
     /// What runs have used on days that are over.
@@ -145,6 +149,7 @@ impl Gateway {
             health: Health::default(),
             commands: Served::default(),
             access,
+            certificate: Presented::default(),
             configuration,
             probe: Probe::default(),
             system_events: SystemEvents::default(),

@@ -48,6 +48,7 @@ const FAILED: u8 = 70;
 /// Runs the shim and returns its exit code: 0 if the run has its terminal line, 69 if it never started, 70 if its end could not be written.
 #[must_use]
 pub fn main() -> u8 {
+    crate::daemon::harden::quiet_panics();
     let (task, journal) = match take_over() {
         Ok(taken) => taken,
         Err(failed) => return leave(NO_TASK, "take over stdin and stdout", &failed),

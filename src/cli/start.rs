@@ -8,7 +8,7 @@ use super::error::{CliError, OK};
 use super::output::Output;
 use super::target::refuse_token;
 use crate::config::layers::{FlagLayer, Sources};
-use crate::daemon::{self, Ended};
+use crate::daemon::{self, Ended, harden};
 
 /// Run the gateway in the foreground until SIGTERM or Ctrl-C
 ///
@@ -56,11 +56,16 @@ pub struct InitArgs {
 /// # Errors
 /// A token was given where every user of the machine can read it.
 pub fn run(args: &StartArgs, out: &mut Output<'_>) -> Result<u8, CliError> {
-    let sources = args.sources()?;
+    let mut sources = args.sources()?;
+    let unread = |cause| CliError::Local(format!("the secrets that an earlier start of this process kept back cannot be read: {cause}"));
+    harden::receive(&mut sources).map_err(unread)?;
+    if let Err(cause) = harden::leave_environment(&sources) {
+        out.say(&format!("the secrets in the environment stay there, where processes of this user can read them: {cause}"));
+    }
     Ok(match daemon::run(&sources, &mut out.result) {
         Ok(Ended::Stopped) => OK,
         Ok(Ended::Restart) => {
-            let cause = daemon::start_again();
+            let cause = harden::start_again(&sources);
             out.say(&format!("the gateway cannot start itself again: {cause}"));
             daemon::exit::TRY_LATER
         }

@@ -81,6 +81,7 @@ fn table(status: &Value) -> String {
         ("sessions", number("/sessions/count").map(|n| n.to_string())),
         ("agents", listed("/agents", "agentId")),
         ("store", commit),
+        ("certificate", text("/tls/fingerprint").map(|print| format!("sha256 {print}"))),
         ("audit", number("/audit/n").map(|n| format!("head {n}:{}", text("/audit/hash").unwrap_or_default()))),
         ("memory", number("/memory/rssBytes").map(bytes)),
         ("config", text("/configPath")),

@@ -35,6 +35,12 @@ pub struct TargetArgs {
     /// Trust exactly the certificate with this SHA-256 fingerprint, whatever name it carries
     #[arg(long, global = true, value_name = "SHA256", help_heading = "Which gateway")]
     pub fingerprint: Option<String>,
+    /// PEM file of our own certificate, for a gateway that asks for one
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Which gateway", requires = "client_key")]
+    pub client_cert: Option<PathBuf>,
+    /// PEM file of its private key
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Which gateway", requires = "client_cert")]
+    pub client_key: Option<PathBuf>,
     /// Refused: other users of this machine can read it in the process list
     #[arg(long, global = true, hide = true, value_name = "TOKEN")]
     pub token: Option<String>,
@@ -76,9 +82,12 @@ impl TargetArgs {
     pub fn resolve(&self) -> Result<Target, CliError> {
         refuse_token(self.token.as_deref())?;
         let Some(url) = &self.url else {
-            for (given, name) in
-                [(self.ca.is_some(), "--ca"), (self.fingerprint.is_some(), "--fingerprint"), (self.token_file.is_some(), "--token-file")]
-            {
+            for (given, name) in [
+                (self.ca.is_some(), "--ca"),
+                (self.fingerprint.is_some(), "--fingerprint"),
+                (self.client_cert.is_some(), "--client-cert"),
+                (self.token_file.is_some(), "--token-file"),
+            ] {
                 if given {
                     return Err(CliError::Usage(format!(
                         "{name} is for a remote gateway: add --url wss://HOST (the local one needs no token)"
@@ -122,11 +131,12 @@ impl TargetArgs {
             }
             None => None,
         };
-        if !secure && (fingerprint.is_some() || self.ca.is_some()) {
-            return Err(wrong("--ca and --fingerprint need wss"));
+        if !secure && (fingerprint.is_some() || self.ca.is_some() || self.client_cert.is_some()) {
+            return Err(wrong("--ca, --fingerprint and --client-cert need wss"));
         }
+        let own = self.client_cert.clone().zip(self.client_key.clone()).map(|(cert, key)| tls::CertFiles { cert, key });
         let tls = if secure {
-            Some(tls::client_config(self.ca.as_deref(), fingerprint).map_err(|error| CliError::Usage(error.to_string()))?)
+            Some(tls::client_config(self.ca.as_deref(), fingerprint, own.as_ref()).map_err(|error| CliError::Usage(error.to_string()))?)
         } else {
             None
         };

@@ -289,7 +289,7 @@ mod tests {
 
         fn target(&self, pinned: Option<[u8; 32]>) -> Target {
             let port = self.listener.local_addr().unwrap().port();
-            let tls = Some(client_config(None, pinned).unwrap());
+            let tls = Some(client_config(None, pinned, None).unwrap());
             let url = format!("wss://127.0.0.1:{port}/ws").parse().unwrap();
             Target::Remote(Arc::new(Remote { url, host: "127.0.0.1".to_owned(), port, tls, token: None }))
         }
@@ -297,7 +297,7 @@ mod tests {
         /// Takes a connection through TLS and answers its upgrade so.
         async fn accept(&self, answer: &str) -> Result<impl AsyncRead + AsyncWrite + Unpin + use<>, std::io::Error> {
             let (tcp, _) = self.listener.accept().await?;
-            let mut stream = TlsAcceptor::from(server_config(&self.files).unwrap()).accept(tcp).await?;
+            let mut stream = TlsAcceptor::from(server_config(&self.files, None).unwrap()).accept(tcp).await?;
             let mut head = Vec::new();
             while !head.ends_with(b"\r\n\r\n") {
                 head.push(stream.read_u8().await?);

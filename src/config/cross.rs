@@ -205,10 +205,10 @@ fn bind_blockers(config: &Config, problems: &mut Vec<Problem>) {
 
 fn tls_blockers(config: &Config, problems: &mut Vec<Problem>) {
     let tls = &config.gateway.tls;
-    if tls.enabled && tls.ca_path.is_some() {
+    if !tls.enabled && tls.ca_path.is_some() {
         problems.push(Problem::value(
             at("gateway.tls.caPath"),
-            "does not start: this version does not ask clients for certificates and does not pretend to",
+            "asks clients for certificates, and without gateway.tls.enabled none are asked for",
         ));
     }
     if tls.enabled && !tls.auto_generate && tls.cert_path.is_none() {

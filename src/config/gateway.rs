@@ -143,7 +143,7 @@ section! {
         cert_path: Option<String>,
         /// PEM file of the private key; default `<state>/gateway/tls/gateway-key.pem`.
         key_path: Option<String>,
-        /// PEM file of authorities for client certificates; refused at start, since this version does not ask for them.
+        /// PEM file of authorities. When given, every client must show a certificate of one of them, beside its credential.
         ca_path: Option<String>,
     }
 }

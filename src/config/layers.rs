@@ -1,4 +1,4 @@
-//! Where a key can be given besides the file: flags, then the environment. Flags win over the environment, that over the file, that over the defaults.
+//! Where a key can be given besides the file: credentials of the service supervisor, flags, the environment. Credentials win over flags, those over the environment, that over the file, that over the defaults.
 //!
 //! The environment is handed in, never read here, so that two tests can have two of them.
 
@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::key_path::{KeyPath, Step};
 use super::problem::{Origin, Problem};
 use super::read_file::read;
+use super::schema::{flag, part, schema};
 
 /// What the command line says about the config.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +76,12 @@ const VARIABLES: [(&str, &str, Form); 6] = [
     ("SKYKOI_SKIP_CRON", "cron.enabled", Form::Skip),
 ];
 
+/// The variables among them whose text is a secret. A daemon does not keep them in its environment.
+pub const SECRET_VARIABLES: &[&str] = &["SKYKOI_GATEWAY_TOKEN", "SKYKOI_GATEWAY_PASSWORD"];
+
+/// Where the service supervisor puts credentials.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
 /// All keys given outside the file, weakest first. An empty variable counts as absent.
 ///
 /// # Errors
@@ -95,12 +102,31 @@ pub fn overrides(sources: &Sources) -> Result<Vec<Override>, Vec<Problem>> {
         add(&mut list, &mut problems, Origin::Flag("--bind"), "gateway.bind", Form::Bind, bind);
     }
     if let Some(file) = &flags.token_file {
-        match token_of(file) {
+        match secret_in(file, Origin::Flag("--token-file"), "gateway.auth.token") {
             Ok(token) => add(&mut list, &mut problems, Origin::Flag("--token-file"), "gateway.auth.token", Form::Text, &token),
             Err(problem) => problems.push(problem),
         }
     }
+    if let Some(dir) = sources.env.get(CREDENTIALS).filter(|dir| !dir.is_empty()) {
+        for name in credentials(Path::new(dir)) {
+            let origin = Origin::Credential(name.clone());
+            match secret_in(&Path::new(dir).join(&name), origin.clone(), &name) {
+                Ok(secret) => list.push(Override { path: KeyPath::of_keys(&name), origin, value: secret.into() }),
+                Err(problem) => problems.push(problem),
+            }
+        }
+    }
     if problems.is_empty() { Ok(list) } else { Err(problems) }
+}
+
+/// Names of the credentials that are for us: those that are called like the key of a secret, such as `gateway.auth.token`. Others belong to somebody else.
+fn credentials(dir: &Path) -> Vec<String> {
+    let schema = schema();
+    let names = std::fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> =
+        names.filter(|name| part(&schema, &KeyPath::of_keys(name)).is_some_and(|part| flag(part, "x-secret"))).collect();
+    names.sort();
+    names
 }
 
 fn add(list: &mut Vec<Override>, problems: &mut Vec<Problem>, origin: Origin, key: &str, form: Form, text: &str) {
@@ -126,11 +152,9 @@ fn add(list: &mut Vec<Override>, problems: &mut Vec<Problem>, origin: Origin, ke
     list.push(Override { path, origin, value });
 }
 
-fn token_of(file: &Path) -> Result<String, Problem> {
-    let wrong = |reason: String| Problem {
-        origin: Some(Origin::Flag("--token-file")),
-        ..Problem::value(KeyPath::of_keys("gateway.auth.token"), reason)
-    };
+/// The secret that a file holds and nothing else.
+fn secret_in(file: &Path, origin: Origin, key: &str) -> Result<String, Problem> {
+    let wrong = |reason: String| Problem { origin: Some(origin.clone()), ..Problem::value(KeyPath::of_keys(key), reason) };
     match read(file) {
         Ok(Some(text)) => Ok(text.text.trim_end_matches(['\r', '\n']).to_owned()),
         Ok(None) => Err(wrong(format!("the file {} does not exist", file.display()))),
@@ -206,6 +230,28 @@ mod tests {
         assert!(problems[0].to_string().contains("does not exist"));
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
         assert!(overrides(&sources(flags(&file), &[])).unwrap_err()[0].to_string().contains("can be written by others"));
+    }
+
+    #[test]
+    fn a_credential_named_like_a_secret_key_gives_it_and_wins() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in [("gateway.auth.token", "from-the-supervisor\n"), ("gateway.port", "1"), ("other", "x")] {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        let env = [("CREDENTIALS_DIRECTORY", dir.path().to_str().unwrap()), ("SKYKOI_GATEWAY_TOKEN", "from-the-environment")];
+        let list = overrides(&sources(FlagLayer::default(), &env)).unwrap();
+        let mut value = json!({});
+        lay_over(&mut value, &list);
+        assert_eq!(value, json!({ "gateway": { "auth": { "token": "from-the-supervisor" } } }));
+        assert_eq!(list.last().unwrap().origin.to_string(), "credential gateway.auth.token");
+    }
+
+    #[test]
+    fn variables_of_secrets_are_those_whose_keys_are() {
+        let schema = schema();
+        let secret = |key: &str| part(&schema, &KeyPath::of_keys(key)).is_some_and(|part| flag(part, "x-secret"));
+        let names: Vec<&str> = VARIABLES.iter().filter(|(_, key, _)| secret(key)).map(|(name, ..)| *name).collect();
+        assert_eq!(names, SECRET_VARIABLES);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub enum Origin {
     Flag(&'static str),
     /// A variable of the environment.
     Env(&'static str),
+    /// A credential of the service supervisor, by its name.
+    Credential(String),
     /// Nobody gave it.
     Default,
 }
@@ -33,6 +35,7 @@ impl fmt::Display for Origin {
             Self::File { file, spot: None } => write!(f, "{}", file.display()),
             Self::Flag(flag) => write!(f, "flag {flag}"),
             Self::Env(name) => write!(f, "env {name}"),
+            Self::Credential(name) => write!(f, "credential {name}"),
             Self::Default => f.write_str("default"),
         }
     }

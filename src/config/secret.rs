@@ -8,15 +8,22 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroize;
 
 /// What stands in place of a secret wherever configuration is shown; also the text that front ends send back unchanged.
 pub const REDACTED: &str = "__SKYKOI_REDACTED__";
 
-/// A secret value. Reading it takes an explicit [`Secret::expose`].
+/// A secret value. Reading it takes an explicit [`Secret::expose`]; its memory is overwritten when it is dropped.
 #[derive(Clone, Default)]
-pub struct Secret<T>(T);
+pub struct Secret<T: Zeroize>(T);
 
-impl<T> Secret<T> {
+impl<T: Zeroize> Drop for Secret<T> {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl<T: Zeroize> Secret<T> {
     /// Wraps a value.
     #[must_use]
     pub fn new(value: T) -> Self {
@@ -30,7 +37,7 @@ impl<T> Secret<T> {
     }
 }
 
-impl<T> fmt::Debug for Secret<T> {
+impl<T: Zeroize> fmt::Debug for Secret<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
     }
@@ -42,19 +49,19 @@ impl PartialEq for Secret<String> {
     }
 }
 
-impl<T> Serialize for Secret<T> {
+impl<T: Zeroize> Serialize for Secret<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(REDACTED)
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Secret<T> {
+impl<'de, T: Zeroize + Deserialize<'de>> Deserialize<'de> for Secret<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         T::deserialize(deserializer).map(Self)
     }
 }
 
-impl<T: JsonSchema> JsonSchema for Secret<T> {
+impl<T: Zeroize + JsonSchema> JsonSchema for Secret<T> {
     fn inline_schema() -> bool {
         true
     }

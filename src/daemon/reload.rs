@@ -7,7 +7,7 @@
 //! ```
 //! One task does it, so that two changes never mix. What can fail (addresses, certificates) comes first and is undone, so a change is taken as a whole or not at all.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -16,12 +16,14 @@ use tracing::{info, warn};
 
 use super::settings;
 use super::watch::{Watched, watch};
+use crate::audit::record::Hash;
 use crate::audit::{Action, Event};
 use crate::config::diff::{Class, changed, class};
 use crate::config::gateway::ReloadMode;
 use crate::config::load::{Loaded, load};
 use crate::config::problem::ConfigError;
 use crate::config::schema::schema;
+use crate::gateway::certificate::TlsStatus;
 use crate::gateway::configuration::{Ask, Outcome, issue};
 use crate::gateway::restart_note::RestartNote;
 use crate::gateway::{Gateway, session_settings};
@@ -38,8 +40,15 @@ pub fn start(gateway: &Arc<Gateway>, asks: mpsc::Receiver<Ask>, listeners: &Arc<
     let settled = Arc::new(Notify::new());
     let (watched, seen) = watch::channel(watched(&loaded));
     gateway.tasks.spawn("config watch", watch(Arc::clone(gateway), seen, Arc::clone(&settled)));
-    let reloader =
-        Reloader { gateway: Arc::clone(gateway), listeners: Arc::clone(listeners), rules, watched, started_with: Arc::clone(&loaded) };
+    let reloader = Reloader {
+        gateway: Arc::clone(gateway),
+        listeners: Arc::clone(listeners),
+        rules,
+        watched,
+        started_with: Arc::clone(&loaded),
+        tls: Mutex::new(settings::tls_stamp(&loaded)),
+    };
+    gateway.certificate.set(settings::presented(&loaded));
     gateway.tasks.spawn("config reload", reloader.run(asks, settled));
     // What was changed between the first read and the first watch is found by this look.
     gateway.tasks.spawn("config first look", {
@@ -53,7 +62,8 @@ pub fn start(gateway: &Arc<Gateway>, asks: mpsc::Receiver<Ask>, listeners: &Arc<
 }
 
 fn watched(loaded: &Loaded) -> Watched {
-    let files = if loaded.files.is_empty() { vec![loaded.path.clone()] } else { loaded.files.clone() };
+    let mut files = if loaded.files.is_empty() { vec![loaded.path.clone()] } else { loaded.files.clone() };
+    files.extend(settings::tls_files(loaded));
     Watched { files, debounce: Duration::from_millis(loaded.config.gateway.reload.debounce_ms) }
 }
 
@@ -64,6 +74,8 @@ struct Reloader {
     watched: watch::Sender<Watched>,
     /// What waits for a restart is what differs from this.
     started_with: Arc<Loaded>,
+    /// What the files of TLS were when they were last taken.
+    tls: Mutex<Hash>,
 }
 
 /// What a change asks for.
@@ -102,9 +114,18 @@ impl Reloader {
     async fn look_unasked(&self) {
         let loaded = self.gateway.loaded();
         let wrong = !self.gateway.configuration.issues().is_empty();
-        if loaded.config.gateway.reload.mode != ReloadMode::Off && (wrong || !loaded.is_on_disk()) {
+        if loaded.config.gateway.reload.mode != ReloadMode::Off && (wrong || !loaded.is_on_disk() || self.other_certificate(&loaded)) {
             self.look(None).await;
         }
+    }
+
+    /// Whether a file of TLS holds something else than what was taken.
+    fn other_certificate(&self, loaded: &Loaded) -> bool {
+        *self.tls() != settings::tls_stamp(loaded)
+    }
+
+    fn tls(&self) -> MutexGuard<'_, Hash> {
+        self.tls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the files and takes what they say.
@@ -155,7 +176,8 @@ impl Reloader {
         let mended = !self.gateway.configuration.issues().is_empty();
         let plan = self.plan(&before, &loaded, asked.is_some());
         let unchanged = plan.changed.is_empty() && before.hash == loaded.hash;
-        let revoked = match self.swap(&before, &loaded, asked.is_some()).await {
+        let renewed = self.other_certificate(&loaded);
+        let revoked = match self.swap(&before, &loaded, asked.is_some() || renewed).await {
             Ok(revoked) => revoked,
             Err(wrong) => return self.keep(vec![wrong], loaded.hash.clone()),
         };
@@ -235,9 +257,19 @@ impl Reloader {
             return Ok(());
         }
         let at = |path: &str, message: String| ConfigIssue { path: path.to_owned(), ..plain(message) };
+        // Before the files are read: a change behind it is another one.
+        let stamp = settings::tls_stamp(loaded);
         let tls = settings::tls_config(loaded).map_err(|cause| at("gateway.tls", cause))?;
         let listened = self.listeners.relisten(moved.then_some(place), tls).await;
-        listened.map_err(|cause| at("gateway.port", format!("{cause}; the old address stays in use")))
+        listened.map_err(|cause| at("gateway.port", format!("{cause}; the old address stays in use")))?;
+        let shown = settings::presented(loaded);
+        if let Some(TlsStatus { fingerprint, .. }) = &shown
+            && std::mem::replace(&mut *self.tls(), stamp) != stamp
+        {
+            info!(fingerprint, "new connections are shown another certificate or asked by other authorities");
+        }
+        self.gateway.certificate.set(shown);
+        Ok(())
     }
 
     /// Notes what is in effect from now on. Who wrote it, if it was written by a call, stands in a record of its own.

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tracing::level_filters::LevelFilter;
 use tracing::warn;
 
+use crate::audit::record::{Hash, sha256};
 use crate::auth::origin::HostPolicy;
 use crate::config::Config;
 use crate::config::gateway::Bind as ConfiguredBind;
@@ -16,6 +17,7 @@ use crate::config::logging::{LogLevel, LogStyle};
 use crate::config::paths::private_dir;
 use crate::config::resolve::ExecSettings;
 use crate::exec::policy::Rule;
+use crate::gateway::certificate::TlsStatus;
 use crate::logging::filter::Filter;
 use crate::logging::{self, Log, Style};
 use crate::protocol::ids::AgentId;
@@ -169,6 +171,16 @@ fn bind(config: &Config) -> Result<Bind, String> {
 /// # Errors
 /// The certificate cannot be used or made.
 pub fn tls_config(loaded: &Loaded) -> Result<Option<Arc<rustls::ServerConfig>>, String> {
+    let Some(files) = certificate(loaded)? else { return Ok(None) };
+    let clients = loaded.config.gateway.tls.ca_path.as_ref().map(PathBuf::from);
+    tls::server_config(&files, clients.as_deref()).map(Some).map_err(|error| error.to_string())
+}
+
+/// The files of the certificate that is served, made if need be; none when the listeners speak plainly.
+///
+/// # Errors
+/// The own certificate cannot be made, or half of a given one is missing.
+pub fn certificate(loaded: &Loaded) -> Result<Option<CertFiles>, String> {
     let tls = &loaded.config.gateway.tls;
     if !tls.enabled {
         return Ok(None);
@@ -181,5 +193,30 @@ pub fn tls_config(loaded: &Loaded) -> Result<Option<Arc<rustls::ServerConfig>>, 
         }
         _ => return Err("gateway.tls: certPath and keyPath go together".to_owned()),
     };
-    tls::server_config(&files).map(Some).map_err(|error| error.to_string())
+    Ok(Some(files))
+}
+
+/// What clients are shown, as `status` tells it.
+#[must_use]
+pub fn presented(loaded: &Loaded) -> Option<TlsStatus> {
+    let files = certificate(loaded).ok()??;
+    let tls = &loaded.config.gateway.tls;
+    let fingerprint = tls::fingerprint(&files.cert).map(|print| tls::show_fingerprint(&print)).unwrap_or_default();
+    Some(TlsStatus { fingerprint, self_signed: tls.cert_path.is_none(), client_certificates: tls.ca_path.is_some() })
+}
+
+/// The files that TLS is made of.
+#[must_use]
+pub fn tls_files(loaded: &Loaded) -> Vec<PathBuf> {
+    let files = certificate(loaded).ok().flatten();
+    let authorities = loaded.config.gateway.tls.ca_path.as_ref().map(PathBuf::from);
+    files.into_iter().flat_map(|files| [files.cert, files.key]).chain(authorities).collect()
+}
+
+/// Changes when one of the files that TLS is made of does.
+#[must_use]
+pub fn tls_stamp(loaded: &Loaded) -> Hash {
+    let texts: Vec<Vec<u8>> = tls_files(loaded).into_iter().map(|path| std::fs::read(path).unwrap_or_default()).collect();
+    let digests: Vec<u8> = texts.iter().flat_map(|text| sha256(text).0).collect();
+    sha256(&digests)
 }

@@ -14,7 +14,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring as provider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use zeroize::Zeroizing;
 
 /// Where Debian and Ubuntu keep the system's trusted certificates.
 const SYSTEM_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -120,22 +122,33 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     Ok(chain)
 }
 
-/// The listener's TLS settings.
+/// The listener's TLS settings. `clients`: the file of the authorities of which every client must show a certificate; none = clients need none.
 ///
 /// # Errors
 /// Names the file that cannot be used.
-pub fn server_config(files: &CertFiles) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn server_config(files: &CertFiles, clients: Option<&Path>) -> Result<Arc<ServerConfig>, TlsError> {
     let chain = read_chain(&files.cert)?;
-    let pem = fs::read(&files.key).map_err(io_error(&files.key))?;
-    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| content_error(&files.key, "no private key in it"))?;
-    let mut config = ServerConfig::builder_with_provider(ring_provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
+    let key = read_key(&files.key)?;
+    let builder = ServerConfig::builder_with_provider(ring_provider()).with_protocol_versions(&[&rustls::version::TLS13])?;
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(authorities) => {
+            let roots = Arc::new(roots(Some(authorities))?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, ring_provider()).build();
+            builder.with_client_cert_verifier(verifier.map_err(|error| content_error(authorities, error))?)
+        }
+    };
+    let mut config = builder
         .with_single_cert(chain, key)
         .map_err(|error| content_error(&files.key, format!("does not fit {}: {error}", files.cert.display())))?;
     // WebSocket upgrades exist only in HTTP/1.1 as we speak it.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let pem = Zeroizing::new(fs::read(path).map_err(io_error(path))?);
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| content_error(path, "no private key in it"))
 }
 
 /// The SHA-256 of the server's own certificate, to compare with what a client sees.
@@ -175,18 +188,26 @@ pub fn parse_fingerprint(text: &str) -> Option<[u8; 32]> {
     if digits.len() == 64 { bytes.try_into().ok() } else { None }
 }
 
-/// Whom our command line trusts: exactly the certificate of `fingerprint` when given, else what `ca_file` holds, else the system's authorities.
+/// Whom our command line trusts: exactly the certificate of `fingerprint` when given, else what `ca_file` holds, else the system's authorities. `own` is what it shows of itself to a server that asks.
 ///
 /// # Errors
 /// Names the file that cannot be used.
-pub fn client_config(ca_file: Option<&Path>, fingerprint: Option<[u8; 32]>) -> Result<Arc<ClientConfig>, TlsError> {
+pub fn client_config(
+    ca_file: Option<&Path>,
+    fingerprint: Option<[u8; 32]>,
+    own: Option<&CertFiles>,
+) -> Result<Arc<ClientConfig>, TlsError> {
     let builder = ClientConfig::builder_with_provider(ring_provider()).with_safe_default_protocol_versions()?;
-    let mut config = match fingerprint {
+    let builder = match fingerprint {
         Some(fingerprint) => {
             let pinned = Pinned { fingerprint, provider: ring_provider() };
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(pinned)).with_no_client_auth()
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(pinned))
         }
-        None => builder.with_root_certificates(roots(ca_file)?).with_no_client_auth(),
+        None => builder.with_root_certificates(roots(ca_file)?),
+    };
+    let mut config = match own {
+        None => builder.with_no_client_auth(),
+        Some(files) => builder.with_client_auth_cert(read_chain(&files.cert)?, read_key(&files.key)?)?,
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
@@ -268,7 +289,7 @@ mod tests {
         let first = fingerprint(&files.cert).unwrap();
         own_certificate(&dir, &[]).unwrap();
         assert_eq!(fingerprint(&files.cert).unwrap(), first);
-        server_config(&files).unwrap();
+        server_config(&files, None).unwrap();
     }
 
     #[test]
@@ -276,8 +297,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = own_certificate(dir.path(), &[]).unwrap();
         let other = own_certificate(&dir.path().join("other"), &[]).unwrap();
-        let error =
-            |cert: &Path, key: &Path| server_config(&CertFiles { cert: cert.to_owned(), key: key.to_owned() }).unwrap_err().to_string();
+        let error = |cert: &Path, key: &Path| {
+            server_config(&CertFiles { cert: cert.to_owned(), key: key.to_owned() }, None).unwrap_err().to_string()
+        };
         let absent = dir.path().join("absent.pem");
         assert!(error(&absent, &files.key).contains("absent.pem"));
         assert!(error(&files.cert, &files.cert).contains("gateway-cert.pem: no private key"));

@@ -97,13 +97,13 @@ async fn the_local_socket_speaks_lines_and_knows_the_uid() {
 async fn tls_ends_here_and_the_pinned_certificate_is_the_only_one_trusted() {
     let dir = tempfile::tempdir().unwrap();
     let files = tls::own_certificate(dir.path(), &[]).unwrap();
-    let config = Some(tls::server_config(&files).unwrap());
+    let config = Some(tls::server_config(&files, None).unwrap());
     let server = start(ListenSettings { tls: config, ..settings() }).await;
     let fingerprint = tls::fingerprint(&files.cert).unwrap();
     for (ca, pin, trusted) in
         [(None, Some(fingerprint), true), (Some(files.cert.as_path()), None, true), (None, Some([7; 32]), false), (None, None, false)]
     {
-        let client = tokio_rustls::TlsConnector::from(tls::client_config(ca, pin).unwrap());
+        let client = tokio_rustls::TlsConnector::from(tls::client_config(ca, pin, None).unwrap());
         let stream = TcpStream::connect(server.address()).await.unwrap();
         let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
         let Ok(mut stream) = client.connect(name, stream).await else {

@@ -57,6 +57,7 @@ mod run_keys;
 mod run_streams;
 mod runs;
 mod safe_mode;
+mod secrets;
 mod sessions;
 mod shim;
 mod slow_reader;

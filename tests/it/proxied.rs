@@ -24,7 +24,7 @@ async fn open(nginx: &Nginx, source: [u8; 4], headers: &[(&str, &str)]) -> Resul
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((source, 0).into()).unwrap();
     let stream = socket.connect((LOOPBACK, nginx.port).into()).await.map_err(|error| error.to_string())?;
-    let connector = TlsConnector::from(tls::client_config(Some(&nginx.certificate()), None).unwrap());
+    let connector = TlsConnector::from(tls::client_config(Some(&nginx.certificate()), None, None).unwrap());
     let stream = connector.connect(ServerName::try_from("koi.test").unwrap(), stream).await.map_err(|error| error.to_string())?;
     Client::upgrade(stream, "koi.test", headers).await
 }

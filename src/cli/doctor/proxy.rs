@@ -82,7 +82,7 @@ async fn request(url: &str, header: &str, word: &str, findings: &mut Vec<Finding
         return exchange(connect().await?, &text).await;
     }
     let server = ServerName::try_from(name.clone()).map_err(|_| "it has no name for TLS".to_owned())?;
-    let trusting = tls::client_config(None, None).map_err(|error| error.to_string())?;
+    let trusting = tls::client_config(None, None, None).map_err(|error| error.to_string())?;
     let encrypted = async |config: Arc<ClientConfig>| match timeout(
         LIMIT,
         TlsConnector::from(config).connect(server.clone(), connect().await?),

@@ -157,7 +157,7 @@ fn what_this_version_cannot_do_is_refused_and_not_pretended() {
 
 #[test]
 fn tls_is_what_it_says_or_does_not_start() {
-    one_blocker(json!({ "gateway": { "tls": { "enabled": true, "caPath": "/ca" } } }), "gateway.tls.caPath");
+    one_blocker(json!({ "gateway": { "tls": { "enabled": false, "caPath": "/ca" } } }), "gateway.tls.caPath");
     one_blocker(json!({ "gateway": { "tls": { "enabled": true, "autoGenerate": false } } }), "gateway.tls.autoGenerate");
     let own = json!({ "gateway": { "tls": { "enabled": true, "autoGenerate": false, "certPath": "/c", "keyPath": "/k" } } });
     assert_eq!(start_blockers(&config(&starting(own))), []);

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::sessions_status::{HeartbeatStatus, SessionsStatus};
+use crate::gateway::certificate::TlsStatus;
 use crate::gateway::{Gateway, VERSION};
 use crate::protocol::error::RpcError;
 use crate::protocol::event::health::{AgentHealth, AuditHealth, ConfigHealth, RunCounts};
@@ -53,6 +54,8 @@ pub struct StatusReply {
     pub store: StoreStatus,
     /// The daemon's memory.
     pub memory: MemoryStatus,
+    /// TLS of the TCP listener; null while it speaks plainly.
+    pub tls: Option<TlsStatus>,
     /// The audit log: its head, to be kept elsewhere.
     pub audit: AuditHealth,
     /// The configuration: whether the file on disk is right, and what waits for a restart.
@@ -120,6 +123,7 @@ impl Method for Status {
             sessions: SessionsStatus::of(gateway).await?,
             store: StoreStatus { waiting: gateway.store.waiting(), last_commit_us: latency.last_us, max_commit_us: latency.max_us },
             memory: MemoryStatus { rss_bytes: rss_bytes() },
+            tls: gateway.certificate.get(),
             audit: gateway.audit_health(),
             config: gateway.configuration.health(),
             system,
