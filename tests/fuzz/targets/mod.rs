@@ -2,6 +2,7 @@
 
 mod config;
 mod device;
+pub mod faulty;
 mod forwarded;
 mod frame;
 mod http;
