@@ -14,6 +14,8 @@ pub mod presence;
 pub mod presence_line;
 pub mod queueing;
 pub mod quiet;
+pub mod restart_note;
+pub mod room;
 pub mod sessions;
 pub mod system_events;
 pub mod usage;
@@ -21,7 +23,7 @@ pub mod usage;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::audit::{Audit, Health as AuditHealth};
@@ -180,7 +182,7 @@ impl Gateway {
 
     /// Places for calls, over all connections.
     #[must_use]
-    pub fn calls(&self) -> Arc<Semaphore> {
+    pub fn calls(&self) -> room::Room {
         self.configuration.calls()
     }
 

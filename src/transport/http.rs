@@ -23,6 +23,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, info};
 
+use super::audited;
 use crate::auth::origin::HostPolicy;
 use crate::auth::peer::{Cidr, client_address, fold};
 use crate::auth::probe;
@@ -37,6 +38,9 @@ const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A refused request's path is logged up to this length.
 const LOGGED_PATH_BYTES: usize = 100;
+
+/// What a page of a foreign origin is told.
+const FOREIGN_ORIGIN: &str = "origin not allowed";
 
 /// Names of query parameters that carry credentials, without case, dashes and underscores. URLs end up in logs and histories, so a credential in one is refused even where nobody would read it.
 const CREDENTIAL_NAMES: &[&str] = &[
@@ -125,7 +129,13 @@ async fn gate(State(front): State<Arc<Front>>, Extension(visit): Extension<Arc<V
     }
     let mut response = match check(&request, &rules, visit.port) {
         Ok(()) => next.run(request).await,
-        Err(refused) => refuse(refused, &visit, request.uri().path()),
+        Err(refused) => {
+            if refused.1 == FOREIGN_ORIGIN {
+                let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+                front.serve.denied(audited::foreign_origin(client_of(request.headers(), &rules, &visit), origin));
+            }
+            refuse(refused, &visit, request.uri().path())
+        }
     };
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -134,6 +144,7 @@ async fn gate(State(front): State<Arc<Front>>, Extension(visit): Extension<Arc<V
 }
 
 /// Who asks, by the socket and by what a trusted proxy says.
+/// The address that a request comes from: the socket's, or what a trusted proxy says.
 fn client_of(headers: &HeaderMap, rules: &Rules, visit: &Visit) -> IpAddr {
     client_address(visit.socket.ip(), forwarded(headers), &rules.trusted_proxies)
 }
@@ -169,7 +180,7 @@ fn check(request: &Request, rules: &Rules, port: u16) -> Result<(), Refused> {
         let reason = match refusal {
             crate::auth::origin::Refusal::BadHost => "bad host header",
             crate::auth::origin::Refusal::ForeignHost => "host not served here",
-            crate::auth::origin::Refusal::ForeignOrigin => "origin not allowed",
+            crate::auth::origin::Refusal::ForeignOrigin => FOREIGN_ORIGIN,
         };
         (StatusCode::from_u16(refusal.status()).unwrap_or(BAD), reason)
     };

@@ -15,13 +15,17 @@ mod echo;
 mod sockets;
 
 mod attachments;
+mod audit_log;
 mod chat;
 mod chat_history;
+mod command_line;
 mod config_changes;
+mod config_restart;
 mod config_vectors;
 mod conformance;
 mod crash;
 mod crash_points;
+mod credentials;
 mod daemon_faults;
 mod daemon_life;
 mod defects;

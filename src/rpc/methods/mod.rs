@@ -27,6 +27,7 @@ pub static METHODS: &[Entry] = &[
     Entry::of::<system::status::Status>(),
     Entry::of::<system::presence::SystemPresence>(),
     Entry::of::<system::event::SystemEvent>(),
+    Entry::of::<system::wake::Wake>(),
     Entry::of::<system::heartbeats::LastHeartbeat>(),
     Entry::of::<system::heartbeats::SetHeartbeats>(),
     Entry::of::<doctor::proxy::Proxy>(),
