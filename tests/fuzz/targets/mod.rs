@@ -7,6 +7,7 @@ mod forwarded;
 mod frame;
 mod http;
 mod journal;
+mod jwt;
 mod websocket;
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -27,7 +28,7 @@ pub struct Target {
 
 /// All of them.
 pub const TARGETS: &[Target] =
-    &[frame::TARGET, websocket::TARGET, http::TARGET, config::TARGET, forwarded::TARGET, journal::TARGET, device::TARGET];
+    &[frame::TARGET, websocket::TARGET, http::TARGET, config::TARGET, forwarded::TARGET, journal::TARGET, device::TARGET, jwt::TARGET];
 
 /// The number of an outcome.
 pub fn outcome(of: impl Hash) -> u64 {
