@@ -32,11 +32,11 @@ test: ## install what the tests need (by apt, when absent), then run all tests
 	if [ -x tests/autobahn/run.sh ]; then tests/autobahn/run.sh; fi
 	tests/systemd/run.sh $(DEBUG)
 
-check: ## formatting, lints, generated files, licences (cargo-deny, when installed)
+check: ## formatting, lints, generated files, licences and known weaknesses of what comes from outside (cargo-deny, when installed)
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked --test it generated_files_are_current
-	if command -v cargo-deny >/dev/null; then $(CARGO) deny check; else echo "cargo-deny is not installed: licences not checked"; fi
+	scripts/deny
 
 gen: ## write the generated files of schema/ and docs/ anew
 	$(CARGO) run --quiet --locked -- gen

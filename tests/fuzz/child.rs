@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::corpus;
 use crate::mutate::mutate;
 use crate::random::Random;
 use crate::targets::Target;
-use crate::variable;
+use crate::{CORPUS, variable};
 
 /// Memory that no input may need, bytes: beyond it the process is ended, which its parent reports.
 const MEMORY: u64 = 4 << 30;
@@ -28,7 +28,7 @@ pub fn run(target: &Target, current: &Path, time: Duration) -> ExitCode {
     setrlimit(Resource::As, Rlimit { current: Some(MEMORY), maximum: Some(MEMORY) }).unwrap();
     let seed = variable("SKYKOI_FUZZ_SEED").map_or_else(fresh_seed, |text| text.parse().unwrap());
     let current = File::options().write(true).open(current).unwrap();
-    let mut inputs = corpus::inputs(target);
+    let mut inputs = corpus::inputs(target, elsewhere().as_deref());
     let (given, mut random) = (inputs.len(), Random::new(seed));
     let (mut outcomes, mut count) = (HashSet::new(), 0_u64);
     for input in &inputs {
@@ -64,6 +64,11 @@ pub fn replay(target: &Target, file: &Path) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// The place of the inputs, if it is not the repository.
+fn elsewhere() -> Option<PathBuf> {
+    variable(CORPUS).map(PathBuf::from)
+}
+
 fn fresh_seed() -> u64 {
     u64::from_le_bytes(uuid::Uuid::new_v4().as_bytes()[..8].try_into().unwrap())
 }
@@ -95,6 +100,6 @@ fn failed(target: &Target, input: &[u8], seed: u64) -> ExitCode {
         step /= 2;
     }
     set_hook(hook);
-    eprintln!("{} (seed {seed}): {}", target.name, corpus::keep(target, &smallest));
+    eprintln!("{} (seed {seed}): {}", target.name, corpus::keep(target, elsewhere().as_deref(), &smallest));
     ExitCode::FAILURE
 }

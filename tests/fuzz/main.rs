@@ -31,10 +31,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use targets::faulty::FAULTY;
 use targets::{TARGETS, Target};
 
 /// Set for the process of one target; the parent gives it the file that holds the input at work.
 pub const CURRENT: &str = "SKYKOI_FUZZ_CURRENT";
+/// Where the inputs are, if not in the repository: for the targets with known faults.
+pub const CORPUS: &str = "SKYKOI_FUZZ_CORPUS";
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|text| !text.is_empty())
@@ -46,6 +49,10 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let names = variable("SKYKOI_FUZZ_TARGETS");
+    if let (Some(current), true) = (variable(CURRENT), variable(CORPUS).is_some()) {
+        let faulty = FAULTY.iter().find(|(target, _)| names.as_deref() == Some(target.name)).unwrap();
+        return child::run(&faulty.0, Path::new(&current), Duration::from_secs(5));
+    }
     let chosen: Vec<&Target> =
         TARGETS.iter().filter(|target| names.as_ref().is_none_or(|names| names.split(',').any(|name| name == target.name))).collect();
     if let Some(names) = names.as_ref().filter(|names| names.split(',').count() != chosen.len()) {
@@ -57,12 +64,33 @@ fn main() -> ExitCode {
     match (variable(CURRENT), variable("SKYKOI_FUZZ_REPLAY"), chosen.as_slice()) {
         (Some(current), _, [target]) => child::run(target, Path::new(&current), time),
         (None, Some(file), [target]) => child::replay(target, Path::new(&file)),
-        (None, None, _) => all(&chosen, time),
+        (None, None, _) => {
+            faults_are_seen();
+            all(&chosen, time)
+        }
         _ => {
             eprintln!("name one target in SKYKOI_FUZZ_TARGETS");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs the targets with known faults; each must be found out, and its input kept.
+fn faults_are_seen() {
+    std::thread::scope(|scope| {
+        for (target, word) in FAULTY {
+            scope.spawn(move || {
+                let corpus = tempfile::tempdir().unwrap();
+                let inputs = corpus.path().join(target.name);
+                std::fs::create_dir(&inputs).unwrap();
+                std::fs::write(inputs.join("harmless"), "abc").unwrap();
+                let why = watch::supervise(target, Duration::from_secs(5), Some(corpus.path())).unwrap_err();
+                assert!(why.contains(word), "{}: {why}", target.name);
+                let kept = std::fs::read_dir(&inputs).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+                assert!(kept.into_iter().any(|input| input.contains(&b'!')), "{}: the input is not kept", target.name);
+            });
+        }
+    });
 }
 
 /// As many targets at a time as there are processors.
@@ -75,7 +103,7 @@ fn all(targets: &[&Target], time: Duration) -> ExitCode {
             scope.spawn(|| {
                 loop {
                     let Some(target) = queue.lock().unwrap().next() else { return };
-                    match watch::supervise(target, time) {
+                    match watch::supervise(target, time, None) {
                         Ok(line) => println!("fuzz {:<10} {line}", target.name),
                         Err(why) => {
                             eprintln!("fuzz {:<10} FAILED: {why}", target.name);

@@ -1,6 +1,7 @@
 //! The parent of one target's process: hears its end, and ends it when one input takes too long.
 
 use std::io::Read as _;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::targets::Target;
-use crate::{CURRENT, corpus};
+use crate::{CORPUS, CURRENT, corpus};
 
 /// How often it is looked whether the process comes on.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -17,21 +18,25 @@ const STALL: Duration = Duration::from_secs(1);
 /// Time by the clock that one input may take, for what waits instead of working.
 const STUCK: Duration = Duration::from_secs(60);
 
-/// Runs a target in a process of its own; gives what it says at its end.
+/// Runs a target in a process of its own, on the inputs of the repository or of another place; gives what it says at its end.
 ///
 /// # Errors
 /// Why it failed, and where the input is.
-pub fn supervise(target: &Target, time: Duration) -> Result<String, String> {
+pub fn supervise(target: &Target, time: Duration, corpus: Option<&Path>) -> Result<String, String> {
     let current = tempfile::NamedTempFile::new().unwrap();
     #[expect(clippy::disallowed_methods, reason = "a test that starts itself")]
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
     command.env("SKYKOI_FUZZ_TARGETS", target.name).env(CURRENT, current.path()).env("SKYKOI_FUZZ_SECONDS", time.as_secs().to_string());
+    if let Some(corpus) = corpus {
+        // What it says of its fault is expected.
+        command.env(CORPUS, corpus).stderr(Stdio::null());
+    }
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     let slow = wait(&mut child, current.path());
     let status = child.wait().unwrap();
     let mut said = String::new();
     child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
-    let input = || corpus::keep(target, &input_of(current.path()));
+    let input = || corpus::keep(target, corpus, &input_of(current.path()));
     match (slow, status.code()) {
         (Some(why), _) => Err(format!("{why}; {}", input())),
         (None, Some(0)) => Ok(said.trim().to_owned()),
@@ -42,7 +47,7 @@ pub fn supervise(target: &Target, time: Duration) -> Result<String, String> {
 }
 
 /// Waits for the end of the process; says so when it had to be ended.
-fn wait(child: &mut Child, current: &std::path::Path) -> Option<String> {
+fn wait(child: &mut Child, current: &Path) -> Option<String> {
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
     let (mut seen, mut since, mut worked) = (0, Instant::now(), Duration::ZERO);
@@ -60,7 +65,7 @@ fn wait(child: &mut Child, current: &std::path::Path) -> Option<String> {
     None
 }
 
-fn bytes_of(current: &std::path::Path) -> Vec<u8> {
+fn bytes_of(current: &Path) -> Vec<u8> {
     std::fs::read(current).unwrap()
 }
 
@@ -68,11 +73,11 @@ fn number_at(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..at + 8).map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().unwrap()))
 }
 
-fn count_of(current: &std::path::Path) -> u64 {
+fn count_of(current: &Path) -> u64 {
     number_at(&bytes_of(current), 0)
 }
 
-fn input_of(current: &std::path::Path) -> Vec<u8> {
+fn input_of(current: &Path) -> Vec<u8> {
     let bytes = bytes_of(current);
     let length = usize::try_from(number_at(&bytes, 8)).unwrap();
     bytes.get(16..16 + length).unwrap_or_default().to_vec()

@@ -42,18 +42,23 @@ fn it_works_with_and_without_a_daemon_and_its_exit_code_says_the_worst() {
 #[test]
 fn each_fault_of_the_files_and_the_configuration_is_found_with_its_mend() {
     let gateway = Gateway::with(&json!({ "gateway": { "auth": { "token": "abcabcabcabcabcabcabc" } } }));
-    std::fs::set_permissions(gateway.config_path(), std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::set_permissions(gateway.state_dir().join("state.db"), std::fs::Permissions::from_mode(0o644)).unwrap();
     std::fs::set_permissions(gateway.state_dir().join("runs"), std::fs::Permissions::from_mode(0o777)).unwrap();
     let (code, said) = doctor(&gateway, &["--security"]);
     assert_eq!((code, &said["ok"]), (2, &json!(false)), "{said}");
     let permissions = of(&said, "permissions");
-    assert!(permissions.iter().any(|(severity, what)| *severity == "warning" && what.contains("skykoi.json can be read")), "{said}");
+    assert!(permissions.iter().any(|(severity, what)| *severity == "warning" && what.contains("state.db can be read")), "{said}");
     assert!(permissions.iter().any(|(severity, what)| *severity == "critical" && what.contains("/runs can be changed")), "{said}");
     let secrets = of(&said, "secret");
     assert!(secrets.iter().any(|(severity, what)| *severity == "warning" && what.contains("few different")), "{said}");
     assert!(secrets.iter().any(|(_, what)| what.contains("in clear")), "{said}");
     assert!(of(&said, "exec")[0].1.contains("mode full") && of(&said, "bind")[0].0 == "ok", "{said}");
     assert!(!said.to_string().contains("abcabcabc"), "the secret itself is not told");
+    // A secret that others can read keeps a gateway from starting, which is another answer.
+    std::fs::set_permissions(gateway.config_path(), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (code, open) = doctor(&gateway, &["--security"]);
+    assert_eq!(code, 78, "{open}");
+    assert!(of(&open, "permissions").iter().any(|(_, what)| what.contains("skykoi.json can be read")), "{open}");
     for finding in said["findings"].as_array().unwrap() {
         let (severity, mend) = (finding["severity"].as_str().unwrap(), finding["mend"].as_str().unwrap_or_default());
         assert!(!mend.is_empty() || matches!(severity, "ok" | "note"), "{finding}");

@@ -78,14 +78,14 @@ fn groups() -> Finding {
         .collect();
     let table = fs::read_to_string("/etc/group").unwrap_or_default();
     let found = groups_of_root(&table, &mine);
-    if found.is_empty() {
+    let Some((first, _)) = found.first() else {
         return Finding::ok("groups", "this user is in no group that leads to root");
-    }
+    };
     let ways: Vec<String> = found.iter().map(|(name, way)| format!("{name} ({way})")).collect();
     Finding::critical(
         "groups",
         format!("this user can become root through: {}", ways.join(", ")),
-        format!("gpasswd -d USER {}; use rootless containers", found[0].0),
+        format!("gpasswd -d USER {first}; use rootless containers"),
     )
 }
 

@@ -8,9 +8,12 @@ use serde_json::Value;
 
 use super::Scene;
 use super::finding::Finding;
+use crate::config::login::NamedToken;
+use crate::config::login_rules::PASSWORD_HASH_PREFIX;
 use crate::config::parse::parse;
 use crate::config::problem::lines;
 use crate::config::secret::Secret;
+use crate::protocol::scope::Scope;
 
 /// A secret that has not changed for so long has had much time to get around.
 const OLD: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -125,7 +128,8 @@ fn secrets(scene: &Scene) -> Vec<Finding> {
     let mut findings = Vec::new();
     let auth = &scene.loaded.config.gateway.auth;
     for (name, secret) in [("token", auth.token.as_ref()), ("password", auth.password.as_ref())] {
-        let Some(secret) = secret.map(Secret::expose) else { continue };
+        // Of a hash neither length nor spelling says anything.
+        let Some(secret) = secret.map(Secret::expose).filter(|text| !text.starts_with(PASSWORD_HASH_PREFIX)) else { continue };
         let kinds = secret.chars().collect::<std::collections::BTreeSet<_>>().len();
         if secret.chars().count() < SHORT || kinds < FEW_KINDS {
             let why = if kinds < FEW_KINDS { "of few different characters" } else { "shorter than 32 characters" };
@@ -144,6 +148,7 @@ fn secrets(scene: &Scene) -> Vec<Finding> {
             }
         }
     }
+    findings.extend(auth.tokens.iter().flat_map(named));
     if scene.is("/gateway/auth/legacyDevicePayload") {
         let mend = "set gateway.auth.legacyDevicePayload to false as soon as the last old client is gone";
         findings.push(Finding::warning(
@@ -154,6 +159,21 @@ fn secrets(scene: &Scene) -> Vec<Finding> {
     }
     if findings.is_empty() {
         findings.push(Finding::ok("secret", "no weak or exposed secret found"));
+    }
+    findings
+}
+
+/// What is to be said of a token with a name.
+fn named(token: &NamedToken) -> Vec<Finding> {
+    let name = &token.name;
+    let mut findings = Vec::new();
+    if token.token.is_some() {
+        let mend = "put its hash in its place: skykoi-gateway token rotate";
+        findings.push(Finding::note("secret", format!("the token {name} stands in clear in the configuration"), mend));
+    }
+    if token.expires_at.is_none() && token.scopes.contains(&Scope::Admin) {
+        let mend = "give it expiresAt, or fewer scopes";
+        findings.push(Finding::note("secret", format!("the token {name} grants operator.admin and never ends"), mend));
     }
     findings
 }

@@ -2,10 +2,12 @@
 
 mod config;
 mod device;
+pub mod faulty;
 mod forwarded;
 mod frame;
 mod http;
 mod journal;
+mod jwt;
 mod websocket;
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -26,7 +28,7 @@ pub struct Target {
 
 /// All of them.
 pub const TARGETS: &[Target] =
-    &[frame::TARGET, websocket::TARGET, http::TARGET, config::TARGET, forwarded::TARGET, journal::TARGET, device::TARGET];
+    &[frame::TARGET, websocket::TARGET, http::TARGET, config::TARGET, forwarded::TARGET, journal::TARGET, device::TARGET, jwt::TARGET];
 
 /// The number of an outcome.
 pub fn outcome(of: impl Hash) -> u64 {
