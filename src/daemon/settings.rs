@@ -91,6 +91,7 @@ pub fn of_runs(loaded: &Loaded) -> std::io::Result<supervisor::Settings> {
         },
         env_passthrough: defaults.env.passthrough.clone(),
         exec: exec_rules(&loaded.config),
+        audit_commands: loaded.config.audit.commands,
     })
 }
 

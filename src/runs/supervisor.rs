@@ -21,6 +21,7 @@ use super::launcher::Launcher;
 use super::live::{Ended, Live, row_of};
 use super::log::RunLog;
 use super::queue::{Event, Full, Queue};
+use crate::audit::Audit;
 use crate::events::hub::Hub;
 use crate::exec::policy::entries::ApprovalsFile;
 use crate::failpoint::failpoint;
@@ -53,6 +54,8 @@ pub struct Settings {
     pub env_passthrough: Vec<String>,
     /// Which commands run.
     pub exec: super::policy::ExecRules,
+    /// Whether the audit log gets the text of commands, `audit.commands`.
+    pub audit_commands: bool,
 }
 
 /// Handle to the supervisor; clones are the same one.
@@ -70,6 +73,7 @@ pub(super) struct Inner {
     pub chronicle: Arc<dyn Chronicle>,
     /// Which programs may run unasked.
     pub entries: ApprovalsFile,
+    pub audit: Audit,
     pub held: Mutex<Held>,
     pub queue: Mutex<Queue>,
     /// When the queue is to be looked at again, by its clock.
@@ -121,7 +125,15 @@ impl Drop for Ticket {
 impl Supervisor {
     /// A supervisor without runs.
     #[must_use]
-    pub fn new(settings: Settings, store: Store, launcher: Launcher, hub: Arc<Hub>, tasks: Tasks, chronicle: Arc<dyn Chronicle>) -> Self {
+    pub fn new(
+        settings: Settings,
+        store: Store,
+        launcher: Launcher,
+        hub: Arc<Hub>,
+        tasks: Tasks,
+        chronicle: Arc<dyn Chronicle>,
+        audit: Audit,
+    ) -> Self {
         let queue = Mutex::new(Queue::new(settings.max_concurrent));
         let entries = ApprovalsFile::new(settings.state_dir.clone());
         let inner = Inner {
@@ -132,6 +144,7 @@ impl Supervisor {
             tasks,
             chronicle,
             entries,
+            audit,
             held: Mutex::default(),
             queue,
             alarm: Mutex::default(),
@@ -227,14 +240,19 @@ impl Supervisor {
         }
     }
 
-    /// Waits for the end of a run that may not exist yet. None = the deadline came first.
+    /// Waits for the end of a run that may not exist yet and that `is_known` to who asks; any other does not exist for it. None = the deadline came first.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn wait(&self, run_id: &RunId, deadline: Instant) -> Result<Option<Ended>, StoreError> {
+    pub async fn wait(
+        &self,
+        run_id: &RunId,
+        is_known: impl Fn(&RunRecord) -> bool,
+        deadline: Instant,
+    ) -> Result<Option<Ended>, StoreError> {
         let mut changed = self.inner.changed.subscribe();
         loop {
-            match self.find(run_id).await? {
+            match self.find(run_id).await?.filter(|handle| is_known(handle.record())) {
                 Some(handle) => return Ok(handle.wait(Some(deadline)).await),
                 None => match tokio::time::timeout_at(deadline, changed.changed()).await {
                     Ok(Ok(())) => {}
@@ -293,7 +311,8 @@ impl Supervisor {
             Handle::Live(live) => Arc::clone(&live.log),
             Handle::Past(record) => {
                 let path = self.journal_path(record);
-                Arc::new(RunLog::finished(&record.file_id, record.run_id.clone(), record.session_key.clone(), path, record.head))
+                let log = RunLog::finished(&record.file_id, record.run_id.clone(), record.session_key.clone(), path, record.head);
+                Arc::new(log.of(&record.principal))
             }
         }
     }

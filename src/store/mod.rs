@@ -11,6 +11,8 @@ pub mod error;
 pub mod fault;
 pub mod lock;
 mod migrate;
+#[cfg(test)]
+mod old_files;
 pub mod op;
 pub mod record;
 mod session_calls;
@@ -39,8 +41,8 @@ pub use self::error::StoreError;
 use self::op::{Accept, Applied, Backend, Found, Op, Query};
 use self::record::{Accepted, NewRun, Pruned, RunFilter, RunPage, RunRecord};
 use self::sqlite::Sqlite;
-pub use self::writer::{Health, Latency};
 use self::warm::Warm;
+pub use self::writer::{Health, Latency};
 use self::writer::{Message, Meter, Writer};
 use crate::protocol::ids::RunId;
 use crate::protocol::run::{Outcome, RunStatus};
