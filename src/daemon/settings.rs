@@ -90,8 +90,8 @@ pub fn of_runs(loaded: &Loaded) -> std::io::Result<supervisor::Settings> {
             max_bytes_per_second: defaults.output.max_bytes_per_second,
         },
         env_passthrough: defaults.env.passthrough.clone(),
-        exec: exec_rules(&loaded.config),
         audit_commands: loaded.config.audit.commands,
+        exec: exec_rules(&loaded.config),
     })
 }
 

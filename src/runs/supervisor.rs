@@ -52,10 +52,10 @@ pub struct Settings {
     pub output: super::control::OutputLimits,
     /// Names of environment variables that runs get beside the usual ones.
     pub env_passthrough: Vec<String>,
-    /// Which commands run.
-    pub exec: super::policy::ExecRules,
     /// Whether the audit log gets the text of commands, `audit.commands`.
     pub audit_commands: bool,
+    /// Which commands run.
+    pub exec: super::policy::ExecRules,
 }
 
 /// Handle to the supervisor; clones are the same one.
@@ -71,9 +71,9 @@ pub(super) struct Inner {
     pub hub: Arc<Hub>,
     pub tasks: Tasks,
     pub chronicle: Arc<dyn Chronicle>,
+    pub audit: Audit,
     /// Which programs may run unasked.
     pub entries: ApprovalsFile,
-    pub audit: Audit,
     pub held: Mutex<Held>,
     pub queue: Mutex<Queue>,
     /// When the queue is to be looked at again, by its clock.
@@ -143,8 +143,8 @@ impl Supervisor {
             hub,
             tasks,
             chronicle,
-            entries,
             audit,
+            entries,
             held: Mutex::default(),
             queue,
             alarm: Mutex::default(),
