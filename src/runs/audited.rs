@@ -2,12 +2,15 @@
 //!
 //! The SHA-256 of the command's text is always there; the text itself only where `audit.commands` asks for it, with what looks like a secret hidden.
 
+use serde_json::json;
+
 use super::control::RunSpec;
 use super::live::Live;
 use super::spec::Work;
 use super::supervisor::Supervisor;
 use crate::audit::redact::redact;
 use crate::audit::{Action, Decision, Event};
+use crate::exec::policy::plan::sha256;
 
 /// Longest text of a command in a record, in bytes.
 const COMMAND: usize = 4096;
@@ -16,13 +19,17 @@ impl Supervisor {
     /// That a run's command is about to start. Its process gets its task only when this is on stable storage.
     pub(super) fn exec_allowed(&self, live: &Live, spec: &RunSpec) -> Event {
         let event = self.exec(live, &spec.message).decided(Decision::Allow);
-        event.with("cwd", spec.cwd.to_string_lossy()).with("shell", spec.shell.as_str())
+        let event = event.with("cwd", spec.cwd.to_string_lossy());
+        let Some(plan) = &spec.plan else { return event.with("shell", spec.shell.as_str()) };
+        let programs: Vec<_> = plan.stages.iter().map(|stage| stage.exe.path.to_string_lossy()).collect();
+        let digest = sha256(&serde_json::to_vec(plan).unwrap_or_default());
+        event.with("programs", json!(programs)).with("planSha256", digest)
     }
 
-    /// Notes that a run's command was refused.
-    pub(super) fn note_denied(&self, live: &Live, work: &Work, reason: &str) {
+    /// Notes that a run's command was refused, and by which rule.
+    pub(super) fn note_denied(&self, live: &Live, work: &Work, rule: &str) {
         let event = self.exec(live, &work.message).decided(Decision::Deny);
-        self.inner.audit.note(event.because(reason));
+        self.inner.audit.note(event.because(rule));
     }
 
     fn exec(&self, live: &Live, command: &str) -> Event {

@@ -54,12 +54,12 @@ impl Supervisor {
             // A session that is being reset ends its runs and then waits for them.
             _ = abort.wait_for(Option::is_some) => {}
         }
-        if let Some(refusal) = work.refusal.clone() {
+        if let Some(refusal) = &work.refusal {
             self.note_denied(live, &work, &refusal.summary);
             let outcome = if refusal.code == RunErrorCode::ExecDenied {
-                refused(Denied::by_rule("DENY", refusal.summary))
+                refused(Denied::by_rule("DENY", refusal.summary.clone()))
             } else {
-                Outcome::without_work(RunStatus::Error, Some(refusal.code), refusal.summary, now_ms())
+                Outcome::without_work(RunStatus::Error, Some(refusal.code), refusal.summary.clone(), now_ms())
             };
             return self.close_journal(live, outcome).await;
         }
@@ -75,7 +75,8 @@ impl Supervisor {
             Ok(admitted) => admitted,
             Err(denied) => {
                 info!(run_id = %live.record.run_id, code = ?denied.code, token = denied.token, "a command was refused");
-                self.note_denied(live, &work, &denied.reason);
+                // The rule only: the reason may quote the command.
+                self.note_denied(live, &work, &denied.token);
                 return self.close_journal(live, refused(denied)).await;
             }
         };

@@ -164,7 +164,7 @@ fn unbounded(trust: &Trust, name: &str, file: &Held) -> Option<String> {
         return Some(format!("`{typed}` is another name of {}, which may act by its name; call it by that", file.identity.path.display()));
     }
     // A second name of the same file: it may be one of those under that name.
-    if file.links > 1 && trust.is_also(&file.identity, class::names()) {
+    if file.has_other_names && trust.is_also(&file.identity, class::names()) {
         return Some(format!("`{real}` is the same file as a program that runs others"));
     }
     None

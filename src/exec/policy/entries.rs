@@ -96,8 +96,11 @@ impl Entries {
 #[derive(Debug)]
 pub struct ApprovalsFile {
     state_dir: PathBuf,
-    last: Mutex<Option<(Stamp, Result<Arc<Approvals>, String>)>>,
+    last: Mutex<Option<(Stamp, Said)>>,
 }
+
+/// What the file says, or what is wrong with it.
+type Said = Result<Arc<Approvals>, String>;
 
 /// By what a changed file is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +132,7 @@ impl ApprovalsFile {
         self.current().err()
     }
 
-    fn current(&self) -> Result<Arc<Approvals>, String> {
+    fn current(&self) -> Said {
         let stamp = stamp(&self.state_dir.join(NAME));
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match last.as_ref() {

@@ -62,8 +62,8 @@ pub struct Held {
     pub identity: Identity,
     /// What it is.
     pub kind: Kind,
-    /// How many names it has.
-    pub links: u64,
+    /// Whether it has further names.
+    pub has_other_names: bool,
 }
 
 impl Held {
@@ -299,7 +299,7 @@ fn hold(fd: OwnedFd, real: &Path, stat: &Stat) -> Result<Held, Denied> {
         mtime_ns: seconds + i128::from(stat.st_mtime_nsec),
         sha256,
     };
-    Ok(Held { fd, identity, kind, links: u64::try_from(stat.st_nlink).unwrap_or(u64::MAX) })
+    Ok(Held { fd, identity, kind, has_other_names: stat.st_nlink > 1 })
 }
 
 fn digest_and_kind(mut file: File) -> io::Result<(String, Kind)> {
