@@ -18,6 +18,7 @@ pub mod logging;
 pub mod store;
 
 // F3: who a peer is and what it may try; one run's event file; starting and ending processes; the file of a conversation; what the machine is doing; an agent's directory.
+pub mod approvals;
 pub mod auth;
 pub mod exec;
 pub mod journal;

@@ -21,6 +21,8 @@ pub enum Signal {
     Event(Bytes),
     /// The same, for connections with the read scope.
     ForReaders(Bytes),
+    /// The same, for connections that may decide about commands.
+    ForApprovers(Bytes),
     /// The end of the connection: close code and reason.
     Close(u16, &'static str),
     /// The same, for connections that came in with the gateway's secret.
@@ -76,6 +78,11 @@ impl Hub {
     /// Sends a signal to every connection with the read scope.
     pub fn signal_readers(&self, name: &str, payload: &impl Serialize) {
         let _ = self.signals.send(Signal::ForReaders(Bytes::from(frame::event_start(name, payload))));
+    }
+
+    /// Sends a signal to every connection that may decide about commands.
+    pub fn signal_approvers(&self, name: &str, payload: &impl Serialize) {
+        let _ = self.signals.send(Signal::ForApprovers(Bytes::from(frame::event_start(name, payload))));
     }
 
     /// Sends a `chat` event that belongs to no run, such as the answer of a command or an injected message, to every connection that may read.

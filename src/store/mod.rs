@@ -1,10 +1,11 @@
-//! Durable records: runs, the idempotency keys that lead to them, and sessions.
+//! Durable records: runs, the idempotency keys that lead to them, sessions, and approvals.
 //!
 //! [`Store`] is the async handle; behind it one thread writes (group commits) and one reads, because SQLite blocks. Only this module knows SQL.
 //! What was answered is on stable storage. An operation whose caller stopped waiting is applied all the same.
 //!
 //! It deliberately does not keep output: that is the journal's, one file per run.
 
+pub mod approvals;
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod error;
@@ -39,8 +40,8 @@ pub use self::error::StoreError;
 use self::op::{Accept, Applied, Backend, Found, Op, Query};
 use self::record::{Accepted, NewRun, Pruned, RunFilter, RunPage, RunRecord};
 use self::sqlite::Sqlite;
-pub use self::writer::{Health, Latency};
 use self::warm::Warm;
+pub use self::writer::{Health, Latency};
 use self::writer::{Message, Meter, Writer};
 use crate::protocol::ids::RunId;
 use crate::protocol::run::{Outcome, RunStatus};
@@ -195,6 +196,7 @@ impl Store {
             }
         }
         if let Some(ended_until) = now_ms.checked_sub(RETENTION_MS) {
+            while self.count(Op::DropApprovals { created_until: ended_until, limit: PRUNE_STEP }).await? == PRUNE_STEP {}
             pruned.expired = match self.ask(Query::Expired { ended_until, limit: PRUNE_STEP }).await? {
                 Found::Expired(runs) => runs,
                 other => return Err(mismatch(&other)),

@@ -49,6 +49,8 @@ type Wakes = StreamMap<u8, Pin<Box<dyn Stream<Item = Wake> + Send>>>;
 pub struct Audience {
     /// It has the read scope.
     pub reads: bool,
+    /// It may decide about commands.
+    pub approves: bool,
     /// It came in with the gateway's secret.
     pub by_secret: bool,
 }
@@ -57,6 +59,7 @@ impl Audience {
     fn wake(self, signal: Option<Signal>) -> Option<Wake> {
         match &signal {
             Some(Signal::ForReaders(_)) if !self.reads => None,
+            Some(Signal::ForApprovers(_)) if !self.approves => None,
             Some(Signal::CloseSecret(..)) if !self.by_secret => None,
             _ => Some(Wake::Signal(signal)),
         }

@@ -136,7 +136,8 @@ pub fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(Audienc
         closed: arrival.closed.child_token(),
     });
     let secret = (principal != LOCAL).then_some(generation);
-    let feeds = subscribe(Audience { reads: scopes.allows(Scope::Read), by_secret: secret.is_some() });
+    let feeds =
+        subscribe(Audience { reads: scopes.allows(Scope::Read), approves: scopes.allows(Scope::Approvals), by_secret: secret.is_some() });
     // Who was let in just before the secret changed may have missed the signal.
     if secret.is_some_and(|accepted| accepted != arrival.gateway.access.generation()) {
         return Err(refuse(1008, RpcError::invalid(SECRET_CHANGED).with_code("AUTH_TOKEN_MISMATCH")));

@@ -175,7 +175,7 @@ impl Outbox {
     fn on_wake(&mut self, wake: Wake, feeds: &Feeds) -> Option<End> {
         match wake {
             Wake::State(body) => self.event(&body, Some(feeds.versions())),
-            Wake::Signal(Some(Signal::Event(body) | Signal::ForReaders(body))) => self.event(&body, None),
+            Wake::Signal(Some(Signal::Event(body) | Signal::ForReaders(body) | Signal::ForApprovers(body))) => self.event(&body, None),
             Wake::Signal(Some(Signal::Close(code, reason) | Signal::CloseSecret(code, reason))) => {
                 self.closing = Some((code, reason.to_owned()))
             }
