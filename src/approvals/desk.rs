@@ -28,12 +28,11 @@ impl Approvals {
         Approver { approvals: self.clone(), conn_id: conn_id.to_owned() }
     }
 
-    /// Whether anybody is connected who may decide about what `requester` asks.
+    /// Whether anybody is connected who may decide about what these ask.
     #[must_use]
-    pub fn reachable(&self, requester: &Party) -> bool {
-        self.approvers()
-            .iter()
-            .any(|(conn_id, principal)| **principal != *requester.principal && Some(conn_id) != requester.conn_id.as_ref())
+    pub fn reachable(&self, requester: &Party, others: &[String]) -> bool {
+        let asks = |principal: &str| principal == requester.principal || others.iter().any(|other| other == principal);
+        self.approvers().iter().any(|(conn_id, principal)| !asks(principal) && Some(conn_id) != requester.conn_id.as_ref())
     }
 
     /// What waits for a decision, oldest first.
@@ -102,6 +101,9 @@ impl Approvals {
         if before.is_some_and(|before| before == next.state) {
             return;
         }
+        if !matches!(next.state, ApprovalState::Used | ApprovalState::Stale) {
+            self.note(&next);
+        }
         let (id, run_id, ts) = (next.id.clone(), next.body.run_id.clone(), next.body.resolved_at.unwrap_or_else(now_ms));
         let decision = match next.state {
             ApprovalState::AllowedOnce => Decision::AllowOnce,
@@ -143,6 +145,27 @@ pub fn view(record: &ApprovalRecord) -> ApprovalView {
         resolved_by: body.resolved_by,
         reason: body.reason,
     }
+}
+
+/// What was decided; none = nobody decided.
+#[must_use]
+pub fn decision_of(record: &ApprovalRecord) -> Option<Decision> {
+    match record.state {
+        ApprovalState::Pending | ApprovalState::Expired | ApprovalState::Cancelled => None,
+        ApprovalState::Denied => Some(Decision::Deny),
+        ApprovalState::AllowedOnce => Some(Decision::AllowOnce),
+        ApprovalState::AllowedAlways => Some(Decision::AllowAlways),
+        ApprovalState::Used | ApprovalState::Stale => {
+            let always = record.body.votes.iter().all(|vote| vote.decision == Decision::AllowAlways);
+            Some(if always { Decision::AllowAlways } else { Decision::AllowOnce })
+        }
+    }
+}
+
+/// The digest as clients see it.
+#[must_use]
+pub fn digest_text(record: &ApprovalRecord) -> String {
+    hex(&record.digest)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -87,7 +87,9 @@ pub fn decide(record: &ApprovalRecord, by: &Party, decision: Decision, at: u64) 
         return if same { Ok(Decided::Same) } else { Err(refused) };
     }
     let asker = &record.body.requester;
-    let own = by.principal == asker.principal || (by.conn_id.is_some() && by.conn_id == asker.conn_id);
+    let own = by.principal == asker.principal
+        || record.body.others.contains(&by.principal)
+        || (by.conn_id.is_some() && by.conn_id == asker.conn_id);
     if own && decision != Decision::Deny {
         return Err(Refused::Own);
     }
@@ -179,6 +181,8 @@ mod tests {
         for decision in [Decision::AllowOnce, Decision::AllowAlways] {
             assert_eq!(decide(&record, &party("token"), decision, AT), Err(Refused::Own));
         }
+        record.body.others = vec!["friend".to_owned()];
+        assert_eq!(decide(&record, &party("friend"), Decision::AllowOnce, AT), Err(Refused::Own), "a part of it is theirs");
         record.body.requester = Party { principal: "other".to_owned(), conn_id: Some("conn-local".to_owned()) };
         assert_eq!(decide(&record, &party("local"), Decision::AllowOnce, AT), Err(Refused::Own), "the same connection under another name");
         assert_eq!(decided(&approval("a"), "token", Decision::Deny).state, ApprovalState::Denied);

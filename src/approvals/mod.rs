@@ -8,23 +8,26 @@
 pub mod desk;
 pub mod file;
 pub mod life;
+pub mod question;
+mod trail;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use self::life::{Decided, Refused};
+pub use self::question::{AskError, Failure, Pending, Question};
+use crate::audit::Audit;
 use crate::clock::now_ms;
 use crate::events::hub::Hub;
-use crate::protocol::approval::{ApprovalRequest, ApprovalState, AwaitedApproval, Decision, Party};
-use crate::protocol::ids::RunId;
+use crate::protocol::approval::{ApprovalState, AwaitedApproval, Decision, Party};
 use crate::store::Store;
-use crate::store::approvals::{ApprovalBody, ApprovalFilter, ApprovalRecord};
+use crate::store::approvals::{ApprovalFilter, ApprovalRecord};
 use crate::store::error::StoreError;
 use crate::tasks::Tasks;
 
@@ -53,7 +56,9 @@ pub struct Approvals {
 struct Inner {
     store: Store,
     hub: Arc<Hub>,
+    audit: Audit,
     tasks: Tasks,
+    state_dir: PathBuf,
     settings: RwLock<Settings>,
     /// Those that can still lead to something in this daemon.
     live: Mutex<HashMap<String, Entry>>,
@@ -68,91 +73,27 @@ struct Entry {
     durable: bool,
 }
 
-/// What is asked.
-#[derive(Clone, Debug)]
-pub struct Question {
-    /// Its id, if who asks has one; 128 random bits otherwise.
-    pub id: Option<String>,
-    /// SHA-256 of `subject`.
-    pub digest: [u8; 32],
-    /// Everything that the approval is bound to.
-    pub subject: serde_json::Value,
-    /// What a person is shown.
-    pub prompt: String,
-    /// The same in the form that clients know.
-    pub request: ApprovalRequest,
-    /// What may be decided.
-    pub allowed: Vec<Decision>,
-    /// The run, by its names on disk and on the wire.
-    pub run: Option<(String, RunId)>,
-    /// Who asks.
-    pub requester: Party,
-    /// How long it waits; as configured if none.
-    pub timeout: Option<Duration>,
-}
-
-/// Why nobody was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum AskError {
-    /// Nobody who may decide is connected.
-    #[error("nobody is connected who may decide about it")]
-    NoApprover,
-    /// As many wait as may.
-    #[error("{MAX_PENDING} approvals wait already")]
-    TooMany,
-    /// There is or was an approval of this id.
-    #[error("approval id already pending")]
-    IdTaken,
-    /// No randomness from the system.
-    #[error("the system gives no random numbers")]
-    NoRandomness,
-    /// It could not be made durable, so nobody was told.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// Why a decision or a use does not count.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// There is no such approval.
-    #[error("unknown or expired approval id")]
-    Unknown,
-    /// Its life does not permit it.
-    #[error("{0}")]
-    Refused(#[from] Refused),
-    /// It could not be made durable.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// An approval that somebody waits for.
-#[derive(Debug)]
-pub struct Pending {
-    /// Its id and its time.
-    pub awaited: AwaitedApproval,
-    /// When it was asked for, ms since the epoch.
-    pub created_at: u64,
-    record: watch::Receiver<ApprovalRecord>,
-}
-
-impl Pending {
-    /// Waits until it is decided or over. Safe to cancel and to call again.
-    pub async fn settled(&mut self) -> ApprovalRecord {
-        let settled = self.record.wait_for(|record| record.state != ApprovalState::Pending).await.map(|record| record.clone());
-        // The sender only goes with the approvals themselves, which is the end of the daemon.
-        match settled {
-            Ok(record) => record,
-            Err(_) => std::future::pending().await,
-        }
-    }
+/// The parts that approvals need.
+pub struct Parts {
+    /// Where they are kept.
+    pub store: Store,
+    /// Who is told.
+    pub hub: Arc<Hub>,
+    /// Where their steps are recorded.
+    pub audit: Audit,
+    /// The task group of the daemon.
+    pub tasks: Tasks,
+    /// Where `exec-approvals.json` lies.
+    pub state_dir: PathBuf,
 }
 
 impl Approvals {
     /// No approvals; [`Self::recover`] comes next.
     #[must_use]
-    pub fn new(store: Store, hub: Arc<Hub>, tasks: Tasks, settings: Settings) -> Self {
-        let inner = Inner { store, hub, tasks, settings: RwLock::new(settings), live: Mutex::default(), approvers: Mutex::default() };
-        Self { inner: Arc::new(inner) }
+    pub fn new(parts: Parts, settings: Settings) -> Self {
+        let Parts { store, hub, audit, tasks, state_dir } = parts;
+        let (live, approvers) = (Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { store, hub, audit, tasks, state_dir, settings: RwLock::new(settings), live, approvers }) }
     }
 
     /// Cancels what waited in the daemon before this one. Returns how many there were.
@@ -168,8 +109,9 @@ impl Approvals {
             }
             for record in open {
                 if let Some(next) = life::cancel(&record, RESTART, now_ms())
-                    && self.inner.store.save_approval(next).await?
+                    && self.inner.store.save_approval(next.clone()).await?
                 {
+                    self.note(&next);
                     cancelled += 1;
                 }
             }
@@ -197,11 +139,11 @@ impl Approvals {
     /// Nobody was asked.
     pub async fn ask(&self, question: Question) -> Result<Pending, AskError> {
         let settings = self.settings();
-        if !settings.wait_for_approver && !self.reachable(&question.requester) {
+        if !settings.wait_for_approver && !self.reachable(&question.requester, &question.others) {
             return Err(AskError::NoApprover);
         }
         let timeout = question.timeout.unwrap_or(settings.timeout);
-        let record = self.new_record(question, settings.needed, timeout)?;
+        let record = question.into_record(settings.needed, timeout)?;
         let (sender, receiver) = watch::channel(record.clone());
         let deadline = Instant::now() + timeout;
         {
@@ -222,42 +164,11 @@ impl Approvals {
         if let Some(entry) = self.live().get_mut(&record.id) {
             entry.durable = true;
         }
+        self.note(&record);
         self.tell_requested(&record);
         self.watch_deadline(record.id.clone(), deadline);
         let awaited = AwaitedApproval { id: record.id, expires_at_ms: record.expires_at };
         Ok(Pending { awaited, created_at: record.created_at, record: receiver })
-    }
-
-    fn new_record(&self, question: Question, needed: u32, timeout: Duration) -> Result<ApprovalRecord, AskError> {
-        let created_at = now_ms();
-        let Question { id, digest, subject, prompt, request, allowed, run, requester, .. } = question;
-        let id = match id {
-            Some(id) => id,
-            None => fresh_id().ok_or(AskError::NoRandomness)?,
-        };
-        let (file_id, run_id) = run.map_or((None, None), |(file_id, run_id)| (Some(file_id), Some(run_id)));
-        Ok(ApprovalRecord {
-            id,
-            state: ApprovalState::Pending,
-            revision: 1,
-            file_id,
-            digest,
-            created_at,
-            expires_at: created_at.saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
-            body: ApprovalBody {
-                subject,
-                prompt,
-                request,
-                allowed,
-                run_id,
-                requester,
-                needed: needed.max(1),
-                votes: Vec::new(),
-                resolved_at: None,
-                resolved_by: None,
-                reason: None,
-            },
-        })
     }
 
     /// Ends the wait when the time is up, and forgets what nobody can use any more.
@@ -327,6 +238,8 @@ impl Approvals {
             let next = life::consume(&record, file_id, digest, now_ms())?;
             if self.inner.store.save_approval(next.clone()).await? {
                 self.settle(next.clone());
+                // Nothing starts that is not in the log.
+                self.record(&next).await?;
                 return if next.state == ApprovalState::Stale { Err(Refused::Stale.into()) } else { Ok(next) };
             }
         }
@@ -380,13 +293,6 @@ impl Approvals {
     fn live(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
         self.inner.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// 128 random bits, hexadecimal.
-fn fresh_id() -> Option<String> {
-    let mut bytes = [0; 16];
-    SystemRandom::new().fill(&mut bytes).ok()?;
-    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]

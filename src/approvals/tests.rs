@@ -1,6 +1,8 @@
 //! The approvals over a real store.
 
 use super::*;
+use crate::protocol::approval::ApprovalRequest;
+use crate::protocol::ids::RunId;
 use crate::store::contract::place;
 
 fn settings() -> Settings {
@@ -8,7 +10,13 @@ fn settings() -> Settings {
 }
 
 fn approvals(path: &std::path::Path) -> Approvals {
-    Approvals::new(Store::open(path).unwrap(), Arc::new(Hub::default()), Tasks::new(), settings())
+    over(Store::open(path).unwrap(), path)
+}
+
+fn over(store: Store, path: &std::path::Path) -> Approvals {
+    let state_dir = path.parent().unwrap().to_owned();
+    let audit = Audit::open(&state_dir.join("audit"), &state_dir.join("key"), "boot", crate::audit::Limits::default()).unwrap();
+    Approvals::new(Parts { store, hub: Arc::new(Hub::default()), audit, tasks: Tasks::new(), state_dir }, settings())
 }
 
 fn question(run: &str) -> Question {
@@ -21,6 +29,7 @@ fn question(run: &str) -> Question {
         allowed: Decision::ALL.to_vec(),
         run: Some((run.to_owned(), RunId::from(run))),
         requester: party("token"),
+        others: Vec::new(),
         timeout: None,
     }
 }
@@ -39,7 +48,7 @@ async fn nobody_is_asked_when_nobody_else_is_there_unless_that_is_waited_for() {
     let other = approvals.join("conn-3", Arc::from("local"));
     assert!(approvals.ask(question("a")).await.is_ok());
     drop((own, other));
-    assert!(!approvals.reachable(&party("token")));
+    assert!(!approvals.reachable(&party("token"), &[]));
     approvals.retune(Settings { wait_for_approver: true, ..settings() });
     assert!(approvals.ask(question("b")).await.is_ok());
     assert_eq!((approvals.pending().len(), approvals.waiting_runs()), (2, 2));
@@ -131,7 +140,7 @@ async fn m88_what_cannot_be_written_is_asked_of_nobody() {
     let faults = crate::store::fault::Faults::new();
     let writer = crate::store::fault::Faulty::new(crate::store::sqlite::Sqlite::open(&path).unwrap(), faults.clone());
     let store = Store::with(Box::new(writer), Box::new(crate::store::sqlite::Sqlite::open_reader(&path).unwrap())).unwrap();
-    let approvals = Approvals::new(store, Arc::new(Hub::default()), Tasks::new(), settings());
+    let approvals = over(store, &path);
     let _there = approvals.join("c", Arc::from("local"));
     let mut signals = approvals.inner.hub.signals();
     faults.disk_full(true);

@@ -11,6 +11,7 @@ pub mod follow;
 pub mod handle;
 pub mod hold;
 mod hosted;
+pub mod inside;
 pub mod launcher;
 pub mod live;
 pub mod log;

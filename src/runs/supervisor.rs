@@ -21,6 +21,7 @@ use super::launcher::Launcher;
 use super::live::{Ended, Live, row_of};
 use super::log::RunLog;
 use super::queue::{Event, Full, Queue};
+use crate::approvals::Approvals;
 use crate::events::hub::Hub;
 use crate::failpoint::failpoint;
 use crate::journal;
@@ -65,6 +66,8 @@ pub(super) struct Inner {
     pub hub: Arc<Hub>,
     pub tasks: Tasks,
     pub chronicle: Arc<dyn Chronicle>,
+    /// Who is asked about commands.
+    pub desk: Approvals,
     pub held: Mutex<Held>,
     pub queue: Mutex<Queue>,
     /// When the queue is to be looked at again, by its clock.
@@ -116,7 +119,15 @@ impl Drop for Ticket {
 impl Supervisor {
     /// A supervisor without runs.
     #[must_use]
-    pub fn new(settings: Settings, store: Store, launcher: Launcher, hub: Arc<Hub>, tasks: Tasks, chronicle: Arc<dyn Chronicle>) -> Self {
+    pub fn new(
+        settings: Settings,
+        store: Store,
+        launcher: Launcher,
+        hub: Arc<Hub>,
+        tasks: Tasks,
+        chronicle: Arc<dyn Chronicle>,
+        desk: Approvals,
+    ) -> Self {
         let queue = Mutex::new(Queue::new(settings.max_concurrent));
         let inner = Inner {
             settings: RwLock::new(Arc::new(settings)),
@@ -125,6 +136,7 @@ impl Supervisor {
             hub,
             tasks,
             chronicle,
+            desk,
             held: Mutex::default(),
             queue,
             alarm: Mutex::default(),
@@ -263,7 +275,7 @@ impl Supervisor {
         let queue = self.queue();
         let ((running, queued), max) = (queue.counts(), queue.max());
         drop(queue);
-        RunCounts { running, queued: queued + self.held_count(), max }
+        RunCounts { running, queued: queued + self.held_count(), max, awaiting_approval: self.inner.desk.waiting_runs() }
     }
 
     /// A run as clients see it.

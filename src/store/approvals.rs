@@ -56,6 +56,9 @@ pub struct ApprovalBody {
     pub run_id: Option<RunId>,
     /// Who asked.
     pub requester: Party,
+    /// Others whose messages are part of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
     /// How many different approvers must allow it.
     pub needed: u32,
     /// The votes so far.
@@ -221,6 +224,7 @@ pub(crate) mod tests {
                 allowed: Decision::ALL.to_vec(),
                 run_id: Some("r".into()),
                 requester: Party { principal: "token".to_owned(), conn_id: None },
+                others: Vec::new(),
                 needed: 1,
                 votes: Vec::new(),
                 resolved_at: None,
