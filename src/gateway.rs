@@ -237,6 +237,9 @@ impl Gateway {
         if self.audit.state().health != AuditHealth::Writing {
             failing.push("audit");
         }
+        if self.runs.policy_fault().is_some() {
+            failing.push("exec-policy");
+        }
         failing
     }
 }

@@ -23,7 +23,7 @@ use crate::protocol::event::agent::{Lifecycle, Stream};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
 use crate::runs::control::{self, RunSpec};
 use crate::runs::orphans::become_subreaper;
-use crate::runs::runner::{Job, Work};
+use crate::runs::runner::{Job, RunError, Work};
 use crate::runs::runners;
 use crate::runs::sink::RunSink;
 use crate::runs::stop::{Cause, Stop};
@@ -64,6 +64,7 @@ pub fn main() -> u8 {
 
 /// Moves the task's stream and the journal away from stdin and stdout, where every command would inherit them, and becomes a session leader and a subreaper.
 fn take_over() -> io::Result<(std::os::unix::net::UnixStream, File)> {
+    close_inherited();
     let task = io::stdin().as_fd().try_clone_to_owned()?;
     let journal = io::stdout().as_fd().try_clone_to_owned()?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
@@ -75,6 +76,16 @@ fn take_over() -> io::Result<(std::os::unix::net::UnixStream, File)> {
     let task = std::os::unix::net::UnixStream::from(task);
     task.set_nonblocking(true)?;
     Ok((task, File::from(journal)))
+}
+
+/// Closes what the daemon itself was started with and never closed, such as descriptors of whoever called it: every command would have them too.
+fn close_inherited() {
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
+    let open: Vec<i32> = open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|fd| *fd > 2).collect();
+    for fd in open {
+        // That of the list itself is closed already.
+        let _ = nix::unistd::close(fd);
+    }
 }
 
 async fn host(task: std::os::unix::net::UnixStream, journal: File) -> u8 {
@@ -141,6 +152,10 @@ async fn supervise(tasks: &Tasks, work: Work, stop: &Stop, patience: Duration) -
     tokio::select! {
         result = result => match result {
             Ok(Ok(outcome)) => outcome,
+            Ok(Err(RunError::Denied(denied))) => {
+                let outcome = Outcome::without_work(RunStatus::Error, Some(RunErrorCode::ExecDenied), denied.reason.clone(), now_ms());
+                Outcome { denied: Some(denied), ..outcome }
+            }
             Ok(Err(error)) => failed(error.to_string()),
             Err(_) => failed("the runner failed inside; this is a fault of the gateway".to_owned()),
         },

@@ -13,7 +13,7 @@ use super::key_path::{KeyPath, Step};
 use super::net::{Network, Origin};
 use super::problem::Problem;
 use super::sandbox::{Sandbox, SandboxMode};
-use super::tools::{Exec, ExecAsk, ExecHost, ExecSecurity};
+use super::tools::{Exec, ExecHost};
 
 /// Fewest characters of a token.
 pub const MIN_TOKEN: usize = 16;
@@ -298,21 +298,9 @@ fn exec_blocks(config: &Config) -> Vec<(KeyPath, &Exec)> {
 }
 
 fn exec_blockers(path: &KeyPath, exec: &Exec, problems: &mut Vec<Problem>) {
-    if exec.security == Some(ExecSecurity::Allowlist) {
-        problems.push(Problem::value(
-            path.key("security"),
-            "`allowlist` does not start: this version has no list of commands; use \"deny\" or \"full\"",
-        ));
-    }
     if let Some(ExecHost::Sandbox | ExecHost::Node) = exec.host {
         problems
             .push(Problem::value(path.key("host"), "only \"gateway\" starts: this version runs commands on this machine and nowhere else"));
-    }
-    if exec.ask == Some(ExecAsk::Always) {
-        problems.push(Problem::value(
-            path.key("ask"),
-            "`always` does not start: this version cannot ask; use security \"deny\", or ask \"off\"",
-        ));
     }
 }
 

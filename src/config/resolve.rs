@@ -194,13 +194,15 @@ impl Config {
         let own = agent.and_then(|agent| agent.tools.as_ref()?.exec.as_ref()).unwrap_or(&none);
         // With nothing configured no command runs: a gateway without a decision must not be a shell for everybody.
         let common = top.security.or(nested.security).unwrap_or(ExecSecurity::Deny);
+        let common_bins = top.safe_bins.clone().or_else(|| nested.safe_bins.clone());
+        let common_bins = common_bins.unwrap_or_else(|| SAFE_BINS.map(str::to_owned).to_vec());
         let common_ask = top.ask.or(nested.ask).unwrap_or(ExecAsk::OnMiss);
         ExecSettings {
             security: own.security.map_or(common, |own| own.stricter(common)),
             host: own.host.or(top.host).or(nested.host).unwrap_or(ExecHost::Gateway),
             ask: own.ask.map_or(common_ask, |own| own.stricter(common_ask)),
             path_prepend: first(&[&own.path_prepend, &top.path_prepend, &nested.path_prepend]),
-            safe_bins: first(&[&own.safe_bins, &top.safe_bins, &nested.safe_bins]),
+            safe_bins: common_bins.into_iter().filter(|name| own.safe_bins.as_ref().is_none_or(|own| own.contains(name))).collect(),
             background_ms: own.background_ms.or(top.background_ms).or(nested.background_ms).unwrap_or(10_000),
             timeout_sec: own.timeout_sec.or(top.timeout_sec).or(nested.timeout_sec).unwrap_or(1800),
             cleanup_ms: own.cleanup_ms.or(top.cleanup_ms).or(nested.cleanup_ms).unwrap_or(1_800_000),
@@ -297,6 +299,9 @@ impl Config {
     }
 }
 
+/// Programs that read their input and print, unless the configuration names others.
+const SAFE_BINS: [&str; 9] = ["jq", "grep", "cut", "sort", "uniq", "head", "tail", "tr", "wc"];
+
 fn workspace_name(id: &str, is_default: bool) -> String {
     if is_default { "workspace".to_owned() } else { format!("workspace-{id}") }
 }
@@ -359,6 +364,21 @@ mod tests {
         assert_eq!(with("full", "deny"), ExecSecurity::Deny);
         assert_eq!(with("deny", "full"), ExecSecurity::Deny);
         assert_eq!(with("full", "full"), ExecSecurity::Full);
+    }
+
+    #[test]
+    fn an_agent_asks_more_often_and_has_fewer_safe_programs_and_never_the_reverse() {
+        let with = |common: serde_json::Value, own: serde_json::Value| {
+            config(json!({ "exec": common, "agents": { "list": [{ "id": "a", "tools": { "exec": own } }] } }))
+                .agent(Some("a"))
+                .unwrap()
+                .exec
+        };
+        assert_eq!(with(json!({ "ask": "always" }), json!({ "ask": "off" })).ask, ExecAsk::Always);
+        assert_eq!(with(json!({ "ask": "off" }), json!({ "ask": "always" })).ask, ExecAsk::Always);
+        assert_eq!(with(json!({}), json!({ "ask": "off" })).ask, ExecAsk::OnMiss);
+        assert_eq!(with(json!({ "safeBins": ["wc", "tr"] }), json!({ "safeBins": ["tr", "bash"] })).safe_bins, ["tr"]);
+        assert_eq!(with(json!({}), json!({})).safe_bins, SAFE_BINS);
     }
 
     #[test]

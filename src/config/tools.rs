@@ -37,7 +37,7 @@ words! {
     enum ExecSecurity {
         /// None.
         Deny,
-        /// Listed ones; refused at start, since this version has no list.
+        /// Those that exec-approvals.json lists, and `safeBins`: single programs and pipelines of them, started without a shell.
         Allowlist,
         /// All.
         Full,
@@ -49,9 +49,9 @@ words! {
     enum ExecAsk {
         /// Never.
         Off,
-        /// When the command is not listed.
+        /// When the command is not listed, in mode `allowlist`.
         OnMiss,
-        /// Always; refused at start, since this version cannot ask.
+        /// Always, also before what is listed and in mode `full`.
         Always,
     }
 }
@@ -89,13 +89,13 @@ section! {
         host: Option<ExecHost>,
         /// Which commands run; default `deny`.
         security: Option<ExecSecurity>,
-        /// When a person is asked; default `on-miss`.
+        /// When a person is asked; default `on-miss`. A command that nobody can be asked about does not run.
         ask: Option<ExecAsk>,
         /// The node for host `node`.
         node: Option<String>,
-        /// Directories put before `PATH`.
+        /// Directories put before `PATH`; mode `allowlist` has a `PATH` of its own.
         path_prepend: Option<Vec<String>>,
-        /// Programs that only read and print.
+        /// Programs that mode `allowlist` lets read their input and print, by name; default jq, grep, cut, sort, uniq, head, tail, tr and wc. An agent's own list can only shorten it.
         safe_bins: Option<Vec<String>>,
         /// After this time a model's command goes on in the background, ms; default 10000.
         #[schemars(range(min = 1))]

@@ -16,9 +16,13 @@ use crate::config::gateway::Bind as ConfiguredBind;
 use crate::config::load::Loaded;
 use crate::config::logging::{LogLevel, LogStyle};
 use crate::config::paths::private_dir;
+use crate::config::resolve::ExecSettings;
+use crate::exec::policy::Rule;
 use crate::logging::filter::Filter;
 use crate::logging::{self, Log, Style};
+use crate::protocol::ids::AgentId;
 use crate::runs::control::OutputLimits;
+use crate::runs::policy::{AgentRule, ExecRules};
 use crate::runs::supervisor;
 use crate::transport::admission::Caps;
 use crate::transport::http::Rules;
@@ -99,7 +103,15 @@ pub fn of_runs(loaded: &Loaded) -> std::io::Result<supervisor::Settings> {
             max_bytes_per_second: defaults.output.max_bytes_per_second,
         },
         env_passthrough: defaults.env.passthrough.clone(),
+        exec: exec_rules(&loaded.config),
     })
+}
+
+/// Which commands run, for each agent.
+fn exec_rules(config: &Config) -> ExecRules {
+    let rule_of = |exec: ExecSettings| AgentRule { rule: Rule { security: exec.security, ask: exec.ask }, safe_bins: exec.safe_bins };
+    let agents = config.agent_ids().into_iter().filter_map(|id| config.agent(Some(&id)));
+    ExecRules { agents: agents.map(|agent| (AgentId(agent.id), rule_of(agent.exec))).collect(), common: rule_of(config.exec()) }
 }
 
 /// Which requests the HTTP gate lets through.

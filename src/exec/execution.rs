@@ -87,13 +87,13 @@ pub async fn follow<S: Sink>(running: Running, output: &mut Output<S>, rules: Ru
 async fn end_of(leader: &mut Leader, grace: Duration, stop: &CancellationToken) -> io::Result<(ExitStatus, Option<Instant>)> {
     let mut child_ended = signal(SignalKind::child())?;
     // Orphans that ended before we listened are announced no more.
-    reap_all_but(Some(leader.pid()));
+    reap_all_but(leader.pids());
     loop {
         tokio::select! {
             status = leader.wait() => return Ok((status?, None)),
             () = stop.cancelled() => break,
             // Orphans that end become ours to bury; a long run would else collect them.
-            _ = child_ended.recv() => reap_all_but(Some(leader.pid())),
+            _ = child_ended.recv() => reap_all_but(leader.pids()),
         }
     }
     leader.signal_group(Signal::TERM);

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
@@ -69,31 +70,51 @@ pub struct Running {
     pub stderr: Receiver,
 }
 
-/// The process of a command, leader of a process group of its own.
+/// The processes of a command, in a process group of their own, which the first one leads. All but planned pipelines are one process.
 #[derive(Debug)]
 pub struct Leader {
-    child: Child,
-    pid: u32,
+    children: Vec<Child>,
+    pids: Vec<u32>,
 }
 
 impl Leader {
-    /// Its process id, which is also the id of its group.
+    /// The leader of these processes' group, which stand in the order of a pipeline.
+    pub(super) fn of(children: Vec<Child>) -> io::Result<Self> {
+        let pids: Vec<u32> = children.iter().filter_map(Child::id).collect();
+        if pids.is_empty() || pids.len() != children.len() {
+            return Err(io::Error::other("the command ended while it was started"));
+        }
+        Ok(Self { children, pids })
+    }
+
+    /// The process id of the first, which is also the id of the group.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.pid
+        self.pids.first().copied().unwrap_or_default()
     }
 
-    /// Waits for its end and reaps it. Safe to cancel and to call again.
+    /// The process ids, which nobody else may reap.
+    #[must_use]
+    pub fn pids(&self) -> &[u32] {
+        &self.pids
+    }
+
+    /// Waits for the end of all and reaps them; the last one's status is the command's. Safe to cancel and to call again.
     ///
     /// # Errors
-    /// If it cannot be waited for.
+    /// If one cannot be waited for.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.child.wait().await
+        let mut last = Err(io::ErrorKind::NotFound.into());
+        for child in &mut self.children {
+            last = Ok(child.wait().await?);
+        }
+        last
     }
 
-    /// Signals the whole group, unless the leader has been reaped: then the number could be a stranger's.
+    /// Signals the whole group, unless all have been reaped: then the number could be a stranger's.
     pub fn signal_group(&self, signal: Signal) {
-        if let Some(group) = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) {
+        let holds = self.children.iter().any(|child| child.id().is_some());
+        if let Some(group) = i32::try_from(self.pid()).ok().filter(|_| holds).and_then(Pid::from_raw) {
             // A group that is gone has what it should.
             let _ = kill_process_group(group, signal);
         }
@@ -131,17 +152,22 @@ fn start(script: &Script) -> io::Result<Running> {
     command.arg("-c").arg(argument).current_dir(&script.cwd).env_clear().envs(&script.env);
     command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(false);
     let mut child = command.spawn()?;
-    let pid = child.id().ok_or_else(|| io::Error::other("the command ended while it was started"))?;
     let lost = || io::Error::other("the command has no output pipe");
     let stdout = child.stdout.take().ok_or_else(lost)?.into_owned_fd()?;
     let stderr = child.stderr.take().ok_or_else(lost)?.into_owned_fd()?;
+    running(Leader::of(vec![child])?, stdout, stderr)
+}
+
+/// A command that was started, with the reading ends of its pipes.
+pub(super) fn running(leader: Leader, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Running> {
     for pipe in [&stdout, &stderr] {
         // Refused when the user has many large pipes; the default size is only slower.
         let _ = fcntl_setpipe_size(pipe, PIPE_BYTES);
     }
-    // Under memory pressure the command goes first, then we. Where this is not allowed nothing is lost.
-    let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), "500");
-    let leader = Leader { child, pid };
+    for pid in leader.pids() {
+        // Under memory pressure the command goes first, then we. Where this is not allowed nothing is lost.
+        let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), "500");
+    }
     Ok(Running { leader, stdout: Receiver::from_owned_fd(stdout)?, stderr: Receiver::from_owned_fd(stderr)? })
 }
 

@@ -32,7 +32,7 @@ pub async fn sweep_all(limit: Duration) -> Swept {
                 killed.insert((process.pid, process.start_ticks));
             }
         }
-        reap_all_but(None);
+        reap_all_but(&[]);
         let left = children(std::process::id()).len();
         if left == 0 || Instant::now() >= until {
             let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -43,9 +43,9 @@ pub async fn sweep_all(limit: Duration) -> Swept {
 }
 
 /// Reaps the children of this process that have ended, except `spared`, which somebody else waits for. By pid, never "any child".
-pub fn reap_all_but(spared: Option<u32>) {
+pub fn reap_all_but(spared: &[u32]) {
     for pid in children(std::process::id()) {
-        if Some(pid) == spared {
+        if spared.contains(&pid) {
             continue;
         }
         let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { continue };

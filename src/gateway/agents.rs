@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::config::agent_parts::{Heartbeat, Identity};
 use crate::config::tools::ExecSecurity;
+use crate::exec::policy::rule::Wish;
 use crate::protocol::event::health::{AgentHealth, HeartbeatHealth, SessionCounts};
 use crate::protocol::ids::AgentId;
 use crate::protocol::run::RunErrorCode;
@@ -115,6 +116,7 @@ impl Agents {
             timeout_ms,
             refusal: Self::refusal(agent),
             attachments: Vec::new(),
+            exec: Wish::default(),
             extra_system_prompt: None,
         }
     }
@@ -137,7 +139,8 @@ impl Agents {
 
     fn refusal(agent: &Agent) -> Option<Refusal> {
         if agent.exec == ExecSecurity::Deny {
-            let summary = "exec.security is \"deny\": no command may run; set it to \"full\" to allow shell work".to_owned();
+            let summary =
+                "exec.security is \"deny\": no command may run; set it to \"allowlist\" for listed ones or \"full\" for all".to_owned();
             return Some(Refusal { code: RunErrorCode::ExecDenied, summary });
         }
         if !agent.may_exec {

@@ -96,18 +96,6 @@ pub enum DeniedCode {
     ApprovalStale,
 }
 
-impl DeniedCode {
-    /// The wire name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ExecDenied => "EXEC_DENIED",
-            Self::ApprovalNoApprover => "APPROVAL_NO_APPROVER",
-            Self::ApprovalStale => "APPROVAL_STALE",
-        }
-    }
-}
-
 impl Denied {
     /// A refusal by the rules.
     #[must_use]

@@ -9,6 +9,7 @@ use crate::config::change::ChangeError;
 use crate::gateway::configuration::issue;
 use crate::protocol::error::{ErrorCode, RpcError};
 use crate::protocol::ids::RunId;
+use crate::protocol::run::DeniedCode;
 use crate::runs::queue::Full;
 use crate::store::RETENTION_MS;
 use crate::store::error::StoreError;
@@ -16,6 +17,16 @@ use crate::transcript::error::TranscriptError;
 
 /// How long a client should wait before it tries a full store again, in ms.
 const RETRY_AFTER_MS: u64 = 1000;
+
+/// The detail code of a command that was refused.
+#[must_use]
+pub fn denied_code(code: DeniedCode) -> &'static str {
+    match code {
+        DeniedCode::ExecDenied => "EXEC_DENIED",
+        DeniedCode::ApprovalNoApprover => "APPROVAL_NO_APPROVER",
+        DeniedCode::ApprovalStale => "APPROVAL_STALE",
+    }
+}
 
 impl From<StoreError> for RpcError {
     fn from(error: StoreError) -> Self {

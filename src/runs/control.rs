@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
+use crate::exec::policy::Plan;
 use crate::protocol::ids::{AgentId, RunId, SessionKey};
 
 /// Version of the control messages and of [`RunSpec`].
@@ -38,6 +39,9 @@ pub struct RunSpec {
     pub message: String,
     /// The shell that runs scripts, a path or a name.
     pub shell: String,
+    /// What is to be started in place of the shell, if the message was planned; `shell` is then empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Box<Plan>>,
     /// Folder in which commands run.
     pub cwd: PathBuf,
     /// The whole environment of commands; nothing else is inherited.
@@ -172,6 +176,7 @@ pub(crate) mod tests {
             runner: "shell".to_owned(),
             message: "echo hi".to_owned(),
             shell: "/bin/sh".to_owned(),
+            plan: None,
             cwd: "/".into(),
             env: BTreeMap::new(),
             timeout_ms: None,

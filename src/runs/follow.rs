@@ -1,6 +1,5 @@
 //! One run from its turn to its outcome: start its shim, hand out its lines as they come, relay an abort, and know its end whatever happens to the shim.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -18,11 +17,13 @@ use super::control::{self, FromShim, RunSpec, ToShim};
 use super::end::{unavailable, without_turn};
 use super::launcher::ShimChild;
 use super::live::{Ended, Host, Live};
+use super::policy::{Admitted, refused};
 use super::queue::Why;
 use super::supervisor::Supervisor;
 use crate::clock::now_ms;
 use crate::events::hub::Hub;
-use crate::exec::{env, proc};
+use crate::exec::policy::Denied;
+use crate::exec::proc;
 use crate::failpoint::failpoint;
 use crate::journal;
 use crate::journal::reader::{Line, Reader};
@@ -54,7 +55,11 @@ impl Supervisor {
             _ = abort.wait_for(Option::is_some) => {}
         }
         if let Some(refusal) = work.refusal {
-            let outcome = Outcome::without_work(RunStatus::Error, Some(refusal.code), refusal.summary, now_ms());
+            let outcome = if refusal.code == RunErrorCode::ExecDenied {
+                refused(Denied::by_rule("DENY", refusal.summary))
+            } else {
+                Outcome::without_work(RunStatus::Error, Some(refusal.code), refusal.summary, now_ms())
+            };
             return self.close_journal(live, outcome).await;
         }
         let asked = live.abort_asked().borrow().clone();
@@ -65,11 +70,18 @@ impl Supervisor {
             let outcome = unavailable(format!("the workspace {} cannot be made: {cause}", work.cwd.display()));
             return self.close_journal(live, outcome).await;
         }
+        let admitted = match self.judge(live, &work).await {
+            Ok(admitted) => admitted,
+            Err(denied) => {
+                info!(run_id = %live.record.run_id, code = ?denied.code, token = denied.token, "a command was refused");
+                return self.close_journal(live, refused(denied)).await;
+            }
+        };
         let started_at = now_ms();
         live.set_status(RunStatus::Running, Some(started_at));
         // In order with the outcome, but nobody waits for its sync: the journal says what may have run.
         self.inner.store.note_status(&live.record.file_id, RunStatus::Running, Some(started_at));
-        let spec = self.spec(live, work);
+        let spec = self.spec(live, work, admitted);
         match self.start_shim(live, &spec).await {
             Ok((stream, child)) => {
                 // Behind the start, so that nobody waits for it.
@@ -93,10 +105,10 @@ impl Supervisor {
         Ok((started.control, started.child))
     }
 
-    fn spec(&self, live: &Live, work: Work) -> RunSpec {
+    fn spec(&self, live: &Live, work: Work, Admitted { plan, env }: Admitted) -> RunSpec {
         let settings = self.settings();
-        let mut env = env::child_env(std::env::vars_os(), &settings.env_passthrough, &BTreeMap::new(), &live.record.file_id);
-        env.extend(work.attachment_env());
+        // A shim that knows no plans finds no shell either, and runs nothing.
+        let shell = if plan.is_some() { String::new() } else { work.shell.to_string_lossy().into_owned() };
         RunSpec {
             v: control::VERSION,
             run_id: live.record.run_id.clone(),
@@ -106,7 +118,8 @@ impl Supervisor {
             runner: live.record.runner.clone(),
             env,
             message: work.message,
-            shell: work.shell.to_string_lossy().into_owned(),
+            shell,
+            plan,
             cwd: work.cwd,
             timeout_ms: Some(work.timeout_ms),
             grace_ms: settings.grace_ms,

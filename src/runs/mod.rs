@@ -1,6 +1,6 @@
 //! Runs: accepted, queued, hosted by a shim each, followed by the daemon, ended exactly once.
 //!
-//! The daemon's side is `supervisor`, `turns` over `queue`, `follow`, `end` and `recover`, and `answer`, `chat` and `chronicle` for what was said; `runner`, `runners`, `sink` and `stop` work inside the shim; `control` is what the two say to each other.
+//! The daemon's side is `supervisor`, `turns` over `queue`, `policy`, `follow`, `end` and `recover`, and `answer`, `chat` and `chronicle` for what was said; `runner`, `runners`, `sink` and `stop` work inside the shim; `control` is what the two say to each other.
 
 pub mod answer;
 pub mod chat;
@@ -16,6 +16,7 @@ pub mod launcher;
 pub mod live;
 pub mod log;
 pub mod orphans;
+pub mod policy;
 pub mod queue;
 pub mod recover;
 mod retell;

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use super::control::RunSpec;
 use super::sink::RunSink;
 use super::stop::Stop;
-use crate::protocol::run::Outcome;
+use crate::protocol::run::{Denied, Outcome};
 
 /// The future of a runner.
 pub type Work = Pin<Box<dyn Future<Output = Result<Outcome, RunError>> + Send>>;
@@ -34,4 +34,7 @@ pub enum RunError {
     /// Something that it needs is not there. The text is for the user.
     #[error("{0}")]
     Unavailable(String),
+    /// What was allowed is not what is there now.
+    #[error("{}", .0.reason)]
+    Denied(Denied),
 }

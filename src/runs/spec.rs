@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::exec::policy::rule::Wish;
 use crate::protocol::run::RunErrorCode;
 
 /// A run's work, complete: later changes of the configuration do not change it.
@@ -24,6 +25,9 @@ pub struct Work {
     /// Files that came with the message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<Attached>,
+    /// How strict the request and its session want commands to be; it only narrows the rules.
+    #[serde(default, skip_serializing_if = "Wish::is_empty")]
+    pub exec: Wish,
     /// Further instructions, for runners that have a model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra_system_prompt: Option<String>,
@@ -59,6 +63,7 @@ impl Work {
         }
         let timeout_ms = earlier.iter().map(|work| work.timeout_ms).chain([own.timeout_ms]).max().unwrap_or(own.timeout_ms);
         let mut attachments = Vec::new();
+        let exec = earlier.iter().fold(own.exec, |wish, work| wish.and(work.exec));
         for work in earlier {
             message.push_str(&work.message);
             message.push('\n');
@@ -66,7 +71,7 @@ impl Work {
         }
         message.push_str(&own.message);
         attachments.extend(own.attachments);
-        Self { message, timeout_ms, attachments, ..own }
+        Self { message, timeout_ms, attachments, exec, ..own }
     }
 
     /// What commands find in their environment about the files: `SKYKOI_ATTACHMENTS`, their paths, one a line, and `SKYKOI_ATTACHMENT_1`, `SKYKOI_ATTACHMENT_2`, … each path on its own.
@@ -99,6 +104,7 @@ mod tests {
             timeout_ms,
             refusal: None,
             attachments: Vec::new(),
+            exec: Wish::default(),
             extra_system_prompt: None,
         }
     }

@@ -23,6 +23,7 @@ use super::log::RunLog;
 use super::queue::{Event, Full, Queue};
 use crate::approvals::Approvals;
 use crate::events::hub::Hub;
+use crate::exec::policy::entries::ApprovalsFile;
 use crate::failpoint::failpoint;
 use crate::journal;
 use crate::protocol::event::health::RunCounts;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub output: super::control::OutputLimits,
     /// Names of environment variables that runs get beside the usual ones.
     pub env_passthrough: Vec<String>,
+    /// Which commands run.
+    pub exec: super::policy::ExecRules,
 }
 
 /// Handle to the supervisor; clones are the same one.
@@ -68,6 +71,8 @@ pub(super) struct Inner {
     pub chronicle: Arc<dyn Chronicle>,
     /// Who is asked about commands.
     pub desk: Approvals,
+    /// Which programs may run unasked.
+    pub entries: ApprovalsFile,
     pub held: Mutex<Held>,
     pub queue: Mutex<Queue>,
     /// When the queue is to be looked at again, by its clock.
@@ -129,6 +134,7 @@ impl Supervisor {
         desk: Approvals,
     ) -> Self {
         let queue = Mutex::new(Queue::new(settings.max_concurrent));
+        let entries = ApprovalsFile::new(settings.state_dir.clone());
         let inner = Inner {
             settings: RwLock::new(Arc::new(settings)),
             store,
@@ -137,6 +143,7 @@ impl Supervisor {
             tasks,
             chronicle,
             desk,
+            entries,
             held: Mutex::default(),
             queue,
             alarm: Mutex::default(),

@@ -30,6 +30,8 @@ mod door;
 #[cfg(debug_assertions)]
 mod drift;
 mod events;
+mod exec_differential;
+mod exec_policy;
 mod handshake;
 mod harness;
 mod http_gate;

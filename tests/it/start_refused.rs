@@ -52,7 +52,7 @@ fn m95_each_mistake_is_named_with_its_place_and_nothing_happens() {
         ("agents: { defaults: { timeoutSeconds: 'soon' } },", "FILE:3:41: agents.defaults.timeoutSeconds: "),
         ("session: { scope: 'mine' },", "FILE:3:21: session.scope: "),
         ("session: {}, session: {},", "FILE:3:16: duplicate key `session`"),
-        ("exec: { security: 'allowlist' },", "exec.security"),
+        ("exec: { host: 'sandbox' },", "exec.host"),
     ] {
         let said = refused(&config(0, line), 0o600);
         assert!(said.contains(wanted), "{line}: {said}");

@@ -145,12 +145,10 @@ fn nothing_starts_without_a_mode_and_a_secret() {
 
 #[test]
 fn what_this_version_cannot_do_is_refused_and_not_pretended() {
-    one_blocker(json!({ "exec": { "security": "allowlist" } }), "exec.security: `allowlist` does not start: this version has no list");
     one_blocker(json!({ "tools": { "exec": { "host": "sandbox" } } }), "tools.exec.host: only \"gateway\" starts");
-    one_blocker(json!({ "exec": { "ask": "always" } }), "exec.ask: `always` does not start");
     one_blocker(
-        json!({ "agents": { "list": [{ "id": "a", "tools": { "exec": { "security": "allowlist" } } }] } }),
-        "agents.list[0].tools.exec.security",
+        json!({ "agents": { "list": [{ "id": "a", "tools": { "exec": { "host": "node" } } }] } }),
+        "agents.list[0].tools.exec.host",
     );
     one_blocker(json!({ "agents": { "defaults": { "sandbox": { "mode": "all" } } } }), "agents.defaults.sandbox.mode");
     one_blocker(json!({ "agents": { "list": [{ "id": "a", "sandbox": { "mode": "non-main" } }] } }), "agents.list[0].sandbox.mode");

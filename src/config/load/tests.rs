@@ -190,11 +190,10 @@ fn explain_knows_every_key_and_the_nearest_of_one_that_is_not() {
 
 #[test]
 fn blockers_carry_their_place() {
-    let home =
-        Home::with(&format!("{{ gateway: {{ mode: 'local', auth: {{ token: '{TOKEN}' }} }},\n exec: {{ security: 'allowlist' }} }}"));
+    let home = Home::with(&format!("{{ gateway: {{ mode: 'local', auth: {{ token: '{TOKEN}' }} }},\n exec: {{ host: 'sandbox' }} }}"));
     let blockers = home.load(&[]).unwrap().start_blockers();
     assert_eq!(blockers.len(), 1);
-    assert!(home.strip(&blockers[0].to_string()).starts_with("skykoi.json:2:20: exec.security: `allowlist` does not start"));
+    assert!(home.strip(&blockers[0].to_string()).starts_with("skykoi.json:2:16: exec.host: only \"gateway\" starts"));
 }
 
 #[test]

@@ -9,10 +9,18 @@
 //!
 //! Nothing here starts a process, asks a person or writes a record.
 
+pub mod class;
+pub mod decide;
+pub mod entries;
+pub mod env;
+pub mod grammar;
 pub mod plan;
+pub mod profiles;
 pub mod prompt;
+pub mod recheck;
 pub mod rule;
 pub mod subject;
+pub mod trust;
 
 pub use crate::protocol::run::{Denied, DeniedCode};
 pub use plan::Plan;

@@ -3,10 +3,9 @@
 //! It is made in the daemon and carried to the run's shim, and it is what an approval is bound to; so it holds values only, no descriptors, and no secret: of environment variables it has digests.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::PathBuf;
 
-use ring::digest::{Context, SHA256, digest};
+use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 use crate::config::tools::ExecSecurity;
@@ -97,23 +96,6 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(digest(&SHA256, bytes).as_ref())
 }
 
-/// SHA-256 of everything that can be read, hexadecimal.
-///
-/// # Errors
-/// It cannot be read.
-pub fn sha256_of(mut source: impl io::Read) -> io::Result<String> {
-    let mut context = Context::new(&SHA256);
-    let mut block = vec![0; 64 * 1024];
-    loop {
-        match source.read(&mut block) {
-            Ok(0) => return Ok(hex(context.finish().as_ref())),
-            Ok(n) => context.update(block.get(..n).unwrap_or_default()),
-            Err(again) if again.kind() == io::ErrorKind::Interrupted => {}
-            Err(failed) => return Err(failed),
-        }
-    }
-}
-
 /// Bytes as lower-case hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
@@ -156,12 +138,5 @@ pub(crate) mod tests {
         let text = serde_json::to_string(&plan).unwrap();
         assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
         assert!(!text.contains("s3cret") && !text.contains("SKYKOI_RUN"), "{text}");
-    }
-
-    #[test]
-    fn a_digest_of_what_is_read_is_that_of_its_bytes() {
-        let bytes = vec![7; 200_000];
-        assert_eq!(sha256_of(&bytes[..]).unwrap(), sha256(&bytes));
-        assert_eq!(sha256(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     }
 }

@@ -24,10 +24,32 @@ pub struct Wish {
     pub ask: Option<ExecAsk>,
 }
 
-impl Rule {
-    /// Nothing runs.
-    pub const DENY: Self = Self { security: ExecSecurity::Deny, ask: ExecAsk::Always };
+impl Wish {
+    /// Whether it says nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 
+    /// Both wishes, the stricter one where both say something.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            security: self.security.map(|own| other.security.map_or(own, |other| own.stricter(other))).or(other.security),
+            ask: self.ask.map(|own| other.ask.map_or(own, |other| own.stricter(other))).or(other.ask),
+        }
+    }
+
+    /// The wish in these words. A word that is none asks for the strictest, because whoever wrote it wanted something.
+    #[must_use]
+    pub fn of_words(security: Option<&str>, ask: Option<&str>) -> Self {
+        let read = |word: &str| serde_json::from_value(word.into()).unwrap_or(ExecSecurity::Deny);
+        let read_ask = |word: &str| serde_json::from_value(word.into()).unwrap_or(ExecAsk::Always);
+        Self { security: security.map(read), ask: ask.map(read_ask) }
+    }
+}
+
+impl Rule {
     /// This rule, narrowed by a wish. No wish ever widens it.
     #[must_use]
     pub fn narrowed(self, wish: Wish) -> Self {
@@ -51,6 +73,13 @@ mod tests {
     }
 
     #[test]
+    fn a_word_that_is_none_is_the_strictest() {
+        assert_eq!(Wish::of_words(Some("allowlist"), None), Wish { security: Some(ExecSecurity::Allowlist), ask: None });
+        let nonsense = Wish::of_words(Some("all"), Some("sometimes"));
+        assert_eq!(nonsense, Wish { security: Some(ExecSecurity::Deny), ask: Some(ExecAsk::Always) });
+    }
+
+    #[test]
     fn a_wish_narrows_and_never_widens_whatever_it_says() {
         for security in SECURITY {
             for ask in ASK {
@@ -61,6 +90,10 @@ mod tests {
                         let wish = Wish { security: Some(wanted), ask: Some(asked) };
                         let (before, wished, after) = (rank(rule), rank(Rule { security: wanted, ask: asked }), rank(rule.narrowed(wish)));
                         assert_eq!(after, (before.0.min(wished.0), before.1.min(wished.1)), "{rule:?} {wish:?}");
+                        let own = Wish { security: Some(security), ask: Some(ask) };
+                        let both = own.and(wish);
+                        assert_eq!((both.security, both.ask), (Some(rule.narrowed(wish).security), Some(rule.narrowed(wish).ask)));
+                        assert_eq!((own.and(Wish::default()), Wish::default().and(own)), (own, own));
                     }
                 }
             }

@@ -10,12 +10,14 @@ pub struct Entry {
     pub name: &'static str,
     /// Whether it can be told something while it works.
     pub takes_input: bool,
+    /// Whether the message itself is a command, which the exec policy decides about before the run starts. Other runners ask it for each command that they want to start.
+    pub message_is_command: bool,
     /// Makes one.
     pub build: fn() -> Box<dyn Runner>,
 }
 
 /// Every runner, in the order in which they are listed to people.
-pub static RUNNERS: &[Entry] = &[Entry { name: "shell", takes_input: false, build: || Box::new(shell::Shell) }];
+pub static RUNNERS: &[Entry] = &[Entry { name: "shell", takes_input: false, message_is_command: true, build: || Box::new(shell::Shell) }];
 
 /// The runner of this name.
 #[must_use]

@@ -1,4 +1,4 @@
-//! The runner `shell`: the message is a script, run by the user's shell. Works offline on a fresh machine.
+//! The runner `shell`: the message is a script, run by the user's shell, or a command that was planned and runs without one. Works offline on a fresh machine.
 //!
 //! Its events: `tool` start, output as `exec` chunks, `tool` result; the `lifecycle` lines around them are the shim's.
 
@@ -11,9 +11,12 @@ use serde_json::json;
 use crate::clock::now_ms;
 use crate::exec::execution::{Ended, Rules, follow};
 use crate::exec::output::{Counts, Output};
-use crate::exec::process::{Script, spawn};
+use crate::exec::planned::{self, PlannedError};
+use crate::exec::policy::trust::Trust;
+use crate::exec::process::{Running, Script, spawn};
 use crate::protocol::event::agent::{Stream, Tool};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
+use crate::runs::control::RunSpec;
 use crate::runs::runner::{Job, RunError, Runner, Work};
 use crate::runs::sink::RunSink;
 use crate::runs::stop::{Cause, Stop};
@@ -38,12 +41,11 @@ async fn run(job: Job, out: RunSink, stop: Stop) -> Result<Outcome, RunError> {
     // A journal that takes no lines must not run anything: nobody could ever know.
     out.emit(Stream::Tool, &start).map_err(|e| RunError::Unavailable(format!("the journal cannot be written: {e}")))?;
 
-    let script = Script { shell: spec.shell.clone(), text: spec.message.clone(), cwd: spec.cwd.clone(), env: spec.env.clone() };
-    let running = match spawn(&script) {
+    let running = match start_command(spec) {
         Ok(running) => running,
         Err(failed) => {
             result(&job, &out, None);
-            return Err(RunError::Unavailable(failed.to_string()));
+            return Err(failed);
         }
     };
     // While the command starts; a power cut before this line is on disk loses the run's start, which is then found in the store.
@@ -62,6 +64,20 @@ async fn run(job: Job, out: RunSink, stop: Stop) -> Result<Outcome, RunError> {
         Err(failed) => {
             result(&job, &out, None);
             Err(RunError::Unavailable(failed.to_string()))
+        }
+    }
+}
+
+/// Starts what was planned, or the shell with the whole message if nothing had to be.
+fn start_command(spec: &RunSpec) -> Result<Running, RunError> {
+    match &spec.plan {
+        Some(plan) => planned::spawn(plan, &spec.env, &Trust::default(), &[]).map_err(|failed| match failed {
+            PlannedError::Denied(denied) => RunError::Denied(denied),
+            PlannedError::Spawn(failed) => RunError::Unavailable(failed.to_string()),
+        }),
+        None => {
+            let script = Script { shell: spec.shell.clone(), text: spec.message.clone(), cwd: spec.cwd.clone(), env: spec.env.clone() };
+            spawn(&script).map_err(|failed| RunError::Unavailable(failed.to_string()))
         }
     }
 }

@@ -50,6 +50,7 @@ impl Bench {
             runner: "shell".to_owned(),
             message: script.to_owned(),
             shell: "/bin/bash".to_owned(),
+            plan: None,
             cwd: dir.path().to_owned(),
             env,
             timeout_ms: None,

@@ -7,12 +7,14 @@ use serde_json::json;
 
 use super::{files, target, tools};
 use crate::chat::attachments::Attachment;
+use crate::config::tools::{ExecAsk, ExecSecurity};
+use crate::exec::policy::rule::Wish;
 use crate::protocol::error::{ErrorCode, RpcError};
 use crate::protocol::ids::{AgentId, RunId, SessionKey};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
-use crate::rpc::error::queue_full;
+use crate::rpc::error::{denied_code, queue_full};
 use crate::rpc::method::{Method, Rate};
 use crate::runs::handle::Handle;
 use crate::runs::live::Ended;
@@ -64,6 +66,9 @@ pub struct RunParams {
     /// Further instructions; kept with the run, with a meaning for models only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra_system_prompt: Option<String>,
+    /// How strict commands are to be: it can only narrow the rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<ExecWish>,
     /// Files for the run, at most 32 and no larger than `policy.attachments` of hello says. Commands find their paths in `SKYKOI_ATTACHMENTS`, one a line, and in `SKYKOI_ATTACHMENT_1`, `SKYKOI_ATTACHMENT_2`, ….
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attachments: Option<Vec<Attachment>>,
@@ -97,6 +102,18 @@ pub struct RunParams {
     /// Session that started this one; no meaning here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spawned_by: Option<String>,
+}
+
+/// How strict a request wants commands to be.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExecWish {
+    /// Which commands run at most: `deny` or `allowlist`; `full` changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security: Option<ExecSecurity>,
+    /// When a person is asked at least: `on-miss` or `always`; `off` changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<ExecAsk>,
 }
 
 /// First answer: the run is on disk.
@@ -249,6 +266,9 @@ fn error_of(last: &Final) -> RpcError {
         Some(RunErrorCode::Unavailable) | None => ErrorCode::Unavailable,
     };
     let mut error = RpcError::new(code, last.summary.clone()).with_detail("runId", json!(last.run_id));
+    if let Some(denied) = &last.result.denied {
+        error = error.with_code(denied_code(denied.code)).with_detail("token", json!(denied.token));
+    }
     error.payload = serde_json::to_value(last).ok().map(Box::new);
     error
 }
@@ -291,7 +311,10 @@ async fn new_run(cx: &Call, mut params: RunParams) -> Result<NewRun, RpcError> {
     let gateway = &cx.gateway;
     let (agent, session_key) = target::resolve(gateway, Run::NAME, params.agent_id.as_deref(), params.session_key.as_deref())?;
     let session_key = target::of_sender(gateway, &agent.id, session_key, &params);
-    target::may_send(gateway, &session_key, params.channel.as_deref()).await?;
+    let session = gateway.sessions.get(&session_key).await?;
+    target::may_send_in(gateway, &session_key, session.as_ref(), params.channel.as_deref())?;
+    let wish = params.exec.map_or_else(Wish::default, |wish| Wish { security: wish.security, ask: wish.ask });
+    let wish = wish.and(target::exec_wish(session.as_ref()));
     if let Some(channel) = params.channel.as_deref().filter(|channel| !matches!(*channel, "" | "webchat" | "last")) {
         let text = format!("invalid agent params: unknown channel: {}", crate::protocol::frame::short(channel));
         return Err(RpcError::invalid(text).with_code("UNKNOWN_CHANNEL"));
@@ -301,7 +324,7 @@ async fn new_run(cx: &Call, mut params: RunParams) -> Result<NewRun, RpcError> {
     let digest = digest_of(&params);
     let title = params.label.clone().unwrap_or_else(|| title_of(&params.message));
     let mut work = cx.gateway.agents().work(&agent, params.message, params.timeout.map(|seconds| seconds.saturating_mul(1000)));
-    (work.attachments, work.extra_system_prompt) = (attachments, params.extra_system_prompt);
+    (work.attachments, work.exec, work.extra_system_prompt) = (attachments, wish, params.extra_system_prompt);
     let spec = serde_json::to_string(&work).map_err(|error| RpcError::unavailable("the request could not be stored", error))?;
     Ok(NewRun {
         file_id: uuid::Uuid::now_v7().simple().to_string(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::exec::policy::rule::Wish;
 use crate::gateway::Gateway;
 use crate::gateway::agents::Agent;
 use crate::protocol::error::RpcError;
@@ -67,16 +68,7 @@ pub fn of_sender(gateway: &Gateway, agent: &AgentId, session: SessionKey, params
     }
 }
 
-/// Whether a session takes messages: its own word, else the rules of the configuration.
-///
-/// # Errors
-/// It does not, or the store cannot be read.
-pub async fn may_send(gateway: &Gateway, session: &SessionKey, channel: Option<&str>) -> Result<(), RpcError> {
-    let known = gateway.sessions.get(session).await?;
-    may_send_in(gateway, session, known.as_ref(), channel)
-}
-
-/// As [`may_send`], for a session that was looked up: `known`, or none if it is not kept.
+/// Whether a session takes messages: its own word, else the rules of the configuration. `known` is the session, or none if it is not kept.
 ///
 /// # Errors
 /// It takes no messages.
@@ -92,4 +84,10 @@ pub fn may_send_in(gateway: &Gateway, session: &SessionKey, known: Option<&Sessi
         return Ok(());
     }
     Err(RpcError::invalid("send blocked by session policy").with_code("SEND_DENIED"))
+}
+
+/// How strict a session wants its commands to be.
+#[must_use]
+pub fn exec_wish(known: Option<&SessionRecord>) -> Wish {
+    known.map_or_else(Wish::default, |known| Wish::of_words(known.entry.exec_security.as_deref(), known.entry.exec_ask.as_deref()))
 }

@@ -233,6 +233,7 @@ impl<'a> Request<'a> {
         let title = title_of(&message);
         let mut work = gateway.agents().work(self.agent, message, params.timeout_ms);
         work.attachments.clone_from(&self.files);
+        work.exec = target::exec_wish(self.session.as_ref());
         let spec = serde_json::to_string(&work).map_err(|error| RpcError::unavailable("the request could not be stored", error))?;
         Ok(NewRun {
             file_id: uuid::Uuid::now_v7().simple().to_string(),

@@ -1,0 +1,97 @@
+//! The gate before every command of a run: decided here, in the daemon, before a process of the run exists; the shim looks a second time and starts what was decided about.
+//!
+//! The rules are those of the moment in which the run starts, so a rule that was narrowed while the run waited holds for it too.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::live::Live;
+use super::runners;
+use super::spec::Work;
+use super::supervisor::{Settings, Supervisor};
+use crate::clock::now_ms;
+use crate::config::tools::{ExecAsk, ExecSecurity};
+use crate::exec::env;
+use crate::exec::policy::decide::{Basis, Request, decide, unanswered};
+use crate::exec::policy::trust::Trust;
+use crate::exec::policy::{self, Denied, Plan, Rule, Verdict};
+use crate::protocol::ids::AgentId;
+use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
+
+/// What the configuration says about commands.
+#[derive(Clone, Debug)]
+pub struct ExecRules {
+    /// For an agent that is not configured any more.
+    pub common: AgentRule,
+    /// For each agent.
+    pub agents: HashMap<AgentId, AgentRule>,
+}
+
+/// What it says for one agent.
+#[derive(Clone, Debug)]
+pub struct AgentRule {
+    /// Which commands run, and when a person is asked.
+    pub rule: Rule,
+    /// Programs that may run with their input only.
+    pub safe_bins: Vec<String>,
+}
+
+/// A command that may start.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    /// What is to be started; none = the shell, with the whole message.
+    pub plan: Option<Box<Plan>>,
+    /// The whole environment.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Supervisor {
+    /// Whether the message of this run may run as a command, and as what.
+    pub(super) async fn judge(&self, live: &Live, work: &Work) -> Result<Admitted, Denied> {
+        let settings = self.settings();
+        let env = environment(&settings, live, work);
+        if !runners::find(&live.record.runner).is_some_and(|runner| runner.message_is_command) {
+            return Ok(Admitted { plan: None, env });
+        }
+        let entries = self.inner.entries.entries(live.record.agent_id.as_str());
+        let entries = entries.map_err(|fault| Denied::by_rule("POLICY", format!("no command runs until this is mended: {fault}")))?;
+        let AgentRule { rule, safe_bins } = settings.exec.agents.get(&live.record.agent_id).unwrap_or(&settings.exec.common).clone();
+        let rule = rule.narrowed(entries.wish).narrowed(work.exec);
+        if rule.security == ExecSecurity::Full && rule.ask != ExecAsk::Always {
+            return Ok(Admitted { plan: None, env });
+        }
+        let planned = rule.security == ExecSecurity::Allowlist;
+        let env = if planned { policy::env::planned(env, &settings.env_passthrough) } else { env };
+        let (work, run_id, requester) = (work.clone(), live.record.run_id.0.clone(), live.record.principal.clone());
+        let deciding = tokio::task::spawn_blocking(move || {
+            let trust = Trust::default();
+            let basis = Basis { rule, safe_bins: &safe_bins, entries: &entries, trust: &trust };
+            let Work { message, cwd, shell, .. } = &work;
+            let request = Request { command: message, cwd, env: &env, shell, run_id: &run_id, requester: &requester };
+            (decide(&basis, &request), env)
+        });
+        let (verdict, env) = deciding.await.map_err(|_| Denied::by_rule("POLICY", "the decision failed inside; the log says more"))?;
+        match verdict {
+            Verdict::Allow(plan) => Ok(Admitted { plan, env }),
+            Verdict::Ask(subject) => Err(unanswered(&subject)),
+            Verdict::Deny(denied) => Err(denied),
+        }
+    }
+
+    /// What is wrong with the approvals file, if anything is; as long as it is, no command runs.
+    #[must_use]
+    pub fn policy_fault(&self) -> Option<String> {
+        self.inner.entries.fault()
+    }
+}
+
+fn environment(settings: &Settings, live: &Live, work: &Work) -> BTreeMap<String, String> {
+    let mut env = env::child_env(std::env::vars_os(), &settings.env_passthrough, &BTreeMap::new(), &live.record.file_id);
+    env.extend(work.attachment_env());
+    env
+}
+
+/// The outcome of a run whose command was refused: nothing of it ran.
+pub(super) fn refused(denied: Denied) -> Outcome {
+    let outcome = Outcome::without_work(RunStatus::Error, Some(RunErrorCode::ExecDenied), denied.reason.clone(), now_ms());
+    Outcome { denied: Some(denied), ..outcome }
+}
