@@ -9,10 +9,10 @@ use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
 
 use crate::config::save::{lock, save};
+use crate::exec::policy::entries;
+pub use crate::exec::policy::entries::NAME;
 use crate::workspace::beneath::Dir;
 
-/// Its name in the state directory.
-pub const NAME: &str = "exec-approvals.json";
 /// Largest file that is read or written, bytes.
 pub const MAX_BYTES: u64 = 1 << 20;
 
@@ -191,10 +191,7 @@ fn edit(
 
 /// What a file must be, whoever wrote it.
 fn check(file: &Map<String, Value>) -> Result<(), FileError> {
-    match file.get("version") {
-        Some(Value::Number(version)) if version.as_u64() == Some(1) => Ok(()),
-        _ => Err(FileError::Invalid("at /version: must be equal to constant 1".to_owned())),
-    }
+    entries::check(&Value::Object(file.clone())).map_err(FileError::Invalid)
 }
 
 fn hash_of(text: &[u8]) -> String {
@@ -245,6 +242,8 @@ mod tests {
         let first = replace(dir.path(), object(json!({"version": 1, "socket": {"path": "/s", "token": "t"}})), None).unwrap();
         let file = |n: u64| object(json!({"version": 1, "socket": {"path": "/s"}, "agents": {"a": {"n": n}}}));
         assert!(matches!(replace(dir.path(), file(0), None), Err(FileError::BaseRequired)));
+        let wrong = object(json!({"version": 1, "agents": {"main": {"security": "everything"}}}));
+        assert!(matches!(replace(dir.path(), wrong, Some(&first.hash)), Err(FileError::Invalid(_))), "it would stop every command");
         let second = replace(dir.path(), file(1), Some(&first.hash)).unwrap();
         assert!(matches!(replace(dir.path(), file(2), Some(&first.hash)), Err(FileError::Conflict)));
         assert_eq!(read(dir.path()).unwrap(), second);

@@ -6,7 +6,7 @@ use super::Approvals;
 use super::file::{self, Entry, FileError};
 use crate::audit::{Action, AuditError, Decision as Verdict, Event};
 use crate::clock::now_ms;
-use crate::exec::policy::Subject;
+use crate::exec::policy::{Subject, lasting};
 use crate::protocol::approval::ApprovalState;
 use crate::store::approvals::ApprovalRecord;
 
@@ -58,7 +58,8 @@ impl Approvals {
     pub async fn remember(&self, record: &ApprovalRecord) -> Result<(), FileError> {
         let Some(plan) = Subject::from_canonical(record.body.subject.clone()).and_then(|subject| subject.plan()) else { return Ok(()) };
         let Some(agent) = record.body.request.agent_id.clone() else { return Ok(()) };
-        let paths: Vec<_> = plan.stages.iter().map(|stage| stage.exe.path.to_string_lossy().into_owned()).collect();
+        let Some(entries) = lasting::of_plan(&plan) else { return Ok(()) };
+        let paths: Vec<_> = entries.into_iter().map(|entry| entry.pattern).collect();
         let command = record.body.prompt.lines().next().unwrap_or_default().to_owned();
         let (state_dir, shown) = (self.inner.state_dir.clone(), paths.clone());
         let adding = tokio::task::spawn_blocking(move || {

@@ -1,6 +1,6 @@
 //! Runs: accepted, queued, hosted by a shim each, followed by the daemon, ended exactly once.
 //!
-//! The daemon's side is `supervisor`, `turns` over `queue`, `policy`, `follow`, `end` and `recover`, and `answer`, `chat` and `chronicle` for what was said; `runner`, `runners`, `sink` and `stop` work inside the shim; `control` is what the two say to each other.
+//! The daemon's side is `supervisor`, `turns` over `queue`, `policy`, `gate`, `follow`, `end` and `recover`, and `answer`, `chat` and `chronicle` for what was said; `runner`, `runners`, `sink` and `stop` work inside the shim; `control` is what the two say to each other.
 
 pub mod answer;
 pub mod chat;
@@ -8,6 +8,7 @@ pub mod chronicle;
 pub mod control;
 mod end;
 pub mod follow;
+mod gate;
 pub mod handle;
 pub mod hold;
 mod hosted;
