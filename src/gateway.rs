@@ -14,6 +14,8 @@ pub mod presence;
 pub mod presence_line;
 pub mod queueing;
 pub mod quiet;
+pub mod restart_note;
+pub mod room;
 pub mod sessions;
 pub mod system_events;
 pub mod usage;
@@ -21,11 +23,12 @@ pub mod usage;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::approvals::Approvals;
 use crate::audit::{Audit, Health as AuditHealth};
+use crate::auth::probe::Probe;
 use crate::chat::media::Media;
 use crate::clock::now_ms;
 use crate::config::layers::Sources;
@@ -84,6 +87,8 @@ pub struct Gateway {
     pub health: Health,
     /// Who may come in.
     pub access: Access,
+    /// What `doctor` finds out about the proxy in front.
+    pub probe: Probe,
     /// Notes that wait for a session's next turn.
     pub system_events: SystemEvents,
     /// What runs have used on days that are over.
@@ -147,6 +152,7 @@ impl Gateway {
             commands: Served::default(),
             access,
             configuration,
+            probe: Probe::default(),
             system_events: SystemEvents::default(),
             usage: Usage::default(),
             boot_id,
@@ -183,7 +189,7 @@ impl Gateway {
 
     /// Places for calls, over all connections.
     #[must_use]
-    pub fn calls(&self) -> Arc<Semaphore> {
+    pub fn calls(&self) -> room::Room {
         self.configuration.calls()
     }
 
@@ -234,11 +240,11 @@ impl Gateway {
             StoreHealth::Full => failing.push("disk"),
             StoreHealth::Poisoned(_) => failing.push("store"),
         }
-        if self.audit.state().health != AuditHealth::Writing {
-            failing.push("audit");
-        }
         if self.runs.policy_fault().is_some() {
             failing.push("exec-policy");
+        }
+        if self.audit.state().health != AuditHealth::Writing {
+            failing.push("audit");
         }
         failing
     }

@@ -82,7 +82,7 @@ impl Approvals {
             created_at_ms: record.created_at,
             expires_at_ms: record.expires_at,
         };
-        self.inner.hub.signal_approvers("exec.approval.requested", &event);
+        self.inner.hub.signal("exec.approval.requested", &event);
     }
 
     /// A record was written: tells who waits and who may decide.
@@ -111,12 +111,12 @@ impl Approvals {
             ApprovalState::Denied => Decision::Deny,
             ApprovalState::Expired | ApprovalState::Cancelled => {
                 let event = ApprovalExpired { id, state: next.state, reason: next.body.reason, run_id, ts };
-                return self.inner.hub.signal_approvers("exec.approval.expired", &event);
+                return self.inner.hub.signal("exec.approval.expired", &event);
             }
             ApprovalState::Pending | ApprovalState::Used | ApprovalState::Stale => return,
         };
         let event = ApprovalResolved { id, decision, resolved_by: next.body.resolved_by, run_id, ts };
-        self.inner.hub.signal_approvers("exec.approval.resolved", &event);
+        self.inner.hub.signal("exec.approval.resolved", &event);
     }
 
     fn approvers(&self) -> MutexGuard<'_, std::collections::HashMap<String, Arc<str>>> {

@@ -122,6 +122,12 @@ impl Approvals {
         Ok(cancelled)
     }
 
+    /// The audit log that its steps stand in.
+    #[must_use]
+    pub fn audit(&self) -> Audit {
+        self.inner.audit.clone()
+    }
+
     /// Other settings, for what is asked from now on.
     pub fn retune(&self, settings: Settings) {
         *self.inner.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;

@@ -71,7 +71,7 @@ async fn a_decision_wakes_who_waits_and_is_used_once() {
     assert!(matches!(approvals.consume(&id, "a", &[7; 32]).await, Err(Failure::Refused(Refused::Used))));
     assert!(matches!(approvals.find("0").await, Err(Failure::Unknown)));
     let mut told = Vec::new();
-    while let Ok(crate::events::hub::Signal::ForApprovers(body)) = signals.try_recv() {
+    while let Ok(crate::events::hub::Signal::Event(Some(crate::protocol::scope::Scope::Approvals), body)) = signals.try_recv() {
         told.push(String::from_utf8(body.to_vec()).unwrap());
     }
     assert_eq!(told.len(), 2, "{told:?}");

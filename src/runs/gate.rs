@@ -34,32 +34,42 @@ impl Supervisor {
     ///
     /// # Errors
     /// The end of the run: nothing of it ran.
-    pub(super) async fn clear(&self, live: &Arc<Live>, work: &Work) -> Result<Admitted, Outcome> {
+    pub(super) async fn clear(&self, live: &Arc<Live>, work: &Work) -> Result<Admitted, Box<Outcome>> {
         let admitted = match self.judge(live, work).await {
-            Err(denied) => Err(refused(denied)),
+            Err(denied) => Err(boxed(denied)),
             Ok(Judged { verdict: Verdict::Allow(plan), env, .. }) => Ok(Admitted { plan, env }),
-            Ok(Judged { verdict: Verdict::Deny(denied), .. }) => Err(refused(denied)),
+            Ok(Judged { verdict: Verdict::Deny(denied), .. }) => Err(boxed(denied)),
             Ok(Judged { verdict: Verdict::Ask(subject), rule, always, .. }) => self.have_allowed(live, work, *subject, rule, always).await,
         };
         if let Err(outcome) = &admitted {
             let (code, token) = outcome.denied.as_ref().map_or((None, ""), |denied| (Some(denied.code), denied.token.as_str()));
             info!(run_id = %live.record.run_id, ?code, token, summary = outcome.summary, "a command does not run");
+            if let Some(denied) = &outcome.denied {
+                self.note_denied(live, work, &denied.reason);
+            }
         }
         admitted
     }
 
-    async fn have_allowed(&self, live: &Arc<Live>, work: &Work, subject: Subject, rule: Rule, always: bool) -> Result<Admitted, Outcome> {
+    async fn have_allowed(
+        &self,
+        live: &Arc<Live>,
+        work: &Work,
+        subject: Subject,
+        rule: Rule,
+        always: bool,
+    ) -> Result<Admitted, Box<Outcome>> {
         let desk = &self.inner.desk;
         match desk.of_run(&live.record.file_id).await {
             Ok(None) => {}
-            Ok(Some(earlier)) => return Err(refused(before_restart(&earlier))),
-            Err(cause) => return Err(unavailable(format!("approvals cannot be read: {cause}"))),
+            Ok(Some(earlier)) => return Err(boxed(before_restart(&earlier))),
+            Err(cause) => return Err(failed(format!("approvals cannot be read: {cause}"))),
         }
         let mut pending = match desk.ask(question(live, work, &subject, rule, always)).await {
             Ok(pending) => pending,
-            Err(AskError::NoApprover) => return Err(refused(unanswered(&subject))),
-            Err(error @ AskError::TooMany) => return Err(refused(Denied::by_rule("TOO_MANY_APPROVALS", error.to_string()))),
-            Err(error) => return Err(unavailable(format!("nobody could be asked about the command: {error}"))),
+            Err(AskError::NoApprover) => return Err(boxed(unanswered(&subject))),
+            Err(error @ AskError::TooMany) => return Err(boxed(Denied::by_rule("TOO_MANY_APPROVALS", error.to_string()))),
+            Err(error) => return Err(failed(format!("nobody could be asked about the command: {error}"))),
         };
         let id = pending.awaited.id.clone();
         info!(run_id = %live.record.run_id, approval = id, "a run waits until its command is allowed");
@@ -75,15 +85,15 @@ impl Supervisor {
                 if let Err(cause) = desk.cancel(&id, "the run was aborted").await {
                     warn!(approval = id, %cause, "an approval could not be cancelled; it ends by itself");
                 }
-                Err(without_turn(Why::Asked, &reason))
+                Err(Box::new(without_turn(Why::Asked, &reason)))
             }
             Ok(record) if record.state.is_allowed() => self.look_again(live, work, &id).await,
-            Ok(record) => Err(refused(ended(&record))),
+            Ok(record) => Err(boxed(ended(&record))),
         }
     }
 
     /// The second look, right before the start: what is there now must be what was shown.
-    async fn look_again(&self, live: &Arc<Live>, work: &Work, id: &str) -> Result<Admitted, Outcome> {
+    async fn look_again(&self, live: &Arc<Live>, work: &Work, id: &str) -> Result<Admitted, Box<Outcome>> {
         let (found, why) = match self.judge(live, work).await {
             Ok(judged) => (same_form(live, judged), "the rules for commands have changed".to_owned()),
             Err(denied) => (None, denied.reason),
@@ -98,12 +108,22 @@ impl Supervisor {
             }
             (Err(Failure::Refused(refusal)), found) => {
                 let why = found.map_or(why, |_| "the command, its files, its folder or its environment are not what was shown".to_owned());
-                Err(refused(not_usable(id, &refusal, &why)))
+                Err(boxed(not_usable(id, &refusal, &why)))
             }
-            (Err(cause), _) => Err(unavailable(format!("the use of approval {id} could not be written down: {cause}"))),
-            (Ok(_), None) => Err(unavailable(format!("approval {id} was used for nothing"))),
+            (Err(cause), _) => Err(failed(format!("the use of approval {id} could not be written down: {cause}"))),
+            (Ok(_), None) => Err(failed(format!("approval {id} was used for nothing"))),
         }
     }
+}
+
+/// The end of a run whose command was refused.
+fn boxed(denied: Denied) -> Box<Outcome> {
+    Box::new(refused(denied))
+}
+
+/// The end of a run that something kept from being decided about.
+fn failed(summary: String) -> Box<Outcome> {
+    Box::new(unavailable(summary))
 }
 
 /// What would start now, with its digest; none if it would not start by a plan.

@@ -22,6 +22,7 @@ use super::live::{Ended, Live, row_of};
 use super::log::RunLog;
 use super::queue::{Event, Full, Queue};
 use crate::approvals::Approvals;
+use crate::audit::Audit;
 use crate::events::hub::Hub;
 use crate::exec::policy::entries::ApprovalsFile;
 use crate::failpoint::failpoint;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub output: super::control::OutputLimits,
     /// Names of environment variables that runs get beside the usual ones.
     pub env_passthrough: Vec<String>,
+    /// Whether the audit log gets the text of commands, `audit.commands`.
+    pub audit_commands: bool,
     /// Which commands run.
     pub exec: super::policy::ExecRules,
 }
@@ -71,6 +74,7 @@ pub(super) struct Inner {
     pub chronicle: Arc<dyn Chronicle>,
     /// Who is asked about commands.
     pub desk: Approvals,
+    pub audit: Audit,
     /// Which programs may run unasked.
     pub entries: ApprovalsFile,
     pub held: Mutex<Held>,
@@ -142,6 +146,7 @@ impl Supervisor {
             hub,
             tasks,
             chronicle,
+            audit: desk.audit(),
             desk,
             entries,
             held: Mutex::default(),
@@ -239,14 +244,19 @@ impl Supervisor {
         }
     }
 
-    /// Waits for the end of a run that may not exist yet. None = the deadline came first.
+    /// Waits for the end of a run that may not exist yet and that `is_known` to who asks; any other does not exist for it. None = the deadline came first.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn wait(&self, run_id: &RunId, deadline: Instant) -> Result<Option<Ended>, StoreError> {
+    pub async fn wait(
+        &self,
+        run_id: &RunId,
+        is_known: impl Fn(&RunRecord) -> bool,
+        deadline: Instant,
+    ) -> Result<Option<Ended>, StoreError> {
         let mut changed = self.inner.changed.subscribe();
         loop {
-            match self.find(run_id).await? {
+            match self.find(run_id).await?.filter(|handle| is_known(handle.record())) {
                 Some(handle) => return Ok(handle.wait(Some(deadline)).await),
                 None => match tokio::time::timeout_at(deadline, changed.changed()).await {
                     Ok(Ok(())) => {}
@@ -305,7 +315,8 @@ impl Supervisor {
             Handle::Live(live) => Arc::clone(&live.log),
             Handle::Past(record) => {
                 let path = self.journal_path(record);
-                Arc::new(RunLog::finished(&record.file_id, record.run_id.clone(), record.session_key.clone(), path, record.head))
+                let log = RunLog::finished(&record.file_id, record.run_id.clone(), record.session_key.clone(), path, record.head);
+                Arc::new(log.of(&record.principal))
             }
         }
     }

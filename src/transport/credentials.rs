@@ -5,11 +5,12 @@
 use std::net::IpAddr;
 
 use serde_json::json;
+use tracing::warn;
 
 use super::wire::Peer;
 use crate::auth::credential::Verified;
 use crate::gateway::Gateway;
-use crate::gateway::access::Refused;
+use crate::gateway::access::{Moment, Refused};
 use crate::protocol::connect::{ClientMode, ConnectParams};
 use crate::protocol::error::{ErrorCode, RpcError};
 
@@ -35,8 +36,8 @@ async fn check_secret(
 ) -> Result<Verified, RpcError> {
     let mode = gateway.access.mode();
     let upper = mode.to_ascii_uppercase();
-    // Locks are measured on a clock that nobody can set.
-    match gateway.access.check(address, presented, gateway.uptime_ms()) {
+    let now = Moment { wall_ms: gateway.now(), uptime_ms: gateway.uptime_ms() };
+    match gateway.access.check(address, presented, now).await {
         Ok(verified) => Ok(verified),
         Err(Refused::Locked(locked)) => {
             let mut error = RpcError::invalid("unauthorized: too many failed attempts from this address; try again later");
@@ -51,7 +52,14 @@ async fn check_secret(
             let error = RpcError::invalid(format!("unauthorized: gateway {mode} missing ({})", hint(params)));
             Err(advise(error, &format!("AUTH_{upper}_MISSING"), &format!("{mode}_missing"), "update_auth_credentials"))
         }
-        Err(Refused::Wrong) => Err(mismatch(gateway, params)),
+        Err(Refused::Busy) => Err(RpcError::try_again("too many logins are being checked", 1000).with_code("OVERLOADED")),
+        Err(Refused::Wrong { hold, locked }) => {
+            if locked {
+                warn!(%address, "too many wrong credentials; the address is locked out for a while");
+            }
+            tokio::time::sleep(hold).await;
+            Err(mismatch(gateway, params))
+        }
     }
 }
 

@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::audited;
 use super::credentials::{authenticate, mismatch};
 use super::feeds::{Audience, Feeds};
 use super::wire::Peer;
 use crate::approvals::desk::Approver;
+use crate::auth::credential::CredentialId;
 use crate::auth::device::{self, Expected, Unproven};
 use crate::clock::now_ms;
 use crate::gateway::access::Counted;
@@ -118,8 +120,12 @@ pub async fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(A
     let protocol = negotiate(&params).map_err(|error| refuse(1002, error))?;
     let role = role_of(&params).map_err(|error| refuse(1008, error))?;
     let wanted = wanted_scopes(&params).map_err(|error| refuse(1008, error))?;
-    let device = prove_device(arrival, &params).map_err(|unproven| refuse(1008, unproven.into()))?;
-    let mut verified = authenticate(arrival.gateway, arrival.peer, &params).await.map_err(|error| refuse(1008, error))?;
+    let turned_away = |error: RpcError| {
+        audited::turned_away(arrival, &params, &error);
+        refuse(1008, error)
+    };
+    let device = prove_device(arrival, &params).map_err(|unproven| turned_away(unproven.into()))?;
+    let mut verified = authenticate(arrival.gateway, arrival.peer, &params).await.map_err(turned_away)?;
     if let Peer::Local { pid, .. } = arrival.peer
         && let Place::Inside(run_id) = arrival.gateway.runs.place_of(*pid)
     {
@@ -132,8 +138,10 @@ pub async fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(A
     let scopes = if role == "operator" { wanted.granted_by(verified.granted) } else { ScopeSet::NONE };
     let caller = Arc::new(Caller {
         conn_id: ConnId::fresh(),
+        sees_all: verified.granted.allows(Scope::Admin),
         principal: verified.principal,
         credential: verified.credential,
+        address: audited::address(arrival.peer),
         expires_at: verified.expires_at,
         lease: lease.clone(),
         role,
@@ -144,11 +152,14 @@ pub async fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(A
         order: tokio::sync::Mutex::default(),
         closed: arrival.closed.child_token(),
     });
-    let feeds = subscribe(Audience { reads: scopes.allows(Scope::Read), approves: scopes.allows(Scope::Approvals), lease });
+    let only = (!caller.sees_all).then(|| Arc::clone(&caller.principal));
+    let confined = matches!(caller.credential, CredentialId::User(_));
+    let feeds = subscribe(Audience { scopes, only, confined, lease });
     // Whose credential was taken back just before this may have missed the signal.
     if caller.lease.ended(Instant::now()).is_some() {
         return Err(refuse(1008, mismatch(arrival.gateway, &params)));
     }
+    audited::let_in(arrival, &params, &caller, device);
     let counted = arrival.gateway.access.count();
     let decides = scopes.allows(Scope::Approvals).then(|| arrival.gateway.approvals.join(&caller.conn_id.0, Arc::clone(&caller.principal)));
     // Commands come and go too fast to be worth showing.

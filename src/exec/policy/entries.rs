@@ -159,8 +159,10 @@ impl ApprovalsFile {
         if owner != 0 && owner != rustix::process::geteuid().as_raw() {
             return Err(format!("{shown} belongs to another user; make it this user's own"));
         }
-        let file: Approvals =
-            serde_json::from_slice(&text).map_err(|error| format!("{shown} is not what it should be: {error}; mend it or move it away"))?;
+        // A derived reader would take a list for an object without keys.
+        let file: Approvals = serde_json::from_slice::<serde_json::Map<_, _>>(&text)
+            .and_then(|object| serde_json::from_value(serde_json::Value::Object(object)))
+            .map_err(|error| format!("{shown} is not what it should be: {error}; mend it or move it away"))?;
         match file.version {
             None | Some(1) => Ok(file),
             Some(other) => Err(format!("{shown} has version {other}; this program knows version 1")),
