@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use self::boots::Boots;
+use crate::approvals::{self, Approvals};
 use crate::audit::{Action, Audit, Event, Limits};
 use crate::clock::now_ms;
 use crate::config::init;
@@ -252,7 +253,16 @@ async fn build(
     let transcripts = Transcripts::new(&paths.state_dir);
     let scribe = Scribe::new(sessions.clone(), transcripts.clone(), Arc::clone(&hub));
     let chronicle: Arc<dyn Chronicle> = Arc::new(scribe.clone());
-    let runs = Supervisor::new(settings, store.clone(), launcher, Arc::clone(&hub), tasks.clone(), chronicle, audit.clone());
+    let parts = approvals::Parts {
+        store: store.clone(),
+        hub: Arc::clone(&hub),
+        audit: audit.clone(),
+        tasks: tasks.clone(),
+        state_dir: paths.state_dir.clone(),
+    };
+    let approvals = Approvals::new(parts, settings::of_approvals(&loaded.config));
+    approvals.recover().await.map_err(|error| StartError::new(exit::BUG, format!("approvals cannot be read: {error}")))?;
+    let runs = Supervisor::new(settings, store.clone(), launcher, Arc::clone(&hub), tasks.clone(), chronicle, approvals.clone());
     let stop = tasks.stop_token();
     tasks.spawn("orphans", async move {
         if let Err(cause) = children.watch(stop).await {
@@ -260,8 +270,22 @@ async fn build(
         }
     });
     runs.recover(safe_mode).await.map_err(|error| StartError::new(exit::BUG, format!("unfinished runs cannot be read: {error}")))?;
-    let (gateway, asks) =
-        Gateway::new(Parts { sources, loaded, log, store, audit, boot_id, runs, sessions, transcripts, scribe, hub, tasks, safe_mode });
+    let (gateway, asks) = Gateway::new(Parts {
+        sources,
+        loaded,
+        log,
+        store,
+        audit,
+        approvals,
+        boot_id,
+        runs,
+        sessions,
+        transcripts,
+        scribe,
+        hub,
+        tasks,
+        safe_mode,
+    });
     gateway.import_found().await;
     gateway.tell_restart();
     if let Err(cause) = gateway.refresh_health().await {

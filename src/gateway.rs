@@ -27,6 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::approvals::Approvals;
 use crate::audit::{Audit, Health as AuditHealth};
 use crate::auth::probe::Probe;
 use crate::chat::media::Media;
@@ -66,6 +67,8 @@ pub struct Gateway {
     pub store: Store,
     /// Who did what.
     pub audit: Audit,
+    /// Approvals of commands.
+    pub approvals: Approvals,
     /// The runs.
     pub runs: Supervisor,
     /// The sessions.
@@ -117,6 +120,8 @@ pub struct Parts {
     pub store: Store,
     /// The audit log.
     pub audit: Audit,
+    /// Approvals of commands.
+    pub approvals: Approvals,
     /// Changes with every start.
     pub boot_id: String,
     /// The supervisor.
@@ -139,7 +144,8 @@ impl Gateway {
     /// Puts the parts together. Beside the gateway come the requests to reload its configuration.
     #[must_use]
     pub fn new(parts: Parts) -> (Arc<Self>, mpsc::Receiver<Ask>) {
-        let Parts { sources, loaded, log, store, audit, boot_id, runs, sessions, transcripts, scribe, hub, tasks, safe_mode } = parts;
+        let Parts { sources, loaded, log, store, audit, approvals, boot_id, runs, sessions, transcripts, scribe, hub, tasks, safe_mode } =
+            parts;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let access = Access::new(&loaded.config);
         let media = Media::new(&loaded.paths.state_dir);
@@ -163,6 +169,7 @@ impl Gateway {
             log,
             store,
             audit,
+            approvals,
             runs,
             sessions,
             transcripts,

@@ -3,6 +3,7 @@
 //! Results go to stdout, everything said to a person to stderr. The exit codes below are part of the interface.
 
 pub mod agent;
+pub mod approvals;
 pub mod audit;
 pub mod call;
 pub mod client;
@@ -49,6 +50,7 @@ Five minutes:
   skykoi-gateway agent 'uname -a; df -h'   run a script and see its output
   skykoi-gateway runs list                 what ran; `runs follow RUN` shows it again, also live
   skykoi-gateway sessions list             the conversations; `sessions reset KEY` starts one afresh
+  skykoi-gateway approvals list            commands that wait for a decision; `approvals allow ID`
   skykoi-gateway status                    how the gateway is
   skykoi-gateway doctor --security         what is wrong with it and its machine, and how to mend it
 
@@ -88,6 +90,7 @@ pub enum Command {
     Agent(agent::AgentArgs),
     Runs(runs::RunsArgs),
     Sessions(sessions::SessionsArgs),
+    Approvals(approvals::ApprovalsArgs),
     Call(call::CallArgs),
     Config(configs::ConfigArgs),
     Audit(audit::AuditArgs),
@@ -140,6 +143,7 @@ fn run(command: Command, out: &mut Output<'_>) -> Result<u8, CliError> {
         Command::Agent(args) => wait(agent::run(args, out)),
         Command::Runs(args) => wait(runs::run(args, out)),
         Command::Sessions(args) => wait(sessions::run(args, out)),
+        Command::Approvals(args) => wait(approvals::run(args, out)),
         Command::Call(args) => wait(call::run(args, out)),
         Command::Conformance(args) => wait(conformance::run(args, out)),
     }
@@ -201,6 +205,10 @@ mod tests {
             "sessions reset main",
             "sessions delete x --keep-transcript",
             "sessions import /x/sessions.json --agent koi",
+            "approvals list --all --json",
+            "approvals show 3f",
+            "approvals allow 3f --always",
+            "approvals deny 3f",
             "call health --params {}",
             "call x --params - --final",
             "config check",

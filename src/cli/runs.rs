@@ -145,13 +145,14 @@ fn list(answer: &Value) -> String {
 
 fn show(run: &Value) -> String {
     let time = |path: &str| number(run, path).map(moment);
-    let rows: [(&str, Option<String>); 14] = [
+    let rows: [(&str, Option<String>); 15] = [
         ("run", Some(text(run, "/runId").to_owned())),
         ("status", Some(text(run, "/status").to_owned())),
         ("title", Some(text(run, "/title").to_owned())),
         ("agent", Some(text(run, "/agentId").to_owned())),
         ("session", Some(text(run, "/sessionKey").to_owned())),
         ("place in queue", number(run, "/position").map(|n| n.to_string())),
+        ("waits for approval", run.pointer("/approval/id").and_then(Value::as_str).map(str::to_owned)),
         ("accepted", time("/acceptedAt")),
         ("started", time("/startedAt")),
         ("ended", time("/outcome/endedAt")),

@@ -52,6 +52,7 @@ fn table(status: &Value) -> String {
     let runs = number("/runs/running").map(|running| {
         format!("{running} at work, {} waiting, at most {} at once", number("/runs/queued").unwrap_or(0), number("/runs/max").unwrap_or(0))
     });
+    let asking = number("/runs/awaitingApproval").filter(|n| *n > 0).map(|n| format!("{n} of them; see `approvals list`"));
     let commit = number("/store/lastCommitUs").map(|last| {
         let ms = |us: u64| format!("{}.{} ms", us / 1000, us / 100 % 10);
         format!(
@@ -78,6 +79,7 @@ fn table(status: &Value) -> String {
         ("up", number("/uptimeMs").map(duration)),
         ("connections", number("/connections").map(|n| n.to_string())),
         ("runs", runs),
+        ("wait for approval", asking),
         ("sessions", number("/sessions/count").map(|n| n.to_string())),
         ("agents", listed("/agents", "agentId")),
         ("store", commit),

@@ -4,6 +4,7 @@
 
 pub mod agent_parts;
 pub mod agents;
+pub mod approvals;
 pub mod audit;
 pub mod change;
 pub mod check;
@@ -114,9 +115,9 @@ section! {
         /// Updates.
         #[schemars(extend("x-reload" = "none", "x-acts" = false))]
         update: Option<minor::Update>,
-        /// Forwarding of approvals.
-        #[schemars(extend("x-reload" = "none", "x-acts" = false))]
-        approvals: Option<Open>,
+        /// Approvals of commands.
+        #[schemars(extend("x-reload" = "hot"))]
+        approvals: approvals::Approvals,
         /// Which agent answers which channel.
         #[schemars(extend("x-reload" = "none", "x-acts" = false))]
         bindings: Option<OpenList>,

@@ -237,6 +237,7 @@ impl Reloader {
         self.rules.send_replace(rules);
         let revoked = self.gateway.access.replace(config);
         self.gateway.runs.retune(runs);
+        self.gateway.approvals.retune(settings::of_approvals(config));
         self.gateway.sessions.set_settings(session_settings(loaded));
         self.gateway.log.set(settings::of_log(config));
         self.gateway.configuration.replace(Arc::clone(loaded));

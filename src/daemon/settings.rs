@@ -8,9 +8,11 @@ use tokio::sync::watch;
 use tracing::level_filters::LevelFilter;
 use tracing::warn;
 
+use crate::approvals;
 use crate::audit::record::{Hash, sha256};
 use crate::auth::origin::HostPolicy;
 use crate::config::Config;
+use crate::config::approvals::WithoutApprover;
 use crate::config::gateway::Bind as ConfiguredBind;
 use crate::config::load::Loaded;
 use crate::config::logging::{LogLevel, LogStyle};
@@ -70,6 +72,17 @@ pub fn open_log(log: &Log, loaded: &Loaded) {
     let path = logging.file.as_ref().map_or_else(|| loaded.paths.log(), PathBuf::from);
     if let Err(cause) = log.open_file(&path, logging.max_file_bytes) {
         warn!(path = %path.display(), %cause, "the log file cannot be opened; the log goes to the standard error only");
+    }
+}
+
+/// How a person is asked about commands.
+#[must_use]
+pub fn of_approvals(config: &Config) -> approvals::Settings {
+    let exec = &config.approvals.exec;
+    approvals::Settings {
+        timeout: Duration::from_millis(exec.timeout_ms),
+        needed: exec.approvers,
+        wait_for_approver: exec.without_approver == WithoutApprover::Wait,
     }
 }
 

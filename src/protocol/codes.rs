@@ -67,6 +67,13 @@ const OF_A_SESSION: &[&str] = &[
     "sessions.messages.unsubscribe",
 ];
 
+const ASKS: &[&str] = &["exec.approval.request"];
+const RESOLVES: &[&str] = &["exec.approval.resolve"];
+const SETS_APPROVALS: &[&str] = &["exec.approvals.set"];
+/// The methods that name one approval.
+const OF_AN_APPROVAL: &[&str] = &["exec.approval.resolve", "exec.approval.get", "exec.approval.waitDecision"];
+const APPROVALS: &[&str] = &["exec.approval.request", "exec.approval.resolve", "exec.approvals.get", "exec.approvals.set"];
+
 /// Every value of `error.details.code`.
 pub static DETAIL_CODES: &[DetailCode] = &[
     of("CONNECT_FIRST", CONNECT, "The first request was not `connect`."),
@@ -160,6 +167,27 @@ pub static DETAIL_CODES: &[DetailCode] = &[
         &["runs.subscribe"],
         "`after` is past the last event (`head`) of a run that is over: what the client has is not of this run. Drop it and subscribe with `after` 0.",
     ),
+    of("APPROVAL_NOT_FOUND", OF_AN_APPROVAL, "No approval has this id, or it is so old that it was forgotten."),
+    of(
+        "APPROVAL_NO_APPROVER",
+        ASKS,
+        "Nobody is connected who may decide. Connect with `operator.approvals` and another credential, or let `approvals.exec.withoutApprover` wait.",
+    ),
+    of("TOO_MANY_APPROVALS", ASKS, "As many approvals wait as may. Retryable."),
+    of("APPROVAL_ID_TAKEN", ASKS, "There is or was an approval of this id."),
+    of("INVALID_DECISION", RESOLVES, "`decision` is none."),
+    of("DECISION_UNAVAILABLE", RESOLVES, "This cannot be decided about it: `allowedDecisions` of the approval says what can."),
+    of("APPROVAL_RESOLVED", RESOLVES, "Somebody else decided before; `exec.approval.get` says what."),
+    of("USED", RESOLVES, "The approval was used: what it was for has started."),
+    of("MISMATCH", RESOLVES, "The approval is for another run, or not for what was shown."),
+    of("EXPIRED", RESOLVES, "Nobody decided in time."),
+    of("CANCELLED", RESOLVES, "What asked is gone: `reason` in the details is `restart`, or why its run ended."),
+    of("FORBIDDEN", RESOLVES, "Who asked must not allow it."),
+    of("APPROVAL_STALE", RESOLVES, "What was to start had changed since it was shown; nothing ran."),
+    of("APPROVALS_BASE_HASH_REQUIRED", SETS_APPROVALS, "`baseHash` is missing: send the `hash` of `exec.approvals.get`."),
+    of("APPROVALS_CONFLICT", SETS_APPROVALS, "Somebody else has changed the file since `exec.approvals.get`."),
+    of("APPROVALS_INVALID", SETS_APPROVALS, "The file would say nothing sensible; the message says where."),
+    of("APPROVALS_UNAVAILABLE", APPROVALS, "The file or the records of approvals cannot be read or written; the message says why."),
     of("RUN_MISMATCH", &["chat.abort"], "The run belongs to another session."),
 ];
 

@@ -1,5 +1,6 @@
 //! What crosses the wire: frames, ids, codes and payload types. Depends on nothing else of ours and does no I/O.
 
+pub mod approval;
 pub mod codes;
 pub mod connect;
 pub mod error;

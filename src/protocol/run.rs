@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::approval::AwaitedApproval;
 use super::ids::{AgentId, RunId, SessionKey};
 
 /// Where a run stands. `accepted` → `queued` → `running` → one of the five ends, and never back.
@@ -221,6 +222,9 @@ pub struct RunRow {
     /// Place in the queue, 1 = next, while it is queued.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<usize>,
+    /// The approval that it waits for, before its command may start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<AwaitedApproval>,
     /// The run whose turn answers this one too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub merged_into: Option<RunId>,

@@ -2,9 +2,12 @@
 
 use serde_json::json;
 
+use crate::approvals::file::FileError;
+use crate::approvals::life::Refused;
+use crate::approvals::{AskError, Failure};
 use crate::config::change::ChangeError;
 use crate::gateway::configuration::issue;
-use crate::protocol::error::RpcError;
+use crate::protocol::error::{ErrorCode, RpcError};
 use crate::protocol::ids::RunId;
 use crate::protocol::run::DeniedCode;
 use crate::runs::queue::Full;
@@ -66,6 +69,74 @@ impl From<ChangeError> for RpcError {
         let answer = Self::invalid(error.to_string()).with_code(code);
         if issues.is_empty() { answer } else { answer.with_detail("issues", serde_json::to_value(issues).unwrap_or_default()) }
     }
+}
+
+impl From<FileError> for RpcError {
+    fn from(error: FileError) -> Self {
+        let text = error.to_string();
+        match &error {
+            FileError::BaseRequired => Self::invalid(text).with_code("APPROVALS_BASE_HASH_REQUIRED"),
+            FileError::Conflict => Self::invalid(text).with_code("APPROVALS_CONFLICT"),
+            FileError::Invalid(_) => Self::invalid(text).with_code("APPROVALS_INVALID"),
+            FileError::Busy => Self::try_again(text, RETRY_AFTER_MS).with_code("APPROVALS_UNAVAILABLE"),
+            FileError::Syntax { .. } | FileError::Io { .. } => Self::unavailable(text, &error).with_code("APPROVALS_UNAVAILABLE"),
+        }
+    }
+}
+
+impl From<AskError> for RpcError {
+    fn from(error: AskError) -> Self {
+        let text = error.to_string();
+        match error {
+            AskError::NoApprover => Self::new(ErrorCode::ExecDenied, text).with_code("APPROVAL_NO_APPROVER"),
+            AskError::TooMany => Self::try_again(text, RETRY_AFTER_MS).with_code("TOO_MANY_APPROVALS"),
+            AskError::IdTaken => Self::invalid(text).with_code("APPROVAL_ID_TAKEN"),
+            AskError::NoRandomness => Self::unavailable("nobody could be asked", text).with_code("APPROVALS_UNAVAILABLE"),
+            AskError::Store(cause) => cause.into(),
+        }
+    }
+}
+
+impl From<Failure> for RpcError {
+    fn from(failure: Failure) -> Self {
+        approval_refused(failure, 3)
+    }
+}
+
+/// Why a decision does not count, in the words of a protocol version.
+#[must_use]
+pub fn approval_refused(failure: Failure, protocol: u32) -> RpcError {
+    let text = failure.to_string();
+    let refused = match failure {
+        Failure::Store(cause) => return cause.into(),
+        Failure::NotRecorded(_) => {
+            return RpcError::unavailable("the decision could not be recorded", text).with_code("APPROVALS_UNAVAILABLE");
+        }
+        Failure::Unknown => {
+            return RpcError::invalid(text).with_code("APPROVAL_NOT_FOUND").with_detail("reason", json!("APPROVAL_NOT_FOUND"));
+        }
+        Failure::Refused(refused) => refused,
+    };
+    let invalid = |code: &str| RpcError::invalid(format!("the approval cannot be decided: {text}")).with_code(code);
+    match refused {
+        Refused::Resolved(_) | Refused::NotAllowed => invalid("APPROVAL_RESOLVED"),
+        Refused::Used => invalid("USED"),
+        Refused::Stale => invalid("APPROVAL_STALE"),
+        Refused::Expired => invalid("EXPIRED"),
+        Refused::Cancelled(reason) => invalid("CANCELLED").with_detail("reason", json!(reason)),
+        Refused::Mismatch => mismatch(),
+        Refused::NotOffered(_) => invalid("DECISION_UNAVAILABLE"),
+        Refused::Own => {
+            let code = if protocol >= 4 { ErrorCode::Forbidden } else { ErrorCode::InvalidRequest };
+            RpcError::new(code, text).with_code("FORBIDDEN")
+        }
+    }
+}
+
+/// The approval is not the one that was meant.
+#[must_use]
+pub fn mismatch() -> RpcError {
+    RpcError::invalid("this approval is for something else than what was shown; look at it again").with_code("MISMATCH")
 }
 
 /// No run has this id, or it ended so long ago that it was forgotten: both look the same, and for both a client can only drop what it has.

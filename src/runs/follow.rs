@@ -71,14 +71,9 @@ impl Supervisor {
             let outcome = unavailable(format!("the workspace {} cannot be made: {cause}", work.cwd.display()));
             return self.close_journal(live, outcome).await;
         }
-        let admitted = match self.judge(live, &work).await {
+        let admitted = match self.clear(live, &work).await {
             Ok(admitted) => admitted,
-            Err(denied) => {
-                info!(run_id = %live.record.run_id, code = ?denied.code, token = denied.token, "a command was refused");
-                // The rule only: the reason may quote the command.
-                self.note_denied(live, &work, &denied.token);
-                return self.close_journal(live, refused(denied)).await;
-            }
+            Err(outcome) => return self.close_journal(live, *outcome).await,
         };
         let started_at = now_ms();
         live.set_status(RunStatus::Running, Some(started_at));
@@ -311,7 +306,7 @@ impl Tail {
 }
 
 /// The reason for which somebody asked for the end of the run.
-async fn asked(abort: &mut watch::Receiver<Option<String>>) -> String {
+pub(super) async fn asked(abort: &mut watch::Receiver<Option<String>>) -> String {
     let asked = abort.wait_for(Option::is_some).await;
     asked.ok().and_then(|reason| reason.clone()).unwrap_or_else(|| "rpc".to_owned())
 }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::log::RunLog;
 use super::spec::Work;
+use crate::protocol::approval::AwaitedApproval;
 use crate::protocol::ids::RunId;
 use crate::protocol::run::{Outcome, RunRow, RunStatus};
 use crate::store::record::RunRecord;
@@ -32,6 +33,8 @@ pub struct Live {
     carried: Mutex<Vec<Arc<Live>>>,
     /// Its work, when that is not what it was accepted with.
     spec: OnceLock<String>,
+    /// The approval that it waits for.
+    approval: Mutex<Option<AwaitedApproval>>,
     /// The writing down of its message.
     opening: Mutex<Option<JoinHandle<()>>>,
 }
@@ -73,6 +76,7 @@ impl Live {
             carrier: OnceLock::new(),
             carried: Mutex::default(),
             spec: OnceLock::new(),
+            approval: Mutex::default(),
             opening: Mutex::default(),
         })
     }
@@ -109,6 +113,16 @@ impl Live {
         !self.carried.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
+    /// Whose messages this run's turn answers beside its own.
+    #[must_use]
+    pub fn carried_principals(&self) -> Vec<String> {
+        let carried = self.carried.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut principals: Vec<String> = carried.iter().map(|other| other.record.principal.clone()).collect();
+        principals.retain(|principal| *principal != self.record.principal);
+        principals.dedup();
+        principals
+    }
+
     /// Gives out the runs that this one's turn answered too.
     #[must_use]
     pub fn carried(&self) -> Vec<Arc<Self>> {
@@ -126,6 +140,11 @@ impl Live {
         if let Some(task) = task {
             let _ = task.await;
         }
+    }
+
+    /// Notes which approval the run waits for; none = it waits for none.
+    pub fn set_approval(&self, approval: Option<AwaitedApproval>) {
+        *self.approval.lock().unwrap_or_else(PoisonError::into_inner) = approval;
     }
 
     /// Where the run stands.
@@ -199,6 +218,7 @@ impl Live {
         (row.status, row.started_at) = *self.state.lock().unwrap_or_else(PoisonError::into_inner);
         row.head = self.log.head();
         row.position = position;
+        row.approval = self.approval.lock().unwrap_or_else(PoisonError::into_inner).clone();
         row.merged_into = self.carrier().map(|carrier| carrier.1.clone());
         row.outcome = self.ended().map(|ended| ended.outcome);
         row
@@ -217,6 +237,7 @@ pub fn row_of(record: &RunRecord) -> RunRow {
         accepted_at: record.accepted_at,
         started_at: record.started_at.or(record.outcome.as_ref().and_then(|outcome| outcome.started_at)),
         position: None,
+        approval: None,
         merged_into: record.outcome.as_ref().and_then(|outcome| outcome.merged_into.clone()),
         head: record.head,
         outcome: record.outcome.clone(),

@@ -1,6 +1,6 @@
 //! Runs: accepted, queued, hosted by a shim each, followed by the daemon, ended exactly once.
 //!
-//! The daemon's side is `supervisor`, `turns` over `queue`, `policy`, `follow`, `end` and `recover`, and `answer`, `chat` and `chronicle` for what was said; `runner`, `runners`, `sink` and `stop` work inside the shim; `control` is what the two say to each other.
+//! The daemon's side is `supervisor`, `turns` over `queue`, `policy`, `gate`, `follow`, `end` and `recover`, and `answer`, `chat` and `chronicle` for what was said; `runner`, `runners`, `sink` and `stop` work inside the shim; `control` is what the two say to each other.
 
 pub mod answer;
 mod audited;
@@ -9,9 +9,11 @@ pub mod chronicle;
 pub mod control;
 mod end;
 pub mod follow;
+mod gate;
 pub mod handle;
 pub mod hold;
 mod hosted;
+pub mod inside;
 pub mod launcher;
 pub mod live;
 pub mod log;

@@ -11,7 +11,8 @@ use super::supervisor::{Settings, Supervisor};
 use crate::clock::now_ms;
 use crate::config::tools::{ExecAsk, ExecSecurity};
 use crate::exec::env;
-use crate::exec::policy::decide::{Basis, Request, decide, unanswered};
+use crate::exec::policy::decide::{Basis, Request, decide};
+use crate::exec::policy::lasting;
 use crate::exec::policy::trust::Trust;
 use crate::exec::policy::{self, Denied, Plan, Rule, Verdict};
 use crate::protocol::ids::AgentId;
@@ -35,6 +36,19 @@ pub struct AgentRule {
     pub safe_bins: Vec<String>,
 }
 
+/// What the rules say about a command.
+#[derive(Debug)]
+pub(super) struct Judged {
+    /// The decision.
+    pub verdict: Verdict,
+    /// The whole environment that it was made for.
+    pub env: BTreeMap<String, String>,
+    /// The strictest rule.
+    pub rule: Rule,
+    /// Whether a person who is asked may allow it for always.
+    pub always: bool,
+}
+
 /// A command that may start.
 #[derive(Debug)]
 pub(super) struct Admitted {
@@ -45,19 +59,22 @@ pub(super) struct Admitted {
 }
 
 impl Supervisor {
-    /// Whether the message of this run may run as a command, and as what.
-    pub(super) async fn judge(&self, live: &Live, work: &Work) -> Result<Admitted, Denied> {
+    /// What the rules say about the message of this run, now.
+    ///
+    /// # Errors
+    /// They cannot be read, so nothing runs.
+    pub(super) async fn judge(&self, live: &Live, work: &Work) -> Result<Judged, Denied> {
         let settings = self.settings();
         let env = environment(&settings, live, work);
         if !runners::find(&live.record.runner).is_some_and(|runner| runner.message_is_command) {
-            return Ok(Admitted { plan: None, env });
+            return Ok(Judged { verdict: Verdict::Allow(None), env, rule: settings.exec.common.rule, always: false });
         }
         let entries = self.inner.entries.entries(live.record.agent_id.as_str());
         let entries = entries.map_err(|fault| Denied::by_rule("POLICY", format!("no command runs until this is mended: {fault}")))?;
         let AgentRule { rule, safe_bins } = settings.exec.agents.get(&live.record.agent_id).unwrap_or(&settings.exec.common).clone();
         let rule = rule.narrowed(entries.wish).narrowed(work.exec);
         if rule.security == ExecSecurity::Full && rule.ask != ExecAsk::Always {
-            return Ok(Admitted { plan: None, env });
+            return Ok(Judged { verdict: Verdict::Allow(None), env, rule, always: false });
         }
         let planned = rule.security == ExecSecurity::Allowlist;
         let env = if planned { policy::env::planned(env, &settings.env_passthrough) } else { env };
@@ -67,14 +84,14 @@ impl Supervisor {
             let basis = Basis { rule, safe_bins: &safe_bins, entries: &entries, trust: &trust };
             let Work { message, cwd, shell, .. } = &work;
             let request = Request { command: message, cwd, env: &env, shell, run_id: &run_id, requester: &requester };
-            (decide(&basis, &request), env)
+            let verdict = decide(&basis, &request);
+            let asked = if let Verdict::Ask(subject) = &verdict { subject.plan() } else { None };
+            let always = asked.is_some_and(|plan| lasting::entries(&basis, &request, &plan).is_some());
+            (verdict, always, env)
         });
-        let (verdict, env) = deciding.await.map_err(|_| Denied::by_rule("POLICY", "the decision failed inside; the log says more"))?;
-        match verdict {
-            Verdict::Allow(plan) => Ok(Admitted { plan, env }),
-            Verdict::Ask(subject) => Err(unanswered(&subject)),
-            Verdict::Deny(denied) => Err(denied),
-        }
+        let (verdict, always, env) =
+            deciding.await.map_err(|_| Denied::by_rule("POLICY", "the decision failed inside; the log says more"))?;
+        Ok(Judged { verdict, env, rule, always })
     }
 
     /// What is wrong with the approvals file, if anything is; as long as it is, no command runs.

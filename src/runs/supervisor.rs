@@ -21,6 +21,7 @@ use super::launcher::Launcher;
 use super::live::{Ended, Live, row_of};
 use super::log::RunLog;
 use super::queue::{Event, Full, Queue};
+use crate::approvals::Approvals;
 use crate::audit::Audit;
 use crate::events::hub::Hub;
 use crate::exec::policy::entries::ApprovalsFile;
@@ -71,6 +72,8 @@ pub(super) struct Inner {
     pub hub: Arc<Hub>,
     pub tasks: Tasks,
     pub chronicle: Arc<dyn Chronicle>,
+    /// Who is asked about commands.
+    pub desk: Approvals,
     pub audit: Audit,
     /// Which programs may run unasked.
     pub entries: ApprovalsFile,
@@ -132,7 +135,7 @@ impl Supervisor {
         hub: Arc<Hub>,
         tasks: Tasks,
         chronicle: Arc<dyn Chronicle>,
-        audit: Audit,
+        desk: Approvals,
     ) -> Self {
         let queue = Mutex::new(Queue::new(settings.max_concurrent));
         let entries = ApprovalsFile::new(settings.state_dir.clone());
@@ -143,7 +146,8 @@ impl Supervisor {
             hub,
             tasks,
             chronicle,
-            audit,
+            audit: desk.audit(),
+            desk,
             entries,
             held: Mutex::default(),
             queue,
@@ -288,7 +292,7 @@ impl Supervisor {
         let queue = self.queue();
         let ((running, queued), max) = (queue.counts(), queue.max());
         drop(queue);
-        RunCounts { running, queued: queued + self.held_count(), max }
+        RunCounts { running, queued: queued + self.held_count(), max, awaiting_approval: self.inner.desk.waiting_runs() }
     }
 
     /// A run as clients see it.

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 pub const APPLICATION_ID: i32 = 0x534b_594b;
 
 /// The steps; step `i` leads to version `i + 1`.
-pub const STEPS: &[&str] = &[V1, V2, V3];
+pub const STEPS: &[&str] = &[V1, V2, V3, V4];
 
 /// Runs in order of acceptance, each with the idempotency key that leads to it, and the sessions they belong to.
 /// A run has ended when `ended_at` is set; its status and outcome are then final. A key that has outlived its time is set to NULL.
@@ -137,6 +137,24 @@ ALTER TABLE runs ADD COLUMN queue TEXT;
 ALTER TABLE runs ADD COLUMN merged_into TEXT;
 ALTER TABLE runs ADD COLUMN untold INTEGER;
 CREATE INDEX runs_untold ON runs (n) WHERE untold IS NOT NULL;
+";
+
+/// Approvals of commands. Older stores have none: they were kept in memory, if at all.
+const V4: &str = "
+CREATE TABLE approvals (
+  n           INTEGER PRIMARY KEY,
+  id          TEXT NOT NULL UNIQUE,
+  state       TEXT NOT NULL CHECK (state IN ('pending','allowed-once','allowed-always','denied','expired','cancelled','used','stale')),
+  revision    INTEGER NOT NULL,
+  file_id     TEXT,
+  digest      BLOB NOT NULL CHECK (length(digest) = 32),
+  created_at  INTEGER NOT NULL,
+  expires_at  INTEGER NOT NULL,
+  body        TEXT NOT NULL
+) STRICT;
+CREATE INDEX approvals_of_run ON approvals (file_id) WHERE file_id IS NOT NULL;
+CREATE INDEX approvals_open ON approvals (n) WHERE state IN ('pending', 'allowed-once', 'allowed-always');
+CREATE INDEX approvals_by_time ON approvals (created_at);
 ";
 
 /// Why a file cannot be brought to this schema.

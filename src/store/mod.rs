@@ -1,10 +1,11 @@
-//! Durable records: runs, the idempotency keys that lead to them, and sessions.
+//! Durable records: runs, the idempotency keys that lead to them, sessions, and approvals.
 //!
 //! [`Store`] is the async handle; behind it one thread writes (group commits) and one reads, because SQLite blocks. Only this module knows SQL.
 //! What was answered is on stable storage. An operation whose caller stopped waiting is applied all the same.
 //!
 //! It deliberately does not keep output: that is the journal's, one file per run.
 
+pub mod approvals;
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod error;
@@ -197,6 +198,7 @@ impl Store {
             }
         }
         if let Some(ended_until) = now_ms.checked_sub(RETENTION_MS) {
+            while self.count(Op::DropApprovals { created_until: ended_until, limit: PRUNE_STEP }).await? == PRUNE_STEP {}
             pruned.expired = match self.ask(Query::Expired { ended_until, limit: PRUNE_STEP }).await? {
                 Found::Expired(runs) => runs,
                 other => return Err(mismatch(&other)),

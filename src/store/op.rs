@@ -1,5 +1,6 @@
 //! What crosses from the async handle to the threads of the store: operations with their results, questions with their answers.
 
+use super::approvals::{ApprovalFilter, ApprovalRecord};
 use super::error::StoreError;
 use super::record::{Accepted, ExpiredRun, NewRun, RunFilter, RunPage, RunRecord};
 use super::sessions::{Change, Import, Looks, SessionEdit, SessionFilter, SessionPage, SessionRecord};
@@ -71,6 +72,15 @@ pub enum Op {
     NoteLooks(Box<Looks>),
     /// Take rows of another store.
     ImportSessions(Box<Import>),
+    /// Write an approval, unless somebody else changed it first.
+    SaveApproval(Box<ApprovalRecord>),
+    /// Forget approvals that were asked for at or before this time.
+    DropApprovals {
+        /// Ms since the epoch.
+        created_until: u64,
+        /// At most so many.
+        limit: usize,
+    },
     /// Pass through the writer; touches the disk only while writes fail, to find out whether they work again.
     Ping,
 }
@@ -93,11 +103,11 @@ pub enum Applied {
     Accepted(Box<Accepted>),
     /// Of `Known`: what the key leads to.
     Known(Option<Box<Accepted>>),
-    /// Of `Finish`: whether this was the first end.
+    /// Of `Finish`: whether this was the first end. Of `SaveApproval`: whether it was written.
     First(bool),
     /// Of `EditSession`.
     Changed(Box<Change>),
-    /// Of `DropKeys`, `Forget` and `ImportSessions`: how many.
+    /// Of `DropKeys`, `Forget`, `DropApprovals` and `ImportSessions`: how many.
     Count(usize),
     /// Of the others.
     Done,
@@ -124,6 +134,8 @@ pub enum Query {
     CountSessions(Box<SessionFilter>),
     /// Whether rows of this file were taken before.
     WasImported(String),
+    /// Approvals.
+    Approvals(ApprovalFilter),
     /// Sums over runs that ended.
     Usage(UsageFilter),
     /// Some runs that ended at or before this time, oldest end first.
@@ -150,6 +162,8 @@ pub enum Found {
     Sessions(SessionPage),
     /// To `CountSessions` and, as 0 or 1, to `WasImported`.
     Count(u64),
+    /// To `Approvals`.
+    Approvals(Vec<ApprovalRecord>),
     /// To `Usage`.
     Usage(Vec<UsageSum>),
     /// To `Expired`.

@@ -53,6 +53,7 @@ pub fn read(conn: &Connection, query: &Query) -> rusqlite::Result<Found> {
         Query::Sessions(filter) => Ok(Found::Sessions(sql_sessions::page(conn, filter)?)),
         Query::CountSessions(filter) => Ok(Found::Count(sql_sessions::count(conn, filter)?)),
         Query::WasImported(source) => Ok(Found::Count(u64::from(sql_sessions::was_imported(conn, source)?))),
+        Query::Approvals(filter) => Ok(Found::Approvals(super::approvals::read(conn, filter)?)),
         Query::Usage(filter) => Ok(Found::Usage(super::usage::read(conn, filter)?)),
         Query::Expired { ended_until, limit } => Ok(Found::Expired(expired(conn, *ended_until, *limit)?)),
     }

@@ -45,6 +45,8 @@ pub fn apply(conn: &Connection, op: &Op) -> Result<Applied, Failure> {
         Op::EditSession { key, edit } => sql_sessions::edit(conn, key, edit),
         Op::NoteLooks(looks) => sql_sessions::note_looks(conn, looks),
         Op::ImportSessions(import) => sql_sessions::import(conn, import),
+        Op::SaveApproval(record) => super::approvals::save(conn, record),
+        Op::DropApprovals { created_until, limit } => super::approvals::drop_old(conn, *created_until, *limit),
         Op::Ping => {
             execute(conn, "UPDATE probe SET times = times + 1", [])?;
             Ok(Applied::Done)

@@ -193,7 +193,7 @@ impl Opening<'_> {
     }
 
     async fn live(self, link: &mut Link, open: oneshot::Sender<Feeds>, welcome: Welcome) {
-        let Welcome { caller, hello, feeds, presence, counted } = welcome;
+        let Welcome { caller, hello, feeds, presence, approver, counted } = welcome;
         link.guard.authenticated();
         let loaded = self.front.gateway.loaded();
         let limits = &loaded.config.gateway.limits;
@@ -215,6 +215,7 @@ impl Opening<'_> {
         let end = live.read(&mut link.reader, self.closed, self.liveness).await;
         drop(presence);
         drop(counted);
+        drop(approver);
         caller.closed.cancel();
         if let Some((code, reason)) = end {
             debug!(conn_id = %caller.conn_id, code, reason, "closing");

@@ -12,6 +12,7 @@ use super::audited;
 use super::credentials::{authenticate, mismatch};
 use super::feeds::{Audience, Feeds};
 use super::wire::Peer;
+use crate::approvals::desk::Approver;
 use crate::auth::credential::CredentialId;
 use crate::auth::device::{self, Expected, Unproven};
 use crate::clock::now_ms;
@@ -32,6 +33,7 @@ use crate::rpc::call::Caller;
 use crate::rpc::committed;
 use crate::rpc::dispatch::Router;
 use crate::rpc::validate::Checker;
+use crate::runs::inside::Place;
 use crate::sessions::key;
 
 /// Scopes that clients of protocol 4 ask for and that have no meaning here; they are not granted.
@@ -59,6 +61,8 @@ pub struct Welcome {
     pub feeds: Feeds,
     /// Its presence.
     pub presence: presence::Guard,
+    /// Its place among those who may decide about commands, if it may.
+    pub approver: Option<Approver>,
     /// Its place in the count of connections.
     pub counted: Counted,
 }
@@ -121,7 +125,14 @@ pub async fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(A
         refuse(1008, error)
     };
     let device = prove_device(arrival, &params).map_err(|unproven| turned_away(unproven.into()))?;
-    let verified = authenticate(arrival.gateway, arrival.peer, &params).await.map_err(turned_away)?;
+    let mut verified = authenticate(arrival.gateway, arrival.peer, &params).await.map_err(turned_away)?;
+    if let Peer::Local { pid, .. } = arrival.peer
+        && let Place::Inside(run_id) = arrival.gateway.runs.place_of(*pid)
+    {
+        // A command of a run is nobody's hand: what it may decide about is what it was started for.
+        verified.principal = run_id.map_or_else(|| "run".into(), |run_id| format!("run:{run_id}").into());
+        verified.granted = ScopeSet::of(&[Scope::Read, Scope::Write]);
+    }
     let lease = verified.lease(now_ms(), Instant::now());
     // The record of the credential says how much of what is asked for is given; a node role has no scopes.
     let scopes = if role == "operator" { wanted.granted_by(verified.granted) } else { ScopeSet::NONE };
@@ -150,12 +161,13 @@ pub async fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(A
     }
     audited::let_in(arrival, &params, &caller, device);
     let counted = arrival.gateway.access.count();
+    let decides = scopes.allows(Scope::Approvals).then(|| arrival.gateway.approvals.join(&caller.conn_id.0, Arc::clone(&caller.principal)));
     // Commands come and go too fast to be worth showing.
     let shown = (params.client.mode != ClientMode::Cli).then(|| entry_of(&params, &caller, arrival.peer, device));
     let presence = arrival.gateway.presence.join(&caller.conn_id, shown);
     let hello = hello(arrival.gateway, &caller);
     let body = serde_json::to_vec(&hello).unwrap_or_default();
-    Ok(Welcome { hello: frame::res_ok(&request.id, &body), caller, feeds, presence, counted })
+    Ok(Welcome { hello: frame::res_ok(&request.id, &body), caller, feeds, presence, approver: decides, counted })
 }
 
 fn parse_params(request: &Request<'_>) -> Result<ConnectParams, RpcError> {

@@ -103,13 +103,13 @@ pub(crate) async fn serve_local(
                 continue;
             }
         };
-        let Some(uid) = trusted_uid(&stream) else { continue };
+        let Some(peer) = trusted_peer(&stream) else { continue };
         let (read, write) = stream.into_split();
         let link = Link {
             reader: MessageReader::Lines(ndjson::Reader::new(Box::new(read), &limits.borrow())),
             writer: Box::new(write),
             framing: Framing::Lines,
-            peer: Peer::Local { uid },
+            peer,
             origin: None,
             host: None,
             user_agent: None,
@@ -119,12 +119,12 @@ pub(crate) async fn serve_local(
     }
 }
 
-/// The peer's uid, if it may come in.
-fn trusted_uid(stream: &UnixStream) -> Option<u32> {
+/// The peer, if it may come in.
+fn trusted_peer(stream: &UnixStream) -> Option<Peer> {
     let own = rustix::process::geteuid().as_raw();
-    match stream.peer_cred().map(|peer| peer.uid()) {
-        Ok(uid) if is_trusted(uid, own) => Some(uid),
-        Ok(uid) => {
+    match stream.peer_cred().map(|peer| (peer.uid(), peer.pid())) {
+        Ok((uid, pid)) if is_trusted(uid, own) => Some(Peer::Local { uid, pid: pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0) }),
+        Ok((uid, _)) => {
             warn!(uid, "a process of another user was refused on the local socket");
             None
         }

@@ -177,6 +177,8 @@ pub enum Peer {
     Local {
         /// The uid that the kernel vouches for.
         uid: u32,
+        /// The process that connected; 0 if it is of another process namespace.
+        pid: u32,
     },
 }
 
@@ -184,7 +186,7 @@ impl std::fmt::Display for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Tcp { addr, .. } => write!(f, "{addr}"),
-            Self::Local { uid } => write!(f, "uid {uid}"),
+            Self::Local { uid, .. } => write!(f, "uid {uid}"),
         }
     }
 }

@@ -14,6 +14,7 @@ mod echo;
 #[path = "../support/sockets.rs"]
 mod sockets;
 
+mod approvals;
 mod attachments;
 mod audit_log;
 mod chat;

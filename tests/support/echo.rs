@@ -99,7 +99,7 @@ async fn write(writer: &mut (dyn AsyncWrite + Send + Unpin), bytes: &[u8]) -> st
 fn describe(link: &Link) -> String {
     let peer = match &link.peer {
         Peer::Tcp { addr, socket, tls } => format!("tcp addr={addr} socket={} tls={tls}", socket.ip()),
-        Peer::Local { uid } => format!("local uid={uid}"),
+        Peer::Local { uid, .. } => format!("local uid={uid}"),
     };
     format!("{peer} origin={:?} host={:?}", link.origin, link.host.is_some())
 }

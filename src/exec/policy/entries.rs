@@ -173,6 +173,18 @@ impl ApprovalsFile {
     }
 }
 
+/// Whether a file that says this would be one that counts.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(file: &serde_json::Value) -> Result<(), String> {
+    let read = Approvals::deserialize(file).map_err(|error| error.to_string())?;
+    match read.version {
+        Some(1) => Ok(()),
+        _ => Err("at /version: must be equal to constant 1".to_owned()),
+    }
+}
+
 fn stamp(path: &Path) -> Stamp {
     let found = path.symlink_metadata().ok();
     Stamp(found.map(|of| (of.dev(), of.ino(), of.len(), of.mtime(), of.mtime_nsec(), of.ctime(), of.ctime_nsec())))

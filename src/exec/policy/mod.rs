@@ -14,6 +14,7 @@ pub mod decide;
 pub mod entries;
 pub mod env;
 pub mod grammar;
+pub mod lasting;
 pub mod plan;
 pub mod profiles;
 pub mod prompt;

@@ -89,6 +89,12 @@ pub fn escaped(text: &str) -> String {
     out
 }
 
+/// A text on one line as [`escaped`] writes it, at most `most` bytes: of a longer one the beginning and the end.
+#[must_use]
+pub fn shown(text: &str, most: usize) -> String {
+    shortened(&escaped(text), most)
+}
+
 /// The beginning and the end of a text of more than `most` bytes, with the count of the characters between them.
 fn shortened(text: &str, most: usize) -> String {
     if text.len() <= most {

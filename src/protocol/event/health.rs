@@ -88,6 +88,7 @@ pub struct Empty {}
 
 /// How many runs there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct RunCounts {
     /// At work.
     pub running: usize,
@@ -95,6 +96,8 @@ pub struct RunCounts {
     pub queued: usize,
     /// Most that may be at work at once.
     pub max: usize,
+    /// Of those at work, how many wait for a person to allow their command.
+    pub awaiting_approval: usize,
 }
 
 /// One agent.

@@ -1,6 +1,7 @@
 //! Events: what the server sends unasked. One payload per file, one line per event in [`EVENTS`].
 
 pub mod agent;
+pub mod approval;
 pub mod chat;
 pub mod config;
 pub mod health;
@@ -122,6 +123,27 @@ pub static EVENTS: &[EventEntry] = &[
         class: Class::Signal,
         payload: subschema::<config::ConfigChanged>,
         summary: "The configuration file has changed: what was taken, what waits for a restart, or what is wrong with it.",
+    },
+    EventEntry {
+        name: "exec.approval.requested",
+        scope: Some(Scope::Approvals),
+        class: Class::Signal,
+        payload: subschema::<approval::ApprovalRequested>,
+        summary: "Somebody must decide about a command. It is durable before anybody is told, and `exec.approval.list` has it for those who come later.",
+    },
+    EventEntry {
+        name: "exec.approval.resolved",
+        scope: Some(Scope::Approvals),
+        class: Class::Signal,
+        payload: subschema::<approval::ApprovalResolved>,
+        summary: "An approval was decided; the decision is durable.",
+    },
+    EventEntry {
+        name: "exec.approval.expired",
+        scope: Some(Scope::Approvals),
+        class: Class::Signal,
+        payload: subschema::<approval::ApprovalExpired>,
+        summary: "An approval waits no more: nobody decided in time, or what asked for it is gone.",
     },
     EventEntry {
         name: "shutdown",

@@ -84,5 +84,11 @@ pub static METHODS: &[Entry] = &[
     Entry::of::<skills::status::Status>(),
     Entry::of::<cron::list::List>(),
     Entry::of::<cron::status::Status>(),
+    Entry::of::<exec::approval_request::Request>(),
+    Entry::of::<exec::approval_resolve::Resolve>(),
+    Entry::of::<exec::approval_get::Get>(),
+    Entry::of::<exec::approval_list::List>(),
+    Entry::of::<exec::approval_wait::Wait>(),
     Entry::of::<exec::approvals_get::ApprovalsGet>(),
+    Entry::of::<exec::approvals_set::ApprovalsSet>(),
 ];

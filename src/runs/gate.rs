@@ -1,0 +1,209 @@
+//! The gate of a run's command: what the rules say, and, where they say so, what a person says.
+//!
+//! ```text
+//! judge ── allow ──────────────────────────────────────────────────────────────> start
+//!   │  └── deny ──> the run ends
+//!   └── ask ──> approval ── denied, expired, aborted ──> the run ends
+//!                   └────── allowed ──> judge again ── the same ──> used ──> start
+//!                                            └──────── not the same ──> stale: the run ends, nothing ran
+//! ```
+//! A run asks once in its life. One that finds that it has asked before, in a daemon that is gone, ends: nobody is to find a command running that was allowed to another daemon.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::end::{unavailable, without_turn};
+use super::follow::asked;
+use super::live::Live;
+use super::policy::{Admitted, Judged, refused};
+use super::queue::Why;
+use super::spec::Work;
+use super::supervisor::Supervisor;
+use crate::approvals::life::Refused;
+use crate::approvals::{AskError, Failure, Question};
+use crate::exec::policy::decide::unanswered;
+use crate::exec::policy::{Denied, DeniedCode, Plan, Rule, Subject, Verdict, prompt};
+use crate::protocol::approval::{ApprovalRequest, ApprovalState, Decision, Party};
+use crate::protocol::run::Outcome;
+use crate::store::approvals::ApprovalRecord;
+
+impl Supervisor {
+    /// Whether the message of this run may run as a command, and as what; a person is asked if the rules say so.
+    ///
+    /// # Errors
+    /// The end of the run: nothing of it ran.
+    pub(super) async fn clear(&self, live: &Arc<Live>, work: &Work) -> Result<Admitted, Box<Outcome>> {
+        let admitted = match self.judge(live, work).await {
+            Err(denied) => Err(boxed(denied)),
+            Ok(Judged { verdict: Verdict::Allow(plan), env, .. }) => Ok(Admitted { plan, env }),
+            Ok(Judged { verdict: Verdict::Deny(denied), .. }) => Err(boxed(denied)),
+            Ok(Judged { verdict: Verdict::Ask(subject), rule, always, .. }) => self.have_allowed(live, work, *subject, rule, always).await,
+        };
+        if let Err(outcome) = &admitted {
+            let (code, token) = outcome.denied.as_ref().map_or((None, ""), |denied| (Some(denied.code), denied.token.as_str()));
+            info!(run_id = %live.record.run_id, ?code, token, summary = outcome.summary, "a command does not run");
+            if let Some(denied) = &outcome.denied {
+                self.note_denied(live, work, &denied.reason);
+            }
+        }
+        admitted
+    }
+
+    async fn have_allowed(
+        &self,
+        live: &Arc<Live>,
+        work: &Work,
+        subject: Subject,
+        rule: Rule,
+        always: bool,
+    ) -> Result<Admitted, Box<Outcome>> {
+        let desk = &self.inner.desk;
+        match desk.of_run(&live.record.file_id).await {
+            Ok(None) => {}
+            Ok(Some(earlier)) => return Err(boxed(before_restart(&earlier))),
+            Err(cause) => return Err(failed(format!("approvals cannot be read: {cause}"))),
+        }
+        let mut pending = match desk.ask(question(live, work, &subject, rule, always)).await {
+            Ok(pending) => pending,
+            Err(AskError::NoApprover) => return Err(boxed(unanswered(&subject))),
+            Err(error @ AskError::TooMany) => return Err(boxed(Denied::by_rule("TOO_MANY_APPROVALS", error.to_string()))),
+            Err(error) => return Err(failed(format!("nobody could be asked about the command: {error}"))),
+        };
+        let id = pending.awaited.id.clone();
+        info!(run_id = %live.record.run_id, approval = id, "a run waits until its command is allowed");
+        live.set_approval(Some(pending.awaited.clone()));
+        let mut abort = live.abort_asked();
+        let settled = tokio::select! {
+            record = pending.settled() => Ok(record),
+            reason = asked(&mut abort) => Err(reason),
+        };
+        live.set_approval(None);
+        match settled {
+            Err(reason) => {
+                if let Err(cause) = desk.cancel(&id, "the run was aborted").await {
+                    warn!(approval = id, %cause, "an approval could not be cancelled; it ends by itself");
+                }
+                Err(Box::new(without_turn(Why::Asked, &reason)))
+            }
+            Ok(record) if record.state.is_allowed() => self.look_again(live, work, &id).await,
+            Ok(record) => Err(boxed(ended(&record))),
+        }
+    }
+
+    /// The second look, right before the start: what is there now must be what was shown.
+    async fn look_again(&self, live: &Arc<Live>, work: &Work, id: &str) -> Result<Admitted, Box<Outcome>> {
+        let (found, why) = match self.judge(live, work).await {
+            Ok(judged) => (same_form(live, judged), "the rules for commands have changed".to_owned()),
+            Err(denied) => (None, denied.reason),
+        };
+        // What cannot be compared is not the same.
+        let digest = found.as_ref().map_or([0; 32], |(_, digest, _)| *digest);
+        let used = self.inner.desk.consume(id, &live.record.file_id, &digest).await;
+        match (used, found) {
+            (Ok(_), Some((mut plan, _, env))) => {
+                plan.approval = Some(id.to_owned());
+                Ok(Admitted { plan: Some(Box::new(plan)), env })
+            }
+            (Err(Failure::Refused(refusal)), found) => {
+                let why = found.map_or(why, |_| "the command, its files, its folder or its environment are not what was shown".to_owned());
+                Err(boxed(not_usable(id, &refusal, &why)))
+            }
+            (Err(cause), _) => Err(failed(format!("the use of approval {id} could not be written down: {cause}"))),
+            (Ok(_), None) => Err(failed(format!("approval {id} was used for nothing"))),
+        }
+    }
+}
+
+/// The end of a run whose command was refused.
+fn boxed(denied: Denied) -> Box<Outcome> {
+    Box::new(refused(denied))
+}
+
+/// The end of a run that something kept from being decided about.
+fn failed(summary: String) -> Box<Outcome> {
+    Box::new(unavailable(summary))
+}
+
+/// What would start now, with its digest; none if it would not start by a plan.
+fn same_form(live: &Live, judged: Judged) -> Option<(Plan, [u8; 32], BTreeMap<String, String>)> {
+    match judged.verdict {
+        Verdict::Ask(subject) => Some((subject.plan()?, subject.digest, judged.env)),
+        // An entry that was written for this very decision.
+        Verdict::Allow(Some(plan)) => {
+            let subject = Subject::new(&plan, live.record.run_id.as_str(), &live.record.principal);
+            Some((*plan, subject.digest, judged.env))
+        }
+        Verdict::Allow(None) | Verdict::Deny(_) => None,
+    }
+}
+
+fn question(live: &Live, work: &Work, subject: &Subject, rule: Rule, always: bool) -> Question {
+    let record = &live.record;
+    let first = subject.plan().and_then(|plan| plan.stages.into_iter().next());
+    let shown = |path: &std::path::Path| prompt::shown(&path.to_string_lossy(), 512);
+    let request = ApprovalRequest {
+        command: prompt::shown(&work.message, prompt::MAX_PROMPT),
+        cwd: Some(shown(&work.cwd)),
+        host: Some("gateway".to_owned()),
+        security: Some(rule.security.name()),
+        ask: Some(rule.ask.name()),
+        agent_id: Some(record.agent_id.clone()),
+        resolved_path: first.map(|stage| shown(&stage.exe.path)),
+        session_key: Some(record.session_key.clone()),
+    };
+    let allowed = if always { Decision::ALL.to_vec() } else { vec![Decision::AllowOnce, Decision::Deny] };
+    Question {
+        id: None,
+        digest: subject.digest,
+        subject: subject.canonical.clone(),
+        prompt: subject.prompt.clone(),
+        request,
+        allowed,
+        run: Some((record.file_id.clone(), record.run_id.clone())),
+        requester: Party { principal: record.principal.clone(), conn_id: None },
+        others: live.carried_principals(),
+        timeout: None,
+    }
+}
+
+/// Why a run whose approval was not given does not run.
+fn ended(record: &ApprovalRecord) -> Denied {
+    let id = &record.id;
+    match record.state {
+        ApprovalState::Denied => {
+            let by = record.body.resolved_by.as_deref().unwrap_or("somebody");
+            Denied::by_rule("DENIED", format!("{} refused the command (approval {id})", prompt::shown(by, 128)))
+        }
+        ApprovalState::Expired => Denied::by_rule("EXPIRED", format!("nobody decided about the command in time (approval {id})")),
+        _ => {
+            let why = record.body.reason.as_deref().unwrap_or("gone");
+            Denied::by_rule("CANCELLED", format!("approval {id} was cancelled: {why}"))
+        }
+    }
+}
+
+/// Why a run that asked in an earlier daemon does not run.
+fn before_restart(earlier: &ApprovalRecord) -> Denied {
+    let reason = format!("the gateway was restarted while the command waited for approval {}; nothing ran, send it again", earlier.id);
+    Denied::by_rule("CANCELLED", reason)
+}
+
+/// Why an approval that was given does not let its run start.
+fn not_usable(id: &str, refusal: &Refused, why: &str) -> Denied {
+    let (code, token) = match refusal {
+        Refused::Stale => (DeniedCode::ApprovalStale, "CHANGED"),
+        Refused::Used => (DeniedCode::ExecDenied, "USED"),
+        Refused::Mismatch => (DeniedCode::ExecDenied, "MISMATCH"),
+        Refused::Expired => (DeniedCode::ExecDenied, "EXPIRED"),
+        Refused::Cancelled(_) => (DeniedCode::ExecDenied, "CANCELLED"),
+        Refused::Resolved(_) | Refused::Own | Refused::NotOffered(_) | Refused::NotAllowed => (DeniedCode::ExecDenied, "NOT_ALLOWED"),
+    };
+    let reason = if *refusal == Refused::Stale {
+        format!("approval {id} is stale, and nothing ran: {why}")
+    } else {
+        format!("approval {id}: {refusal}")
+    };
+    Denied { code, token: token.to_owned(), reason }
+}
