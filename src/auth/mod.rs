@@ -3,6 +3,7 @@
 pub mod device;
 pub mod limiter;
 pub mod origin;
+pub mod pairing;
 pub mod peer;
 pub mod rate;
 pub mod token;

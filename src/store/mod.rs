@@ -1,4 +1,4 @@
-//! Durable records: runs, the idempotency keys that lead to them, and sessions.
+//! Durable records: runs, the idempotency keys that lead to them, sessions, and devices.
 //!
 //! [`Store`] is the async handle; behind it one thread writes (group commits) and one reads, because SQLite blocks. Only this module knows SQL.
 //! What was answered is on stable storage. An operation whose caller stopped waiting is applied all the same.
@@ -7,6 +7,9 @@
 
 #[cfg(test)]
 pub(crate) mod contract;
+#[cfg(test)]
+mod device_contract;
+pub mod devices;
 pub mod error;
 pub mod fault;
 pub mod lock;
@@ -17,6 +20,7 @@ mod session_calls;
 #[cfg(test)]
 mod session_contract;
 pub mod sessions;
+mod sql_devices;
 mod sql_read;
 mod sql_sessions;
 mod sql_write;
@@ -39,8 +43,8 @@ pub use self::error::StoreError;
 use self::op::{Accept, Applied, Backend, Found, Op, Query};
 use self::record::{Accepted, NewRun, Pruned, RunFilter, RunPage, RunRecord};
 use self::sqlite::Sqlite;
-pub use self::writer::{Health, Latency};
 use self::warm::Warm;
+pub use self::writer::{Health, Latency};
 use self::writer::{Message, Meter, Writer};
 use crate::protocol::ids::RunId;
 use crate::protocol::run::{Outcome, RunStatus};

@@ -1,5 +1,6 @@
 //! What crosses from the async handle to the threads of the store: operations with their results, questions with their answers.
 
+use super::devices::{DeviceRows, DeviceWrite};
 use super::error::StoreError;
 use super::record::{Accepted, ExpiredRun, NewRun, RunFilter, RunPage, RunRecord};
 use super::sessions::{Change, Import, Looks, SessionEdit, SessionFilter, SessionPage, SessionRecord};
@@ -71,6 +72,8 @@ pub enum Op {
     NoteLooks(Box<Looks>),
     /// Take rows of another store.
     ImportSessions(Box<Import>),
+    /// Write rows about devices, all or none.
+    WriteDevices(Vec<DeviceWrite>),
     /// Pass through the writer; touches the disk only while writes fail, to find out whether they work again.
     Ping,
 }
@@ -124,6 +127,8 @@ pub enum Query {
     CountSessions(Box<SessionFilter>),
     /// Whether rows of this file were taken before.
     WasImported(String),
+    /// All rows about devices.
+    Devices,
     /// Sums over runs that ended.
     Usage(UsageFilter),
     /// Some runs that ended at or before this time, oldest end first.
@@ -150,6 +155,8 @@ pub enum Found {
     Sessions(SessionPage),
     /// To `CountSessions` and, as 0 or 1, to `WasImported`.
     Count(u64),
+    /// To `Devices`.
+    Devices(Box<DeviceRows>),
     /// To `Usage`.
     Usage(Vec<UsageSum>),
     /// To `Expired`.
