@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use self::boots::Boots;
+use crate::audit::{Action, Audit, Event, Limits};
 use crate::clock::now_ms;
 use crate::config::init;
 use crate::config::layers::Sources;
@@ -250,6 +251,8 @@ async fn build(
         let code = if error.is_retryable() { exit::TRY_LATER } else { exit::BUG };
         StartError::new(code, error)
     })?;
+    let boot_id = uuid::Uuid::new_v4().to_string();
+    let audit = audit(paths, &boot_id, safe_mode)?;
     become_subreaper().map_err(|cause| bug(&cause))?;
     let children = Children::inherited();
     let launcher = Launcher::of_this_program(&paths.state_dir, children.clone()).map_err(|cause| bug(&cause))?;
@@ -267,13 +270,25 @@ async fn build(
         }
     });
     runs.recover(safe_mode).await.map_err(|error| StartError::new(exit::BUG, format!("unfinished runs cannot be read: {error}")))?;
-    let (gateway, asks) = Gateway::new(Parts { sources, loaded, log, store, runs, sessions, transcripts, scribe, hub, tasks, safe_mode });
+    let (gateway, asks) =
+        Gateway::new(Parts { sources, loaded, log, store, audit, boot_id, runs, sessions, transcripts, scribe, hub, tasks, safe_mode });
     gateway.import_found().await;
     if let Err(cause) = gateway.refresh_health().await {
         warn!(%cause, "health could not be looked up");
     }
     let front = Front::new(Arc::clone(&gateway), Tasks::new()).map_err(|cause| bug(&cause))?;
     Ok((gateway, asks, Arc::new(front)))
+}
+
+/// Opens the audit log; its first record says that this daemon has started.
+fn audit(paths: &Paths, boot_id: &str, safe_mode: bool) -> Result<Audit, StartError> {
+    let audit = Audit::open(&paths.audit_dir(), &paths.identity_key(), boot_id, Limits::default()).map_err(|error| {
+        let code = if error.cause.kind() == std::io::ErrorKind::InvalidData { exit::CONFIG } else { exit::CANNOT_CREATE };
+        StartError::new(code, error)
+    })?;
+    let boot = Event::new(Action::Boot).with("version", VERSION).with("pid", std::process::id()).with("key", audit.public_key());
+    audit.note(if safe_mode { boot.with("safeMode", true) } else { boot });
+    Ok(audit)
 }
 
 async fn listen(gateway: &Arc<Gateway>, front: &Arc<Front>) -> Result<(Listeners, Sender<Arc<Rules>>), StartError> {

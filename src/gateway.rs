@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
+use crate::audit::{Audit, Health as AuditHealth};
 use crate::chat::media::Media;
 use crate::clock::now_ms;
 use crate::config::layers::Sources;
@@ -58,6 +59,8 @@ pub struct Gateway {
     pub log: Log,
     /// Durable records.
     pub store: Store,
+    /// Who did what.
+    pub audit: Audit,
     /// The runs.
     pub runs: Supervisor,
     /// The sessions.
@@ -103,6 +106,10 @@ pub struct Parts {
     pub log: Log,
     /// The store.
     pub store: Store,
+    /// The audit log.
+    pub audit: Audit,
+    /// Changes with every start.
+    pub boot_id: String,
     /// The supervisor.
     pub runs: Supervisor,
     /// The sessions.
@@ -123,7 +130,7 @@ impl Gateway {
     /// Puts the parts together. Beside the gateway come the requests to reload its configuration.
     #[must_use]
     pub fn new(parts: Parts) -> (Arc<Self>, mpsc::Receiver<Ask>) {
-        let Parts { sources, loaded, log, store, runs, sessions, transcripts, scribe, hub, tasks, safe_mode } = parts;
+        let Parts { sources, loaded, log, store, audit, boot_id, runs, sessions, transcripts, scribe, hub, tasks, safe_mode } = parts;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let access = Access::new(&loaded.config);
         let media = Media::new(&loaded.paths.state_dir);
@@ -136,7 +143,7 @@ impl Gateway {
             configuration,
             system_events: SystemEvents::default(),
             usage: Usage::default(),
-            boot_id: uuid::Uuid::new_v4().to_string(),
+            boot_id,
             host,
             started: Instant::now(),
             media,
@@ -144,6 +151,7 @@ impl Gateway {
             safe_mode: AtomicBool::new(safe_mode),
             log,
             store,
+            audit,
             runs,
             sessions,
             transcripts,
@@ -218,6 +226,9 @@ impl Gateway {
             StoreHealth::Writing => {}
             StoreHealth::Full => failing.push("disk"),
             StoreHealth::Poisoned(_) => failing.push("store"),
+        }
+        if self.audit.state().health != AuditHealth::Writing {
+            failing.push("audit");
         }
         failing
     }

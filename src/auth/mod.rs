@@ -1,5 +1,6 @@
-//! Who a peer is and what it may try: pure rules over addresses, headers and secrets. Nothing here does I/O or reads a clock.
+//! Who a peer is and what it may try: pure rules over addresses, headers and secrets, and what a right secret gives. Nothing here does I/O or reads a clock.
 
+pub mod credential;
 pub mod device;
 pub mod limiter;
 pub mod origin;

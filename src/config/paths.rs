@@ -78,6 +78,18 @@ impl Paths {
         self.state_dir.join("logs").join("gateway.jsonl")
     }
 
+    /// The directory of the audit log.
+    #[must_use]
+    pub fn audit_dir(&self) -> PathBuf {
+        self.state_dir.join("audit")
+    }
+
+    /// The gateway's own key, which signs the heads of the audit log.
+    #[must_use]
+    pub fn identity_key(&self) -> PathBuf {
+        self.state_dir.join("gateway").join("identity-key.pem")
+    }
+
     /// The directory of the certificate that the gateway makes itself.
     #[must_use]
     pub fn tls_dir(&self) -> PathBuf {

@@ -194,10 +194,11 @@ impl Config {
         let own = agent.and_then(|agent| agent.tools.as_ref()?.exec.as_ref()).unwrap_or(&none);
         // With nothing configured no command runs: a gateway without a decision must not be a shell for everybody.
         let common = top.security.or(nested.security).unwrap_or(ExecSecurity::Deny);
+        let common_ask = top.ask.or(nested.ask).unwrap_or(ExecAsk::OnMiss);
         ExecSettings {
-            security: own.security.map_or(common, |own| stricter(own, common)),
+            security: own.security.map_or(common, |own| own.stricter(common)),
             host: own.host.or(top.host).or(nested.host).unwrap_or(ExecHost::Gateway),
-            ask: own.ask.or(top.ask).or(nested.ask).unwrap_or(ExecAsk::OnMiss),
+            ask: own.ask.map_or(common_ask, |own| own.stricter(common_ask)),
             path_prepend: first(&[&own.path_prepend, &top.path_prepend, &nested.path_prepend]),
             safe_bins: first(&[&own.safe_bins, &top.safe_bins, &nested.safe_bins]),
             background_ms: own.background_ms.or(top.background_ms).or(nested.background_ms).unwrap_or(10_000),
@@ -302,15 +303,6 @@ fn workspace_name(id: &str, is_default: bool) -> String {
 
 fn first(places: &[&Option<Vec<String>>]) -> Vec<String> {
     places.iter().find_map(|place| place.as_ref()).cloned().unwrap_or_default()
-}
-
-fn stricter(a: ExecSecurity, b: ExecSecurity) -> ExecSecurity {
-    let rank = |security| match security {
-        ExecSecurity::Deny => 0,
-        ExecSecurity::Allowlist => 1,
-        ExecSecurity::Full => 2,
-    };
-    if rank(a) <= rank(b) { a } else { b }
 }
 
 #[cfg(test)]

@@ -56,6 +56,32 @@ words! {
     }
 }
 
+impl ExecSecurity {
+    /// The one of the two that lets fewer commands run.
+    #[must_use]
+    pub fn stricter(self, other: Self) -> Self {
+        let rank = |security| match security {
+            Self::Deny => 0,
+            Self::Allowlist => 1,
+            Self::Full => 2,
+        };
+        if rank(self) <= rank(other) { self } else { other }
+    }
+}
+
+impl ExecAsk {
+    /// The one of the two with which a person is asked more often.
+    #[must_use]
+    pub fn stricter(self, other: Self) -> Self {
+        let rank = |ask| match ask {
+            Self::Always => 0,
+            Self::OnMiss => 1,
+            Self::Off => 2,
+        };
+        if rank(self) <= rank(other) { self } else { other }
+    }
+}
+
 section! {
     /// How commands run. Keys of `exec` and `tools.exec` are the same; given in both places they must be equal.
     struct Exec {

@@ -24,7 +24,6 @@ use crate::config::schema::schema;
 use crate::gateway::configuration::{Ask, Outcome, issue};
 use crate::gateway::{Gateway, session_settings};
 use crate::protocol::event::config::{Applied, ConfigChanged, ConfigIssue};
-use crate::transport::connection::SECRET_CHANGED;
 use crate::transport::http::Rules;
 use crate::transport::listener::Listeners;
 
@@ -146,8 +145,8 @@ impl Reloader {
         let mended = !self.gateway.configuration.issues().is_empty();
         let plan = self.plan(&before, &loaded, asked.is_some());
         let unchanged = plan.changed.is_empty() && before.hash == loaded.hash;
-        let other_secret = match self.swap(&before, &loaded, asked.is_some()).await {
-            Ok(other_secret) => other_secret,
+        let revoked = match self.swap(&before, &loaded, asked.is_some()).await {
+            Ok(revoked) => revoked,
             Err(wrong) => return self.keep(vec![wrong], loaded.hash.clone()),
         };
         let hash = loaded.hash.clone();
@@ -164,9 +163,9 @@ impl Reloader {
         }
         info!(applied = ?outcome.applied, changed = outcome.changed.join(" "), restart_needed = outcome.restart_needed.join(" "), "the configuration has changed");
         self.tell(&outcome, hash);
-        if other_secret {
+        if revoked {
             // Behind the event, so that they hear why.
-            self.gateway.hub.close_secret(1008, SECRET_CHANGED);
+            self.gateway.hub.signal_revoked();
         }
         if plan.restart {
             self.restart_after(asked.unwrap_or(0));
@@ -192,7 +191,7 @@ impl Reloader {
         Plan { changed: differing.iter().map(ToString::to_string).collect(), restart_needed, restart }
     }
 
-    /// Puts the config into effect: first what can fail, then what cannot. Returns whether the gateway's secret is another one.
+    /// Puts the config into effect: first what can fail, then what cannot. Returns whether connections hold a credential that is no longer one.
     async fn swap(&self, before: &Loaded, loaded: &Arc<Loaded>, certificates: bool) -> Result<bool, ConfigIssue> {
         let config = &loaded.config;
         let rules = settings::rules(config).map_err(plain)?;
@@ -201,7 +200,7 @@ impl Reloader {
         let (limits, caps) = settings::bounds(config);
         self.listeners.set_bounds(limits, caps);
         self.rules.send_replace(rules);
-        let other_secret = self.gateway.access.replace(config);
+        let revoked = self.gateway.access.replace(config);
         self.gateway.runs.retune(runs);
         self.gateway.sessions.set_settings(session_settings(loaded));
         self.gateway.log.set(settings::of_log(config));
@@ -212,7 +211,7 @@ impl Reloader {
             *old = watched;
             other
         });
-        Ok(other_secret)
+        Ok(revoked)
     }
 
     /// Moves the listeners if the address, the port or TLS is another. `certificates`: their files are read again in any case.

@@ -27,7 +27,7 @@ impl Signals {
     /// Waits for the reason to end.
     ///
     /// # Errors
-    /// The store has failed.
+    /// The store or the audit log has failed.
     pub async fn wait(mut self, gateway: &Arc<Gateway>) -> Result<Ended, StartError> {
         let ended = loop {
             tokio::select! {
@@ -38,6 +38,10 @@ impl Signals {
                 cause = gateway.store.poisoned() => {
                     error!(%cause, "the store has failed; stopping, so that a new start can read what is really on disk");
                     return Err(StartError::new(exit::BUG, format!("the store has failed: {cause}")));
+                }
+                cause = gateway.audit.broken() => {
+                    error!(%cause, "the audit log has failed; stopping, so that a new start can read what is really on disk");
+                    return Err(StartError::new(exit::BUG, format!("the audit log has failed: {cause}")));
                 }
             }
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::{STOP, notify};
+use crate::audit::{Action, Event};
 use crate::gateway::Gateway;
 use crate::protocol::event::shutdown::Shutdown;
 use crate::transport::connection::Front;
@@ -42,6 +43,10 @@ async fn stages(gateway: &Arc<Gateway>, front: &Arc<Front>, listeners: &Listener
     let runs = gateway.runs.counts();
     if let Err(cause) = gateway.store.close().await {
         warn!(%cause, "the store did not close cleanly; what was committed is safe");
+    }
+    let last = Event::new(Action::Stop).because(if restart { "restart" } else { "stop" });
+    if let Err(cause) = gateway.audit.close(last.with("running", runs.running).with("queued", runs.queued)).await {
+        warn!(%cause, "the audit log did not close in order");
     }
     info!(running = runs.running, queued = runs.queued, "stopped; runs at work go on and are taken over at the next start");
 }

@@ -23,8 +23,8 @@ pub enum Signal {
     ForReaders(Bytes),
     /// The end of the connection: close code and reason.
     Close(u16, &'static str),
-    /// The same, for connections that came in with the gateway's secret.
-    CloseSecret(u16, &'static str),
+    /// Credentials were taken back: every connection looks whether its own still holds.
+    Revoked,
 }
 
 /// An event for the connections that watch sessions.
@@ -83,9 +83,9 @@ impl Hub {
         self.signal_readers("chat", event);
     }
 
-    /// Closes every connection that came in with the gateway's secret: it no longer holds.
-    pub fn close_secret(&self, code: u16, reason: &'static str) {
-        let _ = self.signals.send(Signal::CloseSecret(code, reason));
+    /// Has every connection look whether its credential still holds; one whose does not is closed with 1008.
+    pub fn signal_revoked(&self) {
+        let _ = self.signals.send(Signal::Revoked);
     }
 
     /// Closes every connection, behind what is already on its way.

@@ -6,6 +6,7 @@ pub mod drain;
 pub mod env;
 pub mod execution;
 pub mod output;
+pub mod policy;
 pub mod proc;
 pub mod process;
 pub mod sweep;

@@ -1,22 +1,25 @@
-//! Who may come in: the gateway's secret, and the budget of wrong guesses per address. Both change with the configuration; who came in with a secret that no longer holds is sent away.
+//! Who may come in: the gateway's secrets, and the budget of wrong guesses per address. Both change with the configuration; who came in with a secret that no longer holds is sent away.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::auth::credential::{CredentialId, Standing, Standings, Verified};
 use crate::auth::limiter::{Limiter, LimiterRule, Locked};
 use crate::auth::peer::limit_key;
 use crate::auth::token::TokenDigest;
 use crate::config::Config;
 use crate::config::gateway::AuthMode;
+use crate::protocol::scope::ScopeSet;
 
 /// Most addresses that the limiter remembers.
 const ADDRESSES: usize = 10_000;
+/// Why a connection ends that came with a shared secret which is no longer it.
+const SECRET_CHANGED: &str = "the gateway's secret has changed";
 
 /// The door.
 pub struct Access {
     door: Mutex<Door>,
-    generation: AtomicU64,
     connections: Arc<AtomicUsize>,
 }
 
@@ -24,6 +27,7 @@ struct Door {
     mode: AuthMode,
     secret: Option<TokenDigest>,
     limiter: Limiter,
+    standings: Standings,
 }
 
 /// Why a secret was not accepted.
@@ -50,28 +54,37 @@ impl Access {
     /// The door of this configuration.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        let door = Door { mode: config.auth_mode(), secret: secret_of(config), limiter: Limiter::new(rule_of(config)) };
-        Self { door: Mutex::new(door), generation: AtomicU64::new(0), connections: Arc::default() }
+        let limiter = Limiter::new(rule_of(config));
+        let door = Door { mode: config.auth_mode(), secret: secret_of(config), limiter, standings: Standings::default() };
+        Self { door: Mutex::new(door), connections: Arc::default() }
     }
 
-    /// Takes the rules of another configuration. Addresses that are locked out stay so. Returns whether the secret is another one: connections of an older [`Self::generation`] then hold nothing that opens this door.
+    /// Takes the rules of another configuration. Addresses that are locked out stay so. Credentials that are no longer any have ended when this returns; whether there were any in use is the result: then [`Hub::signal_revoked`](crate::events::hub::Hub::signal_revoked) is due.
     pub fn replace(&self, config: &Config) -> bool {
         let mut door = self.door();
         let secret = secret_of(config);
-        let other = door.secret != secret;
+        let revoked = door.secret != secret && door.standings.end(|credential| *credential == CredentialId::Shared, SECRET_CHANGED);
         door.mode = config.auth_mode();
         door.secret = secret;
         door.limiter.set_rule(rule_of(config));
-        if other {
-            self.generation.fetch_add(1, Ordering::AcqRel);
-        }
-        other
+        revoked
     }
 
-    /// Counts the secrets that there have been. Who reads it before [`Self::check`] knows which one was accepted.
+    /// Takes back the credentials that `which` names. Returns whether somebody holds one: then [`Hub::signal_revoked`](crate::events::hub::Hub::signal_revoked) is due.
+    pub fn revoke(&self, which: impl Fn(&CredentialId) -> bool, reason: &'static str) -> bool {
+        self.door().standings.end(which, reason)
+    }
+
+    /// The standing of a credential whose record is kept elsewhere. Take it before the record is read, so that a revocation in between is not missed.
     #[must_use]
-    pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+    pub fn standing(&self, credential: &CredentialId) -> Arc<Standing> {
+        self.door().standings.of(credential)
+    }
+
+    /// Who comes over the local socket.
+    #[must_use]
+    pub fn local(&self) -> Verified {
+        self.door().verified(CredentialId::Local, ScopeSet::ALL, None)
     }
 
     fn door(&self) -> std::sync::MutexGuard<'_, Door> {
@@ -91,7 +104,7 @@ impl Access {
     ///
     /// # Errors
     /// Why it is refused. A missing secret does not count as a guess.
-    pub fn check(&self, address: IpAddr, presented: &[Option<&str>], now_ms: u64) -> Result<(), Refused> {
+    pub fn check(&self, address: IpAddr, presented: &[Option<&str>], now_ms: u64) -> Result<Verified, Refused> {
         let key = limit_key(address);
         let mut door = self.door();
         door.limiter.check(key, now_ms).map_err(Refused::Locked)?;
@@ -102,7 +115,7 @@ impl Access {
         // Every field is compared, so that time says nothing about which one was right.
         let right = door.secret.as_ref().is_some_and(|secret| presented.iter().fold(false, |right, text| secret.matches(text) | right));
         if right {
-            return Ok(());
+            return Ok(door.verified(CredentialId::Shared, ScopeSet::ALL, None));
         }
         door.limiter.failed(key, now_ms);
         Err(Refused::Wrong)
@@ -119,6 +132,13 @@ impl Access {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
+    }
+}
+
+impl Door {
+    fn verified(&mut self, credential: CredentialId, granted: ScopeSet, expires_at: Option<u64>) -> Verified {
+        let standing = self.standings.of(&credential);
+        Verified { principal: credential.principal(), credential, granted, expires_at, standing }
     }
 }
 

@@ -72,6 +72,49 @@ pub enum RunErrorCode {
     ExecDenied,
 }
 
+/// Why the exec policy did not let a command run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Denied {
+    /// What kind of refusal it is.
+    pub code: DeniedCode,
+    /// The rule that was broken, one word in capitals such as `EXPANSION`.
+    pub token: String,
+    /// One line that a person understands.
+    pub reason: String,
+}
+
+/// Kinds of refusals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum DeniedCode {
+    /// The rules do not permit the command.
+    ExecDenied,
+    /// A person would have to allow it, and there is nobody to ask.
+    ApprovalNoApprover,
+    /// It was allowed, and since then something that was allowed has changed.
+    ApprovalStale,
+}
+
+impl DeniedCode {
+    /// The wire name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ExecDenied => "EXEC_DENIED",
+            Self::ApprovalNoApprover => "APPROVAL_NO_APPROVER",
+            Self::ApprovalStale => "APPROVAL_STALE",
+        }
+    }
+}
+
+impl Denied {
+    /// A refusal by the rules.
+    #[must_use]
+    pub fn by_rule(token: &str, reason: impl Into<String>) -> Self {
+        Self { code: DeniedCode::ExecDenied, token: token.to_owned(), reason: reason.into() }
+    }
+}
+
 /// How a run ended: the payload of its final response, and the `data` of its terminal event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -83,6 +126,9 @@ pub struct Outcome {
     /// Set when the run did not run to its own end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<RunErrorCode>,
+    /// Set with the code `EXEC_DENIED`: which rule refused the command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied: Option<Denied>,
     /// Exit code of the command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
@@ -138,6 +184,7 @@ impl Outcome {
             status,
             summary: summary.into(),
             code,
+            denied: None,
             exit_code: None,
             signal: None,
             stop_reason: None,

@@ -7,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::watching::Watching;
+use crate::auth::credential::{CredentialId, Lease};
 use crate::events::hub::SessionEvent;
 use crate::gateway::Gateway;
 use crate::protocol::error::RpcError;
@@ -21,8 +22,14 @@ use crate::runs::log::RunLog;
 pub struct Caller {
     /// The connection.
     pub conn_id: ConnId,
-    /// Which credential it came with; runs and idempotency keys belong to it.
-    pub principal: &'static str,
+    /// Whom runs and idempotency keys belong to.
+    pub principal: Arc<str>,
+    /// Which credential it came with.
+    pub credential: CredentialId,
+    /// When that ends, wall-clock ms since the epoch.
+    pub expires_at: Option<u64>,
+    /// Its hold on the credential; nothing is served once it has ended.
+    pub lease: Lease,
     /// `operator` or `node`.
     pub role: &'static str,
     /// Effective scopes.
@@ -87,6 +94,8 @@ impl Call {
         // A connection that is gone takes nothing from the run: it goes on, and its final can be had from any other.
         let _ = self.outlet.send(frame::res_ok(self.id(), &body)).await;
         self.lock().place = None;
+        // The connection's writer goes first: to start a run's process takes longer than to write these few bytes.
+        tokio::task::yield_now().await;
     }
 
     /// Holds the answer back until the connection has had every event of this run.

@@ -38,9 +38,6 @@ const STRIKES: u32 = 3;
 /// How long a closed connection is read on, so that the peer gets our close frame and not a reset.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Why a connection ends whose secret no longer holds.
-pub const SECRET_CHANGED: &str = "the gateway's secret has changed";
-
 /// Serves every connection of a gateway.
 pub struct Front {
     gateway: Arc<Gateway>,
@@ -84,8 +81,6 @@ struct Live {
     in_flight: Arc<Mutex<HashSet<String>>>,
     writes: Bucket,
     strikes: u32,
-    /// Which of the gateway's secrets it came in with.
-    secret: Option<u64>,
 }
 
 impl Front {
@@ -158,7 +153,7 @@ impl Opening<'_> {
             let intervals = Intervals { tick: Duration::from_millis(tick), ping };
             Feeds::subscribe(Arc::clone(&gateway.hub), gateway.runs.clone(), audience, intervals)
         };
-        match handshake::connect(&request, &text, feeds) {
+        match handshake::connect(&request, &text, feeds).await {
             Ok(welcome) => Some(welcome),
             Err(refusal) => {
                 info!(peer = %link.peer, reason = %refusal.reason, "connection refused");
@@ -187,7 +182,7 @@ impl Opening<'_> {
     }
 
     async fn live(self, link: &mut Link, open: oneshot::Sender<Feeds>, welcome: Welcome) {
-        let Welcome { caller, hello, feeds, presence, counted, secret } = welcome;
+        let Welcome { caller, hello, feeds, presence, counted } = welcome;
         link.guard.authenticated();
         let loaded = self.front.gateway.loaded();
         let limits = &loaded.config.gateway.limits;
@@ -204,7 +199,6 @@ impl Opening<'_> {
             in_flight: Arc::default(),
             writes: Bucket::new(limits.writes_per_second, limits.write_burst),
             strikes: 0,
-            secret,
         };
         drop(loaded);
         let end = live.read(&mut link.reader, self.closed, self.liveness).await;
@@ -252,8 +246,8 @@ impl Live {
 
     async fn on_text(&mut self, text: &str) -> Option<(u16, &'static str)> {
         // The signal that ends such connections goes through the writer; a peer that does not read must not work on meanwhile.
-        if self.secret.is_some_and(|accepted| accepted != self.front.gateway.access.generation()) {
-            return Some((1008, SECRET_CHANGED));
+        if let Some(reason) = self.caller.lease.ended(Instant::now()) {
+            return Some((1008, reason));
         }
         let request = match frame::parse(text, self.caller.protocol) {
             Ok(request) => request,

@@ -10,6 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_stream::wrappers::{BroadcastStream, IntervalStream, WatchStream};
 use tokio_stream::{Stream, StreamExt, StreamMap};
 
+use crate::auth::credential::{EXPIRED, Lease};
 use crate::clock::now_ms;
 use crate::events::hub::{Hub, Signal};
 use crate::protocol::event::tick::Tick;
@@ -23,6 +24,8 @@ pub enum Wake {
     State(Bytes),
     /// A signal; none = signals were missed.
     Signal(Option<Signal>),
+    /// The credential no longer holds, for this reason.
+    Ended(&'static str),
     /// Some run's log has grown.
     Bell,
     /// Time for a sign of life.
@@ -45,19 +48,19 @@ pub struct Feeds {
 type Wakes = StreamMap<u8, Pin<Box<dyn Stream<Item = Wake> + Send>>>;
 
 /// What a connection may hear.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Audience {
     /// It has the read scope.
     pub reads: bool,
-    /// It came in with the gateway's secret.
-    pub by_secret: bool,
+    /// Its hold on its credential.
+    pub lease: Lease,
 }
 
 impl Audience {
-    fn wake(self, signal: Option<Signal>) -> Option<Wake> {
+    fn wake(&self, signal: Option<Signal>) -> Option<Wake> {
         match &signal {
             Some(Signal::ForReaders(_)) if !self.reads => None,
-            Some(Signal::CloseSecret(..)) if !self.by_secret => None,
+            Some(Signal::Revoked) => self.lease.ended(Instant::now()).map(Wake::Ended),
             _ => Some(Wake::Signal(signal)),
         }
     }
@@ -84,6 +87,10 @@ impl Feeds {
             wakes.insert(0, Box::pin(presence));
             wakes.insert(1, Box::pin(health));
             wakes.insert(2, Box::pin(WatchStream::from_changes(hub.bell()).map(|_| Wake::Bell)));
+        }
+        if let Some(until) = audience.lease.until() {
+            let ended = IntervalStream::new(tokio::time::interval_at(until, intervals.tick)).map(|_| Wake::Ended(EXPIRED));
+            wakes.insert(6, Box::pin(ended));
         }
         wakes.insert(3, Box::pin(BroadcastStream::new(hub.signals()).filter_map(move |signal| audience.wake(signal.ok()))));
         let tick = every(intervals.tick).map(|_| Wake::Tick(frame::event_start("tick", &Tick { ts: now_ms() })));

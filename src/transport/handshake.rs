@@ -2,24 +2,24 @@
 //!
 //! Order of checks: frame, method, schema, protocol range, role, scopes, the device's proof, credentials. Every refusal is a [`Refusal`]: the answer, if one is sent, and the close frame behind it. What the client says of itself (id, mode, platform) decides nothing.
 
-use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::SECRET_CHANGED;
+use super::credentials::{authenticate, mismatch};
 use super::feeds::{Audience, Feeds};
 use super::wire::Peer;
 use crate::auth::device::{self, Expected, Unproven};
 use crate::clock::now_ms;
-use crate::gateway::access::{Counted, Refused};
+use crate::gateway::access::Counted;
 use crate::gateway::{Gateway, VERSION, presence};
 use crate::protocol::connect::{
     AttachmentPolicy, Challenge, ClientMode, ConnectParams, Features, Granted, HelloOk, PROTOCOLS, Policy, ServerInfo, SessionDefaults,
     Snapshot, known_client_id,
 };
-use crate::protocol::error::{ErrorCode, RpcError};
+use crate::protocol::error::RpcError;
 use crate::protocol::event::EVENTS;
 use crate::protocol::event::presence::PresenceEntry;
 use crate::protocol::frame::{self, Request};
@@ -59,12 +59,7 @@ pub struct Welcome {
     pub presence: presence::Guard,
     /// Its place in the count of connections.
     pub counted: Counted,
-    /// Which of the gateway's secrets it came in with ([`Access::generation`](crate::gateway::access::Access::generation)); none if with none.
-    pub secret: Option<u64>,
 }
-
-/// The principal of the local socket's connections.
-const LOCAL: &str = "local";
 
 /// A connection that was not.
 #[derive(Debug)]
@@ -101,7 +96,7 @@ static CHECKER: LazyLock<Option<Checker>> = LazyLock::new(|| committed::checker(
 ///
 /// # Errors
 /// The refusal.
-pub fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(Audience) -> Feeds) -> Result<Welcome, Refusal> {
+pub async fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(Audience) -> Feeds) -> Result<Welcome, Refusal> {
     // Both versions' frames are read here: the version is not agreed on yet.
     let request = frame::parse(text, PROTOCOLS.1).map_err(|malformed| {
         if malformed.not_an_object && serde_json::from_str::<Value>(text).is_err() {
@@ -120,13 +115,16 @@ pub fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(Audienc
     let role = role_of(&params).map_err(|error| refuse(1008, error))?;
     let wanted = wanted_scopes(&params).map_err(|error| refuse(1008, error))?;
     let device = prove_device(arrival, &params).map_err(|unproven| refuse(1008, unproven.into()))?;
-    let generation = arrival.gateway.access.generation();
-    let principal = authenticate(arrival, &params).map_err(|error| refuse(1008, error))?;
-    // The shared secret and the local socket grant every operator scope; a node role has none.
-    let scopes = if role == "operator" { wanted.granted_by(ScopeSet::ALL) } else { ScopeSet::NONE };
+    let verified = authenticate(arrival.gateway, arrival.peer, &params).await.map_err(|error| refuse(1008, error))?;
+    let lease = verified.lease(now_ms(), Instant::now());
+    // The record of the credential says how much of what is asked for is given; a node role has no scopes.
+    let scopes = if role == "operator" { wanted.granted_by(verified.granted) } else { ScopeSet::NONE };
     let caller = Arc::new(Caller {
         conn_id: ConnId::fresh(),
-        principal,
+        principal: verified.principal,
+        credential: verified.credential,
+        expires_at: verified.expires_at,
+        lease: lease.clone(),
         role,
         scopes,
         protocol,
@@ -135,11 +133,10 @@ pub fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(Audienc
         order: tokio::sync::Mutex::default(),
         closed: arrival.closed.child_token(),
     });
-    let secret = (principal != LOCAL).then_some(generation);
-    let feeds = subscribe(Audience { reads: scopes.allows(Scope::Read), by_secret: secret.is_some() });
-    // Who was let in just before the secret changed may have missed the signal.
-    if secret.is_some_and(|accepted| accepted != arrival.gateway.access.generation()) {
-        return Err(refuse(1008, RpcError::invalid(SECRET_CHANGED).with_code("AUTH_TOKEN_MISMATCH")));
+    let feeds = subscribe(Audience { reads: scopes.allows(Scope::Read), lease });
+    // Whose credential was taken back just before this may have missed the signal.
+    if caller.lease.ended(Instant::now()).is_some() {
+        return Err(refuse(1008, mismatch(arrival.gateway, &params)));
     }
     let counted = arrival.gateway.access.count();
     // Commands come and go too fast to be worth showing.
@@ -147,7 +144,7 @@ pub fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(Audienc
     let presence = arrival.gateway.presence.join(&caller.conn_id, shown);
     let hello = hello(arrival.gateway, &caller);
     let body = serde_json::to_vec(&hello).unwrap_or_default();
-    Ok(Welcome { hello: frame::res_ok(&request.id, &body), caller, feeds, presence, counted, secret })
+    Ok(Welcome { hello: frame::res_ok(&request.id, &body), caller, feeds, presence, counted })
 }
 
 fn parse_params(request: &Request<'_>) -> Result<ConnectParams, RpcError> {
@@ -212,61 +209,6 @@ fn wanted_scopes(params: &ConnectParams) -> Result<ScopeSet, RpcError> {
 fn prove_device<'p>(arrival: &Arrival<'_>, params: &'p ConnectParams) -> Result<Option<&'p str>, Unproven> {
     let without_nonce = arrival.gateway.loaded().config.gateway.auth.legacy_device_payload;
     device::verify(params, &Expected { nonce: arrival.nonce, now_ms: now_ms(), without_nonce })
-}
-
-/// Who the credentials say it is.
-fn authenticate(arrival: &Arrival<'_>, params: &ConnectParams) -> Result<&'static str, RpcError> {
-    let address = match arrival.peer {
-        // The kernel vouches for the user at the other end of the local socket.
-        Peer::Local { .. } => return Ok(LOCAL),
-        Peer::Tcp { addr, .. } => *addr,
-    };
-    let auth = params.auth.as_ref();
-    let presented = [auth.and_then(|auth| auth.token.as_deref()), auth.and_then(|auth| auth.password.as_deref())];
-    check_secret(arrival.gateway, address, &presented, params)
-}
-
-fn check_secret(gateway: &Gateway, address: IpAddr, presented: &[Option<&str>], params: &ConnectParams) -> Result<&'static str, RpcError> {
-    let mode = gateway.access.mode();
-    let upper = mode.to_ascii_uppercase();
-    // Locks are measured on a clock that nobody can set.
-    match gateway.access.check(address, presented, gateway.uptime_ms()) {
-        Ok(()) => Ok("token"),
-        Err(Refused::Locked(locked)) => {
-            let mut error = RpcError::invalid("unauthorized: too many failed attempts from this address; try again later");
-            error.retryable = Some(true);
-            error.retry_after_ms = Some(locked.retry_after_ms);
-            Err(advise(error, "AUTH_RATE_LIMITED", "rate_limited", "wait_then_retry"))
-        }
-        Err(Refused::Missing) if params.device.is_none() => {
-            Err(RpcError::new(ErrorCode::NotPaired, "device identity required").with_code("DEVICE_IDENTITY_REQUIRED"))
-        }
-        Err(Refused::Missing) => {
-            let error = RpcError::invalid(format!("unauthorized: gateway {mode} missing ({})", hint(params)));
-            Err(advise(error, &format!("AUTH_{upper}_MISSING"), &format!("{mode}_missing"), "update_auth_credentials"))
-        }
-        Err(Refused::Wrong) => {
-            let error = RpcError::invalid(format!("unauthorized: gateway {mode} mismatch ({})", hint(params)));
-            Err(advise(error, &format!("AUTH_{upper}_MISMATCH"), &format!("{mode}_mismatch"), "update_auth_credentials"))
-        }
-    }
-}
-
-fn advise(error: RpcError, code: &str, reason: &str, next: &str) -> RpcError {
-    error
-        .with_code(code)
-        .with_detail("authReason", json!(reason))
-        .with_detail("canRetryWithDeviceToken", json!(false))
-        .with_detail("recommendedNextStep", json!(next))
-}
-
-/// What a person at this kind of client should do.
-fn hint(params: &ConnectParams) -> &'static str {
-    match params.client.mode {
-        ClientMode::Cli => "set gateway.remote.token to match gateway.auth.token",
-        ClientMode::Webchat | ClientMode::Ui | ClientMode::Operator => "open the dashboard URL and paste the token in Control UI settings",
-        _ => "provide gateway auth token",
-    }
 }
 
 fn entry_of(params: &ConnectParams, caller: &Caller, peer: &Peer, device: Option<&str>) -> PresenceEntry {

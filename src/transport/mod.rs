@@ -4,6 +4,7 @@ pub mod admission;
 pub mod chats;
 pub mod connection;
 pub mod control;
+pub mod credentials;
 pub mod feeds;
 pub mod guard;
 pub mod handshake;

@@ -176,9 +176,10 @@ impl Outbox {
         match wake {
             Wake::State(body) => self.event(&body, Some(feeds.versions())),
             Wake::Signal(Some(Signal::Event(body) | Signal::ForReaders(body))) => self.event(&body, None),
-            Wake::Signal(Some(Signal::Close(code, reason) | Signal::CloseSecret(code, reason))) => {
-                self.closing = Some((code, reason.to_owned()))
-            }
+            Wake::Signal(Some(Signal::Close(code, reason))) => self.closing = Some((code, reason.to_owned())),
+            Wake::Ended(reason) => self.closing = Some((1008, reason.to_owned())),
+            // The feeds have turned it into an end where it is one.
+            Wake::Signal(Some(Signal::Revoked)) => {}
             Wake::Signal(None) => return Some(End::Slow),
             Wake::Bell => {}
             Wake::Tick(body) => self.event(&body, None),

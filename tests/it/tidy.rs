@@ -15,7 +15,7 @@ const FLOORS: [(u32, &[&str]); 11] = [
     (0, &["protocol", "clock", "tasks", "failpoint", "memory"]),
     (1, &["config"]),
     (2, &["store", "events", "logging"]),
-    (3, &["exec", "auth", "journal", "machine", "transcript", "workspace"]),
+    (3, &["audit", "exec", "auth", "journal", "machine", "transcript", "workspace"]),
     (4, &["runs"]),
     (5, &["sessions"]),
     (6, &["chat"]),

@@ -306,7 +306,7 @@ async fn new_run(cx: &Call, mut params: RunParams) -> Result<NewRun, RpcError> {
     Ok(NewRun {
         file_id: uuid::Uuid::now_v7().simple().to_string(),
         run_id: key.as_ref().map_or_else(RunId::fresh, |key| RunId(key.clone())),
-        principal: cx.caller.principal.to_owned(),
+        principal: cx.caller.principal.to_string(),
         method: Run::NAME,
         key,
         digest,

@@ -64,7 +64,7 @@ pub(super) async fn carry_out(request: &Request<'_>, command: Command, order: Mu
             return request.known(known);
         }
     } else if let Some(key) = &request.params.idempotency_key {
-        match gateway.commands.note(request.cx.caller.principal, key, digest_of(&request.params)) {
+        match gateway.commands.note(&request.cx.caller.principal, key, digest_of(&request.params)) {
             None => {}
             Some(true) => return Ok(request.sent(request.run_id(), SentStatus::Ok, None)),
             Some(false) => return request.known(crate::runs::supervisor::Submitted::Conflict),

@@ -237,7 +237,7 @@ impl<'a> Request<'a> {
         Ok(NewRun {
             file_id: uuid::Uuid::now_v7().simple().to_string(),
             run_id: self.run_id(),
-            principal: self.cx.caller.principal.to_owned(),
+            principal: self.cx.caller.principal.to_string(),
             method: Send::NAME,
             key: params.idempotency_key.clone(),
             digest: digest_of(params),
