@@ -34,6 +34,7 @@ use crate::events::hub::Hub;
 use crate::exec::proc;
 use crate::gateway::chronicle::Scribe;
 use crate::gateway::configuration::Ask;
+use crate::gateway::devices::Devices;
 use crate::gateway::{Gateway, Parts, VERSION, session_settings};
 use crate::logging::Log;
 use crate::memory;
@@ -253,6 +254,8 @@ async fn build(
     })?;
     let boot_id = uuid::Uuid::new_v4().to_string();
     let audit = audit(paths, &boot_id, safe_mode)?;
+    let devices =
+        Devices::load(&store).await.map_err(|error| StartError::new(exit::BUG, format!("the devices cannot be read: {error}")))?;
     become_subreaper().map_err(|cause| bug(&cause))?;
     let children = Children::inherited();
     let launcher = Launcher::of_this_program(&paths.state_dir, children.clone()).map_err(|cause| bug(&cause))?;
@@ -270,8 +273,22 @@ async fn build(
         }
     });
     runs.recover(safe_mode).await.map_err(|error| StartError::new(exit::BUG, format!("unfinished runs cannot be read: {error}")))?;
-    let (gateway, asks) =
-        Gateway::new(Parts { sources, loaded, log, store, audit, boot_id, runs, sessions, transcripts, scribe, hub, tasks, safe_mode });
+    let (gateway, asks) = Gateway::new(Parts {
+        sources,
+        loaded,
+        log,
+        store,
+        audit,
+        boot_id,
+        devices,
+        runs,
+        sessions,
+        transcripts,
+        scribe,
+        hub,
+        tasks,
+        safe_mode,
+    });
     gateway.import_found().await;
     if let Err(cause) = gateway.refresh_health().await {
         warn!(%cause, "health could not be looked up");

@@ -6,6 +6,7 @@ pub mod announce;
 pub mod chronicle;
 pub mod commands;
 pub mod configuration;
+pub mod devices;
 pub mod health;
 pub mod identity;
 pub mod importing;
@@ -25,6 +26,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::audit::{Audit, Health as AuditHealth};
+use crate::auth::token::TokenDigest;
 use crate::chat::media::Media;
 use crate::clock::now_ms;
 use crate::config::layers::Sources;
@@ -43,6 +45,7 @@ use agents::Agents;
 use chronicle::Scribe;
 use commands::Served;
 use configuration::{Ask, Configuration};
+use devices::Devices;
 use health::Health;
 use presence::Presence;
 use system_events::SystemEvents;
@@ -81,6 +84,8 @@ pub struct Gateway {
     pub health: Health,
     /// Who may come in.
     pub access: Access,
+    /// Devices with keys of their own.
+    pub devices: Devices,
     /// Notes that wait for a session's next turn.
     pub system_events: SystemEvents,
     /// What runs have used on days that are over.
@@ -89,6 +94,8 @@ pub struct Gateway {
     pub tasks: Tasks,
     /// Changes with every start.
     pub boot_id: String,
+    /// The same for as long as the gateway keeps its key: the beginning of the key's digest, in lower-case hex.
+    pub id: String,
     /// Name of this machine.
     pub host: String,
     started: Instant,
@@ -110,6 +117,8 @@ pub struct Parts {
     pub audit: Audit,
     /// Changes with every start.
     pub boot_id: String,
+    /// The devices.
+    pub devices: Devices,
     /// The supervisor.
     pub runs: Supervisor,
     /// The sessions.
@@ -130,7 +139,8 @@ impl Gateway {
     /// Puts the parts together. Beside the gateway come the requests to reload its configuration.
     #[must_use]
     pub fn new(parts: Parts) -> (Arc<Self>, mpsc::Receiver<Ask>) {
-        let Parts { sources, loaded, log, store, audit, boot_id, runs, sessions, transcripts, scribe, hub, tasks, safe_mode } = parts;
+        let Parts { sources, loaded, log, store, audit, boot_id, devices, runs, sessions, transcripts, scribe, hub, tasks, safe_mode } =
+            parts;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let access = Access::new(&loaded.config);
         let media = Media::new(&loaded.paths.state_dir);
@@ -144,6 +154,7 @@ impl Gateway {
             system_events: SystemEvents::default(),
             usage: Usage::default(),
             boot_id,
+            id: TokenDigest::of(&audit.public_key()).bytes().iter().take(16).map(|byte| format!("{byte:02x}")).collect(),
             host,
             started: Instant::now(),
             media,
@@ -152,6 +163,7 @@ impl Gateway {
             log,
             store,
             audit,
+            devices,
             runs,
             sessions,
             transcripts,

@@ -102,6 +102,12 @@ pub enum Denied {
     /// The request's time has run out.
     #[error("the request has expired; the device has to ask again")]
     Expired,
+    /// Somebody has said no a moment ago.
+    #[error("the pairing was rejected")]
+    Rejected {
+        /// Ms until the device may ask again.
+        retry_after_ms: u64,
+    },
     /// Somebody has decided already.
     #[error("the request was {} already", .0.name())]
     Decided(RequestState),
@@ -224,7 +230,7 @@ impl Book {
         self.requests.values().filter(move |timed| timed.row.state == RequestState::Pending && timed.deadline > now.steady)
     }
 
-    /// A device asks. One that has asked already for as much gets the same request again; what is pending is never made wider, since somebody may be about to approve it.
+    /// A device asks. One that was rejected may ask again when the time of that request is over, so that a program which tries again and again is a question once. One that has asked already for as much gets the same request again; what is pending is never made wider, since somebody may be about to approve it.
     ///
     /// # Errors
     /// [`Denied::Full`].
@@ -233,6 +239,13 @@ impl Book {
         let own = self.waiting(now).find(|timed| timed.row.device_id == ask.device_id && timed.row.role == ask.role);
         if let Some(known) = own.filter(|known| scopes.within(known.row.scopes)) {
             return Ok(Asked { request: known.row.clone(), is_new: false, replaced: None, writes: Vec::new() });
+        }
+        let refused = |timed: &&Timed<PairRequest>| {
+            let row = &timed.row;
+            row.state == RequestState::Rejected && row.device_id == ask.device_id && row.role == ask.role && timed.deadline > now.steady
+        };
+        if let Some(refused) = self.requests.values().find(refused) {
+            return Err(Denied::Rejected { retry_after_ms: refused.deadline.saturating_sub(now.steady) });
         }
         let others = || self.waiting(now).filter(|timed| own.is_none_or(|own| own.row.request_id != timed.row.request_id));
         let from = |row: &PairRequest| row.address.as_deref().and_then(|text| text.parse().ok()).map(limit_key);

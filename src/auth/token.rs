@@ -20,6 +20,12 @@ impl TokenDigest {
         Self(bytes)
     }
 
+    /// The digest itself, to be stored.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
     /// Whether `presented` is the token, in constant time for a given length of `presented`.
     #[must_use]
     pub fn matches(&self, presented: &str) -> bool {

@@ -10,14 +10,17 @@ pub mod config;
 mod config_edit;
 pub mod configs;
 pub mod conformance;
+pub mod devices;
 pub mod error;
 #[cfg(test)]
 mod fake;
 #[cfg(debug_assertions)]
 pub mod generate;
+pub mod identity;
 pub mod init;
 pub mod interrupt;
 pub mod output;
+pub mod pair;
 pub mod runs;
 pub mod sessions;
 pub mod start;
@@ -49,7 +52,7 @@ Five minutes:
 
 Commands talk to the gateway of this machine through its socket. For another one add
   --url wss://vm.example.com --token-file token.txt
-and, if its certificate is its own, --fingerprint SHA256 or --ca FILE.
+or pair this machine with it once (`pair --url …`) and leave the token out; and, if its certificate is its own, --fingerprint SHA256 or --ca FILE.
 
 Exit codes:
    0  all went well               73  a file cannot be made
@@ -80,6 +83,8 @@ pub enum Command {
     Agent(agent::AgentArgs),
     Runs(runs::RunsArgs),
     Sessions(sessions::SessionsArgs),
+    Devices(devices::DevicesArgs),
+    Pair(pair::PairArgs),
     Call(call::CallArgs),
     Config(configs::ConfigArgs),
     Token(token::TokenArgs),
@@ -129,6 +134,8 @@ fn run(command: Command, out: &mut Output<'_>) -> Result<u8, CliError> {
         Command::Agent(args) => wait(agent::run(args, out)),
         Command::Runs(args) => wait(runs::run(args, out)),
         Command::Sessions(args) => wait(sessions::run(args, out)),
+        Command::Devices(args) => wait(devices::run(args, out)),
+        Command::Pair(args) => wait(pair::run(args, out)),
         Command::Call(args) => wait(call::run(args, out)),
         Command::Conformance(args) => wait(conformance::run(args, out)),
     }
@@ -189,6 +196,14 @@ mod tests {
             "sessions reset main",
             "sessions delete x --keep-transcript",
             "sessions import /x/sessions.json --agent koi",
+            "devices list --json",
+            "devices approve lusab-babad --scope operator.read --scope operator.write",
+            "devices reject lusab-babad",
+            "devices revoke aabbccddeeff --role node",
+            "devices remove aabbccddeeff",
+            "devices rotate aabbccddeeff",
+            "devices setup-code --scope operator.read",
+            "pair --url wss://h --name n --scope operator.admin --setup-code - --json",
             "call health --params {}",
             "call x --params - --final",
             "config check",

@@ -8,6 +8,7 @@ use super::state::State;
 use crate::protocol::event::chat::ChatEvent;
 use crate::protocol::frame::{self, StateVersion};
 use crate::protocol::ids::SessionKey;
+use crate::protocol::scope::Scope;
 
 /// How many signals a connection may lag behind before it is disconnected.
 const SIGNALS: usize = 64;
@@ -21,6 +22,8 @@ pub enum Signal {
     Event(Bytes),
     /// The same, for connections with the read scope.
     ForReaders(Bytes),
+    /// The same, for connections with this scope.
+    ForScope(Scope, Bytes),
     /// The end of the connection: close code and reason.
     Close(u16, &'static str),
     /// Credentials were taken back: every connection looks whether its own still holds.
@@ -76,6 +79,11 @@ impl Hub {
     /// Sends a signal to every connection with the read scope.
     pub fn signal_readers(&self, name: &str, payload: &impl Serialize) {
         let _ = self.signals.send(Signal::ForReaders(Bytes::from(frame::event_start(name, payload))));
+    }
+
+    /// Sends a signal to every connection with this scope.
+    pub fn signal_scope(&self, scope: Scope, name: &str, payload: &impl Serialize) {
+        let _ = self.signals.send(Signal::ForScope(scope, Bytes::from(frame::event_start(name, payload))));
     }
 
     /// Sends a `chat` event that belongs to no run, such as the answer of a command or an injected message, to every connection that may read.

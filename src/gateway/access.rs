@@ -100,6 +100,19 @@ impl Access {
         }
     }
 
+    /// Whether anything from this address is looked at.
+    ///
+    /// # Errors
+    /// It is locked out.
+    pub fn admits(&self, address: IpAddr, now_ms: u64) -> Result<(), Locked> {
+        self.door().limiter.check(limit_key(address), now_ms)
+    }
+
+    /// Counts a wrong credential of another kind than [`Self::check`] knows.
+    pub fn guessed(&self, address: IpAddr, now_ms: u64) {
+        self.door().limiter.failed(limit_key(address), now_ms);
+    }
+
     /// Checks what a client at `address` presented; either of its two fields may hold the secret. `now_ms` is of a clock that never jumps.
     ///
     /// # Errors

@@ -82,6 +82,12 @@ impl ScopeSet {
         self.granted_by(ceiling) == self
     }
 
+    /// What both sets allow.
+    #[must_use]
+    pub fn shared_with(self, other: Self) -> Self {
+        Self::of(&Scope::ALL.into_iter().filter(|scope| self.allows(*scope) && other.allows(*scope)).collect::<Vec<_>>())
+    }
+
     /// What either set holds.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
@@ -139,6 +145,7 @@ mod tests {
         let (read, write, admin) = (ScopeSet::of(&[Scope::Read]), ScopeSet::of(&[Scope::Write]), ScopeSet::of(&[Scope::Admin]));
         assert!(read.within(write) && write.within(admin) && ScopeSet::ALL.within(admin) && ScopeSet::NONE.within(ScopeSet::NONE));
         assert!(!write.within(read) && !admin.within(ScopeSet::of(&[Scope::Read, Scope::Write, Scope::Approvals, Scope::Pairing])));
+        assert_eq!((admin.shared_with(read), ScopeSet::ALL.shared_with(admin)), (read, ScopeSet::ALL));
         assert_eq!(read.union(write), ScopeSet::of(&[Scope::Read, Scope::Write]));
     }
 }

@@ -15,6 +15,7 @@ use crate::clock::now_ms;
 use crate::events::hub::{Hub, Signal};
 use crate::protocol::event::tick::Tick;
 use crate::protocol::frame::{self, StateVersion};
+use crate::protocol::scope::{Scope, ScopeSet};
 use crate::runs::log::RunLog;
 use crate::runs::supervisor::Supervisor;
 
@@ -50,8 +51,8 @@ type Wakes = StreamMap<u8, Pin<Box<dyn Stream<Item = Wake> + Send>>>;
 /// What a connection may hear.
 #[derive(Clone, Debug)]
 pub struct Audience {
-    /// It has the read scope.
-    pub reads: bool,
+    /// Its effective scopes.
+    pub scopes: ScopeSet,
     /// Its hold on its credential.
     pub lease: Lease,
 }
@@ -59,7 +60,8 @@ pub struct Audience {
 impl Audience {
     fn wake(&self, signal: Option<Signal>) -> Option<Wake> {
         match &signal {
-            Some(Signal::ForReaders(_)) if !self.reads => None,
+            Some(Signal::ForReaders(_)) if !self.scopes.allows(Scope::Read) => None,
+            Some(Signal::ForScope(scope, _)) if !self.scopes.allows(*scope) => None,
             Some(Signal::Revoked) => self.lease.ended(Instant::now()).map(Wake::Ended),
             _ => Some(Wake::Signal(signal)),
         }
@@ -79,7 +81,7 @@ impl Feeds {
     /// Subscribes to everything that a connection of this audience gets.
     #[must_use]
     pub fn subscribe(hub: Arc<Hub>, supervisor: Supervisor, audience: Audience, intervals: Intervals) -> Self {
-        let reads = audience.reads;
+        let reads = audience.scopes.allows(Scope::Read);
         let mut wakes = Wakes::new();
         if reads {
             let presence = WatchStream::from_changes(hub.presence.watch()).map(|published| Wake::State(published.body));

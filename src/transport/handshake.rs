@@ -9,11 +9,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::credentials::{authenticate, mismatch};
+use super::devices::{Admitted, Claims};
 use super::feeds::{Audience, Feeds};
 use super::wire::Peer;
 use crate::auth::device::{self, Expected, Unproven};
 use crate::clock::now_ms;
 use crate::gateway::access::Counted;
+use crate::gateway::devices::Issued;
 use crate::gateway::{Gateway, VERSION, presence};
 use crate::protocol::connect::{
     AttachmentPolicy, Challenge, ClientMode, ConnectParams, Features, Granted, HelloOk, PROTOCOLS, Policy, ServerInfo, SessionDefaults,
@@ -84,8 +86,9 @@ impl Refusal {
 
 /// The `connect.challenge` frame.
 #[must_use]
-pub fn challenge(nonce: &str) -> Vec<u8> {
-    let mut event = frame::event_start("connect.challenge", &Challenge { nonce: nonce.to_owned(), ts: now_ms() });
+pub fn challenge(gateway: &Gateway, nonce: &str) -> Vec<u8> {
+    let challenge = Challenge { nonce: nonce.to_owned(), ts: now_ms(), gateway_id: gateway.id.clone() };
+    let mut event = frame::event_start("connect.challenge", &challenge);
     frame::event_end(None, None, &mut event);
     event
 }
@@ -115,7 +118,9 @@ pub async fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(A
     let role = role_of(&params).map_err(|error| refuse(1008, error))?;
     let wanted = wanted_scopes(&params).map_err(|error| refuse(1008, error))?;
     let device = prove_device(arrival, &params).map_err(|unproven| refuse(1008, unproven.into()))?;
-    let verified = authenticate(arrival.gateway, arrival.peer, &params).await.map_err(|error| refuse(1008, error))?;
+    let claims = Claims { device, role, wanted };
+    let admitted = authenticate(arrival.gateway, arrival.peer, &params, claims).await.map_err(|error| refuse(1008, error))?;
+    let Admitted { verified, issued } = admitted;
     let lease = verified.lease(now_ms(), Instant::now());
     // The record of the credential says how much of what is asked for is given; a node role has no scopes.
     let scopes = if role == "operator" { wanted.granted_by(verified.granted) } else { ScopeSet::NONE };
@@ -125,6 +130,7 @@ pub async fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(A
         credential: verified.credential,
         expires_at: verified.expires_at,
         lease: lease.clone(),
+        device: device.map(Arc::from),
         role,
         scopes,
         protocol,
@@ -133,7 +139,7 @@ pub async fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(A
         order: tokio::sync::Mutex::default(),
         closed: arrival.closed.child_token(),
     });
-    let feeds = subscribe(Audience { reads: scopes.allows(Scope::Read), lease });
+    let feeds = subscribe(Audience { scopes, lease });
     // Whose credential was taken back just before this may have missed the signal.
     if caller.lease.ended(Instant::now()).is_some() {
         return Err(refuse(1008, mismatch(arrival.gateway, &params)));
@@ -142,7 +148,7 @@ pub async fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(A
     // Commands come and go too fast to be worth showing.
     let shown = (params.client.mode != ClientMode::Cli).then(|| entry_of(&params, &caller, arrival.peer, device));
     let presence = arrival.gateway.presence.join(&caller.conn_id, shown);
-    let hello = hello(arrival.gateway, &caller);
+    let hello = hello(arrival.gateway, &caller, issued);
     let body = serde_json::to_vec(&hello).unwrap_or_default();
     Ok(Welcome { hello: frame::res_ok(&request.id, &body), caller, feeds, presence, counted })
 }
@@ -208,7 +214,7 @@ fn wanted_scopes(params: &ConnectParams) -> Result<ScopeSet, RpcError> {
 /// The id of the device that the client has proved to be, if it says to be one.
 fn prove_device<'p>(arrival: &Arrival<'_>, params: &'p ConnectParams) -> Result<Option<&'p str>, Unproven> {
     let without_nonce = arrival.gateway.loaded().config.gateway.auth.legacy_device_payload;
-    device::verify(params, &Expected { nonce: arrival.nonce, now_ms: now_ms(), without_nonce })
+    device::verify(params, &Expected { nonce: arrival.nonce, gateway_id: &arrival.gateway.id, now_ms: now_ms(), without_nonce })
 }
 
 fn entry_of(params: &ConnectParams, caller: &Caller, peer: &Peer, device: Option<&str>) -> PresenceEntry {
@@ -238,7 +244,7 @@ fn entry_of(params: &ConnectParams, caller: &Caller, peer: &Peer, device: Option
     }
 }
 
-fn hello(gateway: &Gateway, caller: &Caller) -> HelloOk {
+fn hello(gateway: &Gateway, caller: &Caller, issued: Option<Issued>) -> HelloOk {
     let loaded = gateway.loaded();
     let config = &loaded.config;
     let limits = &config.gateway.limits;
@@ -272,7 +278,13 @@ fn hello(gateway: &Gateway, caller: &Caller) -> HelloOk {
             auth_mode: gateway.access.mode(),
             applied_config_hash: loaded.hash.clone().filter(|_| caller.protocol >= 4),
         },
-        auth: (caller.protocol >= 4).then(|| Granted { role: caller.role, scopes: caller.scopes.names() }),
+        // Clients of protocol 3 know the block only with a token in it.
+        auth: (caller.protocol >= 4 || issued.is_some()).then(|| Granted {
+            role: caller.role,
+            scopes: caller.scopes.names(),
+            issued_at_ms: issued.is_some().then(now_ms),
+            device_token: issued.map(|issued| issued.token),
+        }),
         policy: Policy {
             max_payload: limits.max_payload,
             max_buffered_bytes: limits.max_buffered_bytes,

@@ -175,7 +175,7 @@ impl Outbox {
     fn on_wake(&mut self, wake: Wake, feeds: &Feeds) -> Option<End> {
         match wake {
             Wake::State(body) => self.event(&body, Some(feeds.versions())),
-            Wake::Signal(Some(Signal::Event(body) | Signal::ForReaders(body))) => self.event(&body, None),
+            Wake::Signal(Some(Signal::Event(body) | Signal::ForReaders(body) | Signal::ForScope(_, body))) => self.event(&body, None),
             Wake::Signal(Some(Signal::Close(code, reason))) => self.closing = Some((code, reason.to_owned())),
             Wake::Ended(reason) => self.closing = Some((1008, reason.to_owned())),
             // The feeds have turned it into an end where it is one.

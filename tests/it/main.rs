@@ -39,6 +39,7 @@ mod live_config;
 mod liveness;
 mod nginx;
 mod own_tls;
+mod pairing;
 mod proxied;
 mod raw_frames;
 mod reconnects;

@@ -1,3 +1,5 @@
+//! The life of requests, grants and codes, one rule at a time and then in random order.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -73,6 +75,18 @@ fn m57_a_device_that_asks_again_gets_the_same_request() {
     }
     let anew = book.request(ask("d", &[Scope::Write], "203.0.113.1"), "r-2".to_owned(), later(300_000)).unwrap();
     assert_eq!((anew.request.request_id.as_str(), anew.is_new), ("r-2", true), "its time was over");
+}
+
+#[test]
+fn m58_who_was_rejected_asks_again_later_and_not_at_once() {
+    let mut book = Book::default();
+    asked(&mut book, ask("d", &[Scope::Read], "203.0.113.1"), "r-1", START);
+    let (_, writes) = book.reject("r-1", later(10)).unwrap();
+    book.apply(writes, later(10));
+    let again = |now| book.request(ask("d", &[Scope::Admin], "203.0.113.1"), "r-2".to_owned(), now);
+    assert_eq!(again(later(10)).unwrap_err(), Denied::Rejected { retry_after_ms: 299_990 });
+    assert!(again(later(300_000)).unwrap().is_new);
+    assert!(book.request(ask("e", &[Scope::Admin], "203.0.113.1"), "r-3".to_owned(), later(10)).is_ok(), "others may");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Words are proquints: sixteen bits are two pronounceable halves, `lusab`, so they need no list and no language.
 
 use ring::digest::{SHA256, digest};
+use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::store::devices::Described;
 
@@ -12,6 +13,8 @@ const VOWELS: &[u8; 4] = b"aiou";
 const FINGERPRINT_WORDS: usize = 4;
 /// Words of a request's code: 32 bits. Nobody can search for a key with a given code, because the request's id, which the gateway chose, is in it.
 const CODE_WORDS: usize = 2;
+/// Words of a setup code.
+const SETUP_WORDS: usize = 5;
 /// Most characters of a text that a device says of itself.
 const MAX_TEXT: usize = 64;
 
@@ -38,6 +41,27 @@ fn word(pair: &[u8]) -> String {
         table.get(at).copied().map_or('?', char::from)
     };
     [letter(CONSONANTS, 12), letter(VOWELS, 10), letter(CONSONANTS, 6), letter(VOWELS, 4), letter(CONSONANTS, 0)].into_iter().collect()
+}
+
+/// A new setup code: 80 random bits as five words. It is typed by a person and lives for minutes; every wrong one counts as a guess.
+///
+/// # Errors
+/// The system has no randomness to give.
+pub fn setup_code() -> std::io::Result<String> {
+    let mut bytes = [0_u8; 2 * SETUP_WORDS];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| std::io::Error::other("no randomness from the system"))?;
+    Ok(words(&bytes, SETUP_WORDS))
+}
+
+/// A setup code as it was made, whatever way a person has typed it.
+#[must_use]
+pub fn plain_code(typed: &str) -> String {
+    typed
+        .split(|c: char| !c.is_ascii_alphabetic())
+        .filter(|word| !word.is_empty())
+        .map(str::to_ascii_lowercase)
+        .collect::<Vec<_>>()
+        .join("-")
 }
 
 /// The same with every text short and visible.
@@ -99,6 +123,14 @@ mod tests {
         assert_ne!(one, code("r-1", "d-2"));
         assert_ne!(fingerprint("d-1"), fingerprint("d-2"));
         assert_eq!((one.len(), fingerprint("d-1").len()), (11, 23));
+    }
+
+    #[test]
+    fn a_setup_code_is_read_as_people_type_it() {
+        let code = setup_code().unwrap();
+        assert_eq!(code.split('-').filter(|word| word.len() == 5).count(), SETUP_WORDS);
+        assert_eq!(plain_code(&format!(" {} ", code.to_uppercase().replace('-', " "))), code);
+        assert_ne!(code, setup_code().unwrap());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod chat;
 pub mod config;
+pub mod device;
 pub mod health;
 pub mod presence;
 pub mod session_message;
@@ -122,6 +123,20 @@ pub static EVENTS: &[EventEntry] = &[
         class: Class::Signal,
         payload: subschema::<config::ConfigChanged>,
         summary: "The configuration file has changed: what was taken, what waits for a restart, or what is wrong with it.",
+    },
+    EventEntry {
+        name: "device.pair.requested",
+        scope: Some(Scope::Pairing),
+        class: Class::Signal,
+        payload: subschema::<device::PairRequestRow>,
+        summary: "A device asks to be paired. One that asks again within the time of its request causes no other event.",
+    },
+    EventEntry {
+        name: "device.pair.resolved",
+        scope: Some(Scope::Pairing),
+        class: Class::Signal,
+        payload: subschema::<device::DevicePairResolved>,
+        summary: "A device was approved or rejected, or its request has expired.",
     },
     EventEntry {
         name: "shutdown",
