@@ -13,10 +13,10 @@ LINK   := -C target-feature=+crt-static -C link-arg=-Wl,--icf=all -C link-arg=-W
 ARGS   ?=
 
 .DEFAULT_GOAL := list
-.PHONY: list build run test check gen bench soak dist
+.PHONY: list build run test check gen bench soak fuzz-short mutants dist
 
 list: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | awk -F'|' '{ printf "make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
 
 build: ## build the release: TARGET/skykoi-gateway
 	RUSTFLAGS="$(RUSTFLAGS) $(LINK)" $(CARGO) build --release --locked --target $(HOST)
@@ -38,7 +38,7 @@ check: ## formatting, lints, generated files, licences (cargo-deny, when install
 	$(CARGO) test --locked --test it generated_files_are_current
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny check; else echo "cargo-deny is not installed: licences not checked"; fi
 
-gen: ## write the generated files of schema/ anew
+gen: ## write the generated files of schema/ and docs/ anew
 	$(CARGO) run --quiet --locked -- gen
 
 bench: ## measure: one JSON line per figure, and a table
@@ -46,6 +46,12 @@ bench: ## measure: one JSON line per figure, and a table
 
 soak: ## the crash test with 1,000 kills instead of 200
 	SKYKOI_KILLS=1000 $(CARGO) test --locked --test it crash -- --nocapture
+
+fuzz-short: ## fuzz everything that reads bytes of strangers, 60 s per target (`make test` takes 5 s); a failing input is kept in tests/fuzz/corpus
+	SKYKOI_FUZZ_SECONDS=60 $(CARGO) test --locked --test fuzz
+
+mutants: ## change the rules of authentication, scopes and commands in every way that cargo-mutants knows, and see whether a test minds
+	$(CARGO) mutants --no-shuffle --output $(TARGET)/mutants $(ARGS)
 
 dist: build ## pack the release binary and the deploy files for a machine: TARGET/dist/skykoi-gateway.tar.gz
 	mkdir -p $(TARGET)/dist

@@ -253,7 +253,7 @@ async fn build(
         StartError::new(code, error)
     })?;
     let boot_id = uuid::Uuid::new_v4().to_string();
-    let audit = audit(paths, &boot_id, safe_mode)?;
+    let audit = audit(&loaded, &boot_id, safe_mode)?;
     let devices =
         Devices::load(&store).await.map_err(|error| StartError::new(exit::BUG, format!("the devices cannot be read: {error}")))?;
     become_subreaper().map_err(|cause| bug(&cause))?;
@@ -265,7 +265,7 @@ async fn build(
     let transcripts = Transcripts::new(&paths.state_dir);
     let scribe = Scribe::new(sessions.clone(), transcripts.clone(), Arc::clone(&hub));
     let chronicle: Arc<dyn Chronicle> = Arc::new(scribe.clone());
-    let runs = Supervisor::new(settings, store.clone(), launcher, Arc::clone(&hub), tasks.clone(), chronicle);
+    let runs = Supervisor::new(settings, store.clone(), launcher, Arc::clone(&hub), tasks.clone(), chronicle, audit.clone());
     let stop = tasks.stop_token();
     tasks.spawn("orphans", async move {
         if let Err(cause) = children.watch(stop).await {
@@ -290,6 +290,7 @@ async fn build(
         safe_mode,
     });
     gateway.import_found().await;
+    gateway.tell_restart();
     if let Err(cause) = gateway.refresh_health().await {
         warn!(%cause, "health could not be looked up");
     }
@@ -298,13 +299,17 @@ async fn build(
 }
 
 /// Opens the audit log; its first record says that this daemon has started.
-fn audit(paths: &Paths, boot_id: &str, safe_mode: bool) -> Result<Audit, StartError> {
-    let audit = Audit::open(&paths.audit_dir(), &paths.identity_key(), boot_id, Limits::default()).map_err(|error| {
+fn audit(loaded: &Loaded, boot_id: &str, safe_mode: bool) -> Result<Audit, StartError> {
+    let (paths, limits) = (&loaded.paths, Limits { segments: loaded.config.audit.max_segments, ..Limits::default() });
+    let audit = Audit::open(&paths.audit_dir(), &paths.identity_key(), boot_id, limits).map_err(|error| {
         let code = if error.cause.kind() == std::io::ErrorKind::InvalidData { exit::CONFIG } else { exit::CANNOT_CREATE };
         StartError::new(code, error)
     })?;
     let boot = Event::new(Action::Boot).with("version", VERSION).with("pid", std::process::id()).with("key", audit.public_key());
-    audit.note(if safe_mode { boot.with("safeMode", true) } else { boot });
+    audit.note(boot.with("config", loaded.hash.clone()));
+    if safe_mode {
+        audit.note(Event::new(Action::Mode).target("safe mode").because("entered: the last daemons ended without an orderly stop"));
+    }
     Ok(audit)
 }
 

@@ -15,6 +15,8 @@ pub mod presence;
 pub mod presence_line;
 pub mod queueing;
 pub mod quiet;
+pub mod restart_note;
+pub mod room;
 pub mod sessions;
 pub mod system_events;
 pub mod usage;
@@ -22,10 +24,11 @@ pub mod usage;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::audit::{Audit, Health as AuditHealth};
+use crate::auth::probe::Probe;
 use crate::auth::token::TokenDigest;
 use crate::chat::media::Media;
 use crate::clock::now_ms;
@@ -86,6 +89,8 @@ pub struct Gateway {
     pub access: Access,
     /// Devices with keys of their own.
     pub devices: Devices,
+    /// What `doctor` finds out about the proxy in front.
+    pub probe: Probe,
     /// Notes that wait for a session's next turn.
     pub system_events: SystemEvents,
     /// What runs have used on days that are over.
@@ -151,6 +156,7 @@ impl Gateway {
             commands: Served::default(),
             access,
             configuration,
+            probe: Probe::default(),
             system_events: SystemEvents::default(),
             usage: Usage::default(),
             boot_id,
@@ -188,7 +194,7 @@ impl Gateway {
 
     /// Places for calls, over all connections.
     #[must_use]
-    pub fn calls(&self) -> Arc<Semaphore> {
+    pub fn calls(&self) -> room::Room {
         self.configuration.calls()
     }
 

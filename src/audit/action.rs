@@ -68,6 +68,8 @@ actions! {
     ScopeDenied = "scope.denied",
     /// The configuration in effect changed: hashes before and after, and the changed paths.
     ConfigChange = "config.change",
+    /// The configuration file was written by a caller: hashes before and after, and the changed paths.
+    ConfigWrite = "config.write",
     /// A run's command: allowed and about to start, or denied. Written and synced before the run's process gets its task.
     Exec = "exec",
     /// An approval was asked for.

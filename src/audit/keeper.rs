@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::desk::Desk;
-use super::{Audit, AuditError, Health, State};
+use super::{Action, Audit, AuditError, Event, Health, State};
 
 /// How long a note may wait for its sync.
 const SYNC_AFTER: Duration = Duration::from_secs(1);
@@ -33,7 +33,8 @@ impl Audit {
                 return;
             }
             unsynced = if now.synced { None } else { unsynced.or_else(|| Some(Instant::now())) };
-            let due = due(&now, told.as_ref(), unsynced);
+            let counted = self.refusals().due();
+            let due = due(&now, told.as_ref(), unsynced).into_iter().chain(counted).min();
             let alarm = async {
                 match due {
                     Some(at) => tokio::time::sleep_until(at).await,
@@ -45,6 +46,10 @@ impl Audit {
                 () = stop.cancelled() => return,
                 () = alarm => {}
                 _ = state.changed() => continue,
+            }
+            let skipped = self.refusals().leftover(Instant::now());
+            if skipped > 0 {
+                self.note(Event::new(Action::AuthFail).by("unknown").because("only counted").with("skipped", skipped));
             }
             if told.as_ref().is_none_or(|told| told.segment != now.segment || told.at.elapsed() >= HEAD_EVERY) {
                 self.publish().await;

@@ -76,12 +76,6 @@ impl Key {
         self.0.sign(&signed(hash)).as_ref().to_vec()
     }
 
-    /// The public half, base64url.
-    #[must_use]
-    pub fn public(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.0.public_key().as_ref())
-    }
-
     /// The public half, to check with.
     #[must_use]
     pub fn verifier(&self) -> Verifier {
@@ -134,8 +128,8 @@ mod tests {
         let path = dir.path().join("gateway/identity-key.pem");
         let made = Key::open(&path).unwrap();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
-        assert_eq!(Key::open(&path).unwrap().public(), made.public());
-        assert_eq!(Verifier::parse(&made.public()), Some(made.verifier()));
+        assert_eq!(Key::open(&path).unwrap().verifier(), made.verifier());
+        assert_eq!(Verifier::parse(&made.verifier().to_string()), Some(made.verifier()));
     }
 
     #[test]

@@ -15,13 +15,17 @@ pub mod event;
 mod keeper;
 pub mod key;
 pub mod record;
+pub mod redact;
+mod sampler;
 pub mod segment;
+pub mod verify;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::time::Instant;
 use tracing::warn;
 
 pub use self::action::Action;
@@ -29,6 +33,7 @@ use self::desk::Desk;
 pub use self::event::{Decision, Event};
 use self::key::Key;
 use self::record::Hash;
+use self::sampler::Sampler;
 use crate::clock::now_ms;
 
 /// Records that may wait to be written.
@@ -137,6 +142,7 @@ struct Inner {
     queue: Mutex<Queue>,
     desk: Mutex<Desk>,
     room: Arc<Semaphore>,
+    refusals: Mutex<Sampler>,
     state: watch::Sender<State>,
     key: Arc<Key>,
 }
@@ -171,7 +177,8 @@ impl Audit {
         let key = Arc::new(Key::open(key).map_err(refused)?);
         let (desk, repairs) = Desk::open(dir, boot, Arc::clone(&key), limits).map_err(refused)?;
         let state = watch::Sender::new(desk.state());
-        let inner = Inner { queue: Mutex::default(), desk: Mutex::new(desk), room: Arc::new(Semaphore::new(QUEUE)), state, key };
+        let room = Arc::new(Semaphore::new(QUEUE));
+        let inner = Inner { queue: Mutex::default(), desk: Mutex::new(desk), room, refusals: Mutex::default(), state, key };
         let audit = Self { inner: Arc::new(inner) };
         let mut queue = audit.queue();
         for event in repairs {
@@ -205,6 +212,16 @@ impl Audit {
         }
     }
 
+    /// As [`Self::note`], for what anybody can cause as often as he likes: beyond 100 a minute it is only counted, and a later record tells the number as `skipped`.
+    pub fn note_refusal(&self, event: Event) {
+        let admitted = self.refusals().admit(Instant::now());
+        match admitted {
+            Some(0) => self.note(event),
+            Some(skipped) => self.note(event.with("skipped", skipped)),
+            None => {}
+        }
+    }
+
     /// Where the chain stands.
     #[must_use]
     pub fn state(&self) -> State {
@@ -214,7 +231,7 @@ impl Audit {
     /// The gateway's public key, as `audit key` prints it.
     #[must_use]
     pub fn public_key(&self) -> String {
-        self.inner.key.public()
+        self.inner.key.verifier().to_string()
     }
 
     /// Waits until nothing more may be promised; returns why.
@@ -235,7 +252,8 @@ impl Audit {
     /// # Errors
     /// The last record could not be written.
     pub async fn close(&self, last: Event) -> Result<(), AuditError> {
-        let written = self.append(last).await;
+        let skipped = self.refusals().rest();
+        let written = self.append(if skipped > 0 { last.with("skipped", skipped) } else { last }).await;
         self.queue().closed = true;
         self.publish().await;
         written
@@ -300,6 +318,10 @@ impl Audit {
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.inner.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, Sampler> {
+        self.inner.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {

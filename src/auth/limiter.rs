@@ -9,6 +9,9 @@ use std::net::IpAddr;
 
 use crate::auth::peer::limit_key;
 
+/// Longest lock, unless the rule says longer; also how long an address must behave for its next lock to be a first one again.
+pub const LONGEST_LOCK_MS: u64 = 3_600_000;
+
 /// The rule of one limiter.
 #[derive(Clone, Debug)]
 pub struct LimiterRule {
@@ -16,10 +19,18 @@ pub struct LimiterRule {
     pub max_attempts: u32,
     /// Milliseconds for which a wrong credential counts.
     pub window_ms: u64,
-    /// Milliseconds that a lock lasts.
+    /// Milliseconds that the first lock of an address lasts; each further one lasts twice as long, up to [`LONGEST_LOCK_MS`] or this.
     pub lockout_ms: u64,
     /// Addresses remembered at most.
     pub max_entries: usize,
+}
+
+impl LimiterRule {
+    /// How long the lock after so many earlier ones lasts, ms.
+    fn lock_ms(&self, earlier: u32) -> u64 {
+        let doubled = self.lockout_ms.saturating_mul(1 << earlier.min(20));
+        doubled.min(self.lockout_ms.max(LONGEST_LOCK_MS))
+    }
 }
 
 impl Default for LimiterRule {
@@ -34,6 +45,17 @@ impl Default for LimiterRule {
 pub struct Locked {
     /// Milliseconds until the next try is looked at, at least 1.
     pub retry_after_ms: u64,
+}
+
+/// A lock that is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lock {
+    /// Whose it is, as [`limit_key`] gives it.
+    pub address: IpAddr,
+    /// Milliseconds left of it.
+    pub left_ms: u64,
+    /// Locks of this address so far, with this one.
+    pub locks: u32,
 }
 
 /// The addresses that showed wrong credentials lately.
@@ -51,6 +73,8 @@ struct Entry {
     /// When the failures within the window happened, oldest first; at most `max_attempts`.
     failures: VecDeque<u64>,
     locked_until: Option<u64>,
+    /// Locks so far.
+    locks: u32,
     stamp: u64,
 }
 
@@ -81,37 +105,45 @@ impl Limiter {
         if until > now { Err(Locked { retry_after_ms: until - now }) } else { Ok(()) }
     }
 
-    /// Notes a credential that was shown and wrong. The one that reaches the bound begins the lock, which the next try meets.
-    pub fn failed(&mut self, address: IpAddr, now: u64) {
+    /// Notes a credential that was shown and wrong. The one that reaches the bound begins the lock, which the next try meets; whether it was that one is the result.
+    pub fn failed(&mut self, address: IpAddr, now: u64) -> bool {
         let rule = self.rule.clone();
         let entry = self.touch(limit_key(address), now);
         if entry.is_locked(now) {
-            return;
+            return false;
         }
-        entry.locked_until = None;
+        if entry.locked_until.take().is_some_and(|until| until.saturating_add(LONGEST_LOCK_MS) <= now) {
+            entry.locks = 0;
+        }
         while entry.failures.front().is_some_and(|at| at.saturating_add(rule.window_ms) <= now) {
             entry.failures.pop_front();
         }
         entry.failures.push_back(now);
         if entry.failures.len() >= usize::try_from(rule.max_attempts.max(1)).unwrap_or(usize::MAX) {
             entry.failures = VecDeque::new();
-            entry.locked_until = Some(now.saturating_add(rule.lockout_ms));
+            entry.locked_until = Some(now.saturating_add(rule.lock_ms(entry.locks)));
+            entry.locks = entry.locks.saturating_add(1);
+            return true;
         }
+        false
     }
 
-    /// The locks that are on, with the milliseconds left; to be stored.
+    /// The locks that are on, to be stored.
     #[must_use]
-    pub fn locks(&self, now: u64) -> Vec<(IpAddr, u64)> {
+    pub fn locks(&self, now: u64) -> Vec<Lock> {
         let left = |entry: &Entry| entry.locked_until.and_then(|until| until.checked_sub(now)).filter(|left| *left > 0);
-        let mut locks: Vec<_> = self.entries.iter().filter_map(|(address, entry)| Some((*address, left(entry)?))).collect();
+        let lock = |(address, entry): (&IpAddr, &Entry)| Some(Lock { address: *address, left_ms: left(entry)?, locks: entry.locks });
+        let mut locks: Vec<_> = self.entries.iter().filter_map(lock).collect();
         locks.sort_unstable();
         locks
     }
 
     /// Puts a stored lock back, for at most one lock's time from now: a clock that was set back while we were away must not keep anybody out for longer.
-    pub fn restore(&mut self, address: IpAddr, left_ms: u64, now: u64) {
-        let until = now.saturating_add(left_ms.min(self.rule.lockout_ms));
-        self.touch(limit_key(address), now).locked_until = Some(until);
+    pub fn restore(&mut self, lock: &Lock, now: u64) {
+        let longest = self.rule.lock_ms(lock.locks.saturating_sub(1));
+        let entry = self.touch(limit_key(lock.address), now);
+        entry.locked_until = Some(now.saturating_add(lock.left_ms.min(longest)));
+        entry.locks = lock.locks.max(1);
     }
 
     /// How many addresses are remembered.
@@ -207,6 +239,25 @@ mod tests {
     }
 
     #[test]
+    fn g14_each_further_lock_lasts_twice_as_long_up_to_an_hour() {
+        let mut limiter = Limiter::new(LimiterRule::default());
+        let mut now = 0;
+        for minutes in [5, 10, 20, 40, 60, 60] {
+            fail(&mut limiter, "203.0.113.1", 10, now);
+            now += 9;
+            assert_eq!(limiter.check(ip("203.0.113.1"), now), Err(Locked { retry_after_ms: minutes * 60_000 }));
+            now += minutes * 60_000;
+        }
+        now += LONGEST_LOCK_MS;
+        fail(&mut limiter, "203.0.113.1", 10, now);
+        assert_eq!(
+            limiter.check(ip("203.0.113.1"), now + 9),
+            Err(Locked { retry_after_ms: 300_000 }),
+            "who behaved for an hour begins anew"
+        );
+    }
+
+    #[test]
     fn m43_the_forms_of_an_address_share_one_budget() {
         let mut limiter = Limiter::new(LimiterRule::default());
         fail(&mut limiter, "192.0.2.1", 5, 0);
@@ -241,11 +292,11 @@ mod tests {
         fail(&mut before, "203.0.113.1", 10, 1000);
         fail(&mut before, "203.0.113.2", 3, 1000);
         let stored = before.locks(101_009);
-        assert_eq!(stored, [(ip("203.0.113.1"), 200_000)]);
+        assert_eq!(stored, [Lock { address: ip("203.0.113.1"), left_ms: 200_000, locks: 1 }]);
         let mut after = Limiter::new(LimiterRule::default());
-        after.restore(stored[0].0, stored[0].1, 5);
+        after.restore(&stored[0], 5);
         assert_eq!(after.check(ip("203.0.113.1"), 5), Err(Locked { retry_after_ms: 200_000 }));
-        after.restore(ip("203.0.113.9"), u64::MAX, 5);
+        after.restore(&Lock { address: ip("203.0.113.9"), left_ms: u64::MAX, locks: 1 }, 5);
         assert_eq!(after.check(ip("203.0.113.9"), 5), Err(Locked { retry_after_ms: 300_000 }));
     }
 

@@ -2,9 +2,13 @@
 
 pub mod credential;
 pub mod device;
+pub mod jwt;
+pub mod keyring;
 pub mod limiter;
 pub mod origin;
 pub mod pairing;
+pub mod password;
 pub mod peer;
+pub mod probe;
 pub mod rate;
 pub mod token;

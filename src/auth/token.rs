@@ -1,4 +1,4 @@
-//! The shared token, kept and compared only as a digest.
+//! Tokens, kept and compared only as digests.
 //!
 //! Both sides are hashed to 32 bytes first, so that the time of a comparison depends on nothing of the secret, not even its length.
 
@@ -26,10 +26,22 @@ impl TokenDigest {
         self.0
     }
 
+    /// The digest itself, as a config holds it.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Whether both are of the same token, in constant time.
+    #[must_use]
+    pub fn is(&self, presented: &Self) -> bool {
+        self.0.ct_eq(&presented.0).into()
+    }
+
     /// Whether `presented` is the token, in constant time for a given length of `presented`.
     #[must_use]
     pub fn matches(&self, presented: &str) -> bool {
-        self.0.ct_eq(&Self::of(presented).0).into()
+        self.is(&Self::of(presented))
     }
 }
 

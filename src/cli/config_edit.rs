@@ -9,7 +9,7 @@ use super::client::Client;
 use super::error::{CONFIG, CliError, Refusal};
 use super::output::Output;
 use super::target::Target;
-use crate::config::change::{Base, ChangeError, Edit, change};
+use crate::config::change::{Base, ChangeError, Edit, Stored, change};
 use crate::config::key_path::KeyPath;
 use crate::config::layers::Sources;
 use crate::config::load::load;
@@ -89,36 +89,51 @@ async fn alter(path: &KeyPath, value: Value, sources: &Sources, out: &mut Output
     if path.0.is_empty() {
         return Err(CliError::Usage("name a key, such as gateway.port".to_owned()));
     }
+    match edit(sources, &|_| Ok((path.clone(), value.clone())), out).await? {
+        Ok(said) => {
+            out.line(&said)?;
+            Ok(0)
+        }
+        Err(code) => Ok(code),
+    }
+}
+
+/// What is to be changed in a config that says this: the key, and what is merged in there.
+pub(super) type Change<'c> = &'c (dyn Fn(&Value) -> Result<(KeyPath, Value), CliError> + Sync);
+
+/// Makes a change, through the running gateway or on the file. What became of it in one line, or the exit code of a refusal that was said.
+///
+/// # Errors
+/// The change cannot be made or is refused.
+pub(super) async fn edit(sources: &Sources, change: Change<'_>, out: &mut Output<'_>) -> Result<Result<String, u8>, CliError> {
     let paths = Paths::find(sources).map_err(|error| CliError::Usage(error.to_string()))?;
     let target = Target::Local { socket: paths.socket(), state_dir: paths.state_dir.clone() };
     match Client::connect(&target).await {
-        Ok(mut client) => match through(&mut client, path, &value, &paths).await? {
-            Some(said) => {
-                out.line(&said)?;
-                Ok(0)
-            }
+        Ok(mut client) => match through(&mut client, change, &paths).await? {
+            Some(said) => Ok(Ok(said)),
             // The gateway that runs here has another config file.
-            None => directly(path, value, sources, out),
+            None => directly(change, sources, out),
         },
-        Err(CliError::Unreachable(_)) => directly(path, value, sources, out),
+        Err(CliError::Unreachable(_)) => directly(change, sources, out),
         Err(other) => Err(other),
     }
 }
 
 /// Has the running gateway make the change. None: it has another config.
-async fn through(client: &mut Client, path: &KeyPath, value: &Value, paths: &Paths) -> Result<Option<String>, CliError> {
+async fn through(client: &mut Client, change: Change<'_>, paths: &Paths) -> Result<Option<String>, CliError> {
     for left in (0..TRIES).rev() {
         let now = client.call("config.get", &json!({})).await?;
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         if now.get("path").and_then(Value::as_str).map(|path| real(Path::new(path))) != Some(real(&paths.config_path)) {
             return Ok(None);
         }
+        let (path, value) = change(now.get("config").unwrap_or(&Value::Null))?;
         let mut params = json!({ "raw": value.to_string(), "at": path.to_string() });
         if let (Some(params), Some(hash)) = (params.as_object_mut(), now.get("hash").filter(|hash| hash.is_string())) {
             params.insert("baseHash".to_owned(), hash.clone());
         }
         match client.call("config.patch", &params).await {
-            Ok(answer) => return Ok(Some(outcome(path, &answer))),
+            Ok(answer) => return Ok(Some(outcome(&path, &answer))),
             Err(CliError::Refused(refusal)) if refusal.detail_code() == "CONFIG_CONFLICT" && left > 0 => {}
             Err(CliError::Refused(refusal)) => return Err(CliError::Refused(Box::new(with_issues(*refusal)))),
             Err(other) => return Err(other),
@@ -152,18 +167,21 @@ fn with_issues(mut refusal: Refusal) -> Refusal {
     refusal
 }
 
-fn directly(path: &KeyPath, value: Value, sources: &Sources, out: &mut Output<'_>) -> Result<u8, CliError> {
-    match change(sources, Base::Any, &Edit::Merge { at: path.clone(), patch: value }) {
+fn directly(make: Change<'_>, sources: &Sources, out: &mut Output<'_>) -> Result<Result<String, u8>, CliError> {
+    let stored = Stored::read(sources).map_err(|error| CliError::Local(error.to_string()))?;
+    let hash = stored.hash();
+    let now = stored.document.and_then(Result::ok).and_then(|document| document.merged().ok()).unwrap_or_default();
+    let (path, value) = make(&now)?;
+    match change(sources, Base::Hash(hash.as_deref()), &Edit::Merge { at: path.clone(), patch: value }) {
         Ok(saved) => {
             let how = if saved.written { "saved in" } else { "was so already in" };
-            out.line(&format!("{path}: {how} {}", saved.loaded.path.display()))?;
-            Ok(0)
+            Ok(Ok(format!("{path}: {how} {}", saved.loaded.path.display())))
         }
         Err(ChangeError::Busy) => Err(CliError::Local(ChangeError::Busy.to_string())),
         Err(ChangeError::Io { path, cause }) => Err(CliError::Create { path, error: cause }),
         Err(error) => {
             out.say(&error.full_text());
-            Ok(CONFIG)
+            Ok(Err(CONFIG))
         }
     }
 }

@@ -11,6 +11,8 @@ use thiserror::Error;
 pub const OK: u8 = 0;
 /// The command line or a request is wrong.
 pub const USAGE: u8 = 64;
+/// What was checked is not as it should be: the audit log has a bad record.
+pub const DATA: u8 = 65;
 /// No gateway answers.
 pub const UNREACHABLE: u8 = 69;
 /// A defect of ours, or a run of which nobody knows how it ended.

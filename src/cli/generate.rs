@@ -1,4 +1,4 @@
-//! `gen`, a hidden command for who works on the program: writes the files of `schema/`, which are derived from the code and committed. A test compares them.
+//! `gen`, a hidden command for who works on the program: writes the files of `schema/` and `docs/matrix.md`, which are derived from the code and committed. A test compares them.
 
 use std::fs;
 use std::io;
@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::error::CliError;
+use super::matrix;
 use super::output::Output;
 use crate::config::reference::reference_md;
 use crate::config::schema::{derived, schema_text};
@@ -50,6 +51,7 @@ pub fn generated(root: &Path) -> Vec<(String, String)> {
         ("schema/config.schema.json".to_owned(), schema_text()),
         ("schema/methods.md".to_owned(), methods_md(&examples)),
         ("schema/config.md".to_owned(), reference_md(&derived())),
+        ("docs/matrix.md".to_owned(), matrix::page(&matrix::find(root))),
     ]
 }
 
@@ -117,7 +119,7 @@ mod tests {
             assert_eq!(run(&args, &mut Output { result: &mut result, talk: &mut talk }).unwrap(), 0);
             String::from_utf8(result).unwrap().lines().count()
         };
-        assert_eq!((written(), written()), (5, 0));
+        assert_eq!((written(), written()), (6, 0));
         fs::write(root.path().join("schema/config.md"), "old").unwrap();
         assert_eq!(written(), 1);
     }

@@ -3,6 +3,7 @@
 //! Results go to stdout, everything said to a person to stderr. The exit codes below are part of the interface.
 
 pub mod agent;
+pub mod audit;
 pub mod call;
 pub mod client;
 pub mod completions;
@@ -11,6 +12,7 @@ mod config_edit;
 pub mod configs;
 pub mod conformance;
 pub mod devices;
+pub mod doctor;
 pub mod error;
 #[cfg(test)]
 mod fake;
@@ -19,6 +21,8 @@ pub mod generate;
 pub mod identity;
 pub mod init;
 pub mod interrupt;
+#[cfg(debug_assertions)]
+pub mod matrix;
 pub mod output;
 pub mod pair;
 pub mod runs;
@@ -49,16 +53,19 @@ Five minutes:
   skykoi-gateway runs list                 what ran; `runs follow RUN` shows it again, also live
   skykoi-gateway sessions list             the conversations; `sessions reset KEY` starts one afresh
   skykoi-gateway status                    how the gateway is
+  skykoi-gateway doctor --security         what is wrong with it and its machine, and how to mend it
 
 Commands talk to the gateway of this machine through its socket. For another one add
   --url wss://vm.example.com --token-file token.txt
 or pair this machine with it once (`pair --url …`) and leave the token out; and, if its certificate is its own, --fingerprint SHA256 or --ca FILE.
 
 Exit codes:
-   0  all went well               73  a file cannot be made
-  64  wrong command line          75  try again later
-  69  no gateway answers          77  not allowed
-  70  a defect of the program     78  the configuration is wrong
+   0  all went well               70  a defect of the program
+  64  wrong command line          73  a file cannot be made
+  65  the audit log has a bad     75  try again later
+      record                      77  not allowed
+  69  no gateway answers          78  the configuration is wrong
+`doctor` exits with 1 for a warning and 2 for something critical.
 `agent` and `runs follow` exit as the run did: its exit code, 128 + n after signal n,
 124 when its time was up, 130 when it was aborted.";
 
@@ -80,6 +87,7 @@ pub enum Command {
     Start(start::StartArgs),
     Init(start::InitArgs),
     Status(status::StatusArgs),
+    Doctor(doctor::DoctorArgs),
     Agent(agent::AgentArgs),
     Runs(runs::RunsArgs),
     Sessions(sessions::SessionsArgs),
@@ -87,6 +95,7 @@ pub enum Command {
     Pair(pair::PairArgs),
     Call(call::CallArgs),
     Config(configs::ConfigArgs),
+    Audit(audit::AuditArgs),
     Token(token::TokenArgs),
     Conformance(conformance::ConformanceArgs),
     Version(version::VersionArgs),
@@ -125,12 +134,14 @@ fn run(command: Command, out: &mut Output<'_>) -> Result<u8, CliError> {
         Command::Start(args) => start::run(&args, out),
         Command::Init(args) => init::run(&args, out),
         Command::Config(args) => configs::run(&args, out),
+        Command::Audit(args) => audit::run(&args, out),
         Command::Token(args) => token::run(&args, out),
         Command::Version(args) => version::run(&args, out),
         Command::Completions(args) => completions::run(&args, out),
         #[cfg(debug_assertions)]
         Command::Gen(args) => generate::run(&args, out),
         Command::Status(args) => wait(status::run(args, out)),
+        Command::Doctor(args) => wait(doctor::run(args, out)),
         Command::Agent(args) => wait(agent::run(args, out)),
         Command::Runs(args) => wait(runs::run(args, out)),
         Command::Sessions(args) => wait(sessions::run(args, out)),
@@ -182,6 +193,7 @@ mod tests {
             "start --config c --port 1 --bind lan --token-file t --state-dir s",
             "start --host 127.0.0.1",
             "init --state-dir s",
+            "doctor --security --json --state-dir s --config c",
             "status --json --url wss://h --token-file t --ca f",
             "agent ls --session s --agent a --timeout 5 --json",
             "agent -- -rf",
@@ -212,7 +224,16 @@ mod tests {
             "config set gateway.port 4000 --state-dir s",
             "config set gateway.auth.token -",
             "config unset gateway.port",
+            "audit verify --state-dir s --key k --head 1:0 --json",
+            "audit show --action auth. --actor a --since 2026-11-21T07:00:00Z --limit 5",
+            "audit export --from 1 --to 5 --decision deny --dir d",
+            "audit key",
             "token new",
+            "token new ci --scopes read,write --expires 30d --state-dir s",
+            "token list --json",
+            "token revoke ci",
+            "token rotate ci --expires 12h",
+            "token password",
             "conformance --url ws://h --token-file t --filter agent --protocol 3 --json --allow-writes --no-shell --slow",
             "conformance --list --cases a.json5 --cases b.json5",
             "version --json",

@@ -39,7 +39,10 @@ fn wrong(status: &Value, message: &str) -> String {
     let spot = number("line").map_or_else(String::new, |line| format!(":{line}:{}", number("column").unwrap_or(1)));
     let more = status.pointer("/config/issues").and_then(Value::as_array).map_or(0, |issues| issues.len().saturating_sub(1));
     let more = if more > 0 { format!(" (and {more} more; run `config check`)") } else { String::new() };
-    format!("{}{spot}: {}: {message}{more}", text("file"), text("path"))
+    // What is wrong with the whole file has no key, and what is wrong with flags or environment no file.
+    let place = format!("{}{spot}", text("file"));
+    let parts = [place.as_str(), text("path"), message].into_iter().filter(|part| !part.is_empty());
+    format!("{}{more}", parts.collect::<Vec<_>>().join(": "))
 }
 
 /// Rows for what is in the answer; what a gateway of another version leaves out is left out here.
@@ -78,6 +81,7 @@ fn table(status: &Value) -> String {
         ("sessions", number("/sessions/count").map(|n| n.to_string())),
         ("agents", listed("/agents", "agentId")),
         ("store", commit),
+        ("audit", number("/audit/n").map(|n| format!("head {n}:{}", text("/audit/hash").unwrap_or_default()))),
         ("memory", number("/memory/rssBytes").map(bytes)),
         ("config", text("/configPath")),
         ("wrong on disk", text("/config/issues/0/message").map(|message| wrong(status, &message))),

@@ -8,39 +8,19 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::Config;
-use super::gateway::{AuthMode, Bind, GatewayMode, TailscaleMode};
+use super::gateway::{Bind, GatewayMode, TailscaleMode};
 use super::key_path::{KeyPath, Step};
+use super::login_rules;
 use super::net::{Network, Origin};
 use super::problem::Problem;
 use super::sandbox::{Sandbox, SandboxMode};
 use super::tools::{Exec, ExecAsk, ExecHost, ExecSecurity};
 
-/// Fewest characters of a token.
-pub const MIN_TOKEN: usize = 16;
-/// Fewest characters of a password.
-pub const MIN_PASSWORD: usize = 12;
-
-/// Texts that stand in examples; whoever kept one has no secret.
-const PLACEHOLDERS: [&str; 12] = [
-    "changeme",
-    "change_me",
-    "change-me",
-    "your-token",
-    "your_token",
-    "yourtoken",
-    "your-secret",
-    "placeholder",
-    "example",
-    "replace_me",
-    "replace-me",
-    "xxxxxxxx",
-];
-
 /// What is wrong whatever the config is used for.
 #[must_use]
 pub fn wrong(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
-    secrets(config, &mut problems);
+    login_rules::wrong(&config.gateway.auth, &mut problems);
     addresses(config, &mut problems);
     agents(config, &mut problems);
     tool_lists(config, &mut problems);
@@ -52,27 +32,6 @@ pub fn wrong(config: &Config) -> Vec<Problem> {
 
 fn at(path: &str) -> KeyPath {
     KeyPath::parse(path)
-}
-
-fn secrets(config: &Config, problems: &mut Vec<Problem>) {
-    let auth = &config.gateway.auth;
-    for (key, secret, least) in [("token", &auth.token, MIN_TOKEN), ("password", &auth.password, MIN_PASSWORD)] {
-        let Some(secret) = secret else {
-            continue;
-        };
-        let text = secret.expose();
-        let path = at("gateway.auth").key(key);
-        let lower = text.to_lowercase();
-        if PLACEHOLDERS.iter().any(|word| lower.contains(word)) {
-            problems.push(Problem::value(path, "is the placeholder of an example; make one with `skykoi-gateway token new`"));
-        } else if text.chars().count() < least {
-            problems.push(Problem::value(path, format!("must have at least {least} characters; make one with `skykoi-gateway token new`")));
-        } else if text.chars().any(|c| c.is_whitespace() || c.is_control()) && key == "token" {
-            problems.push(Problem::value(path, "must not contain spaces or control characters"));
-        } else if text.chars().all(|c| text.starts_with(c)) {
-            problems.push(Problem::value(path, "must not be one character over and over"));
-        }
-    }
 }
 
 fn addresses(config: &Config, problems: &mut Vec<Problem>) {
@@ -209,7 +168,7 @@ pub fn start_blockers(config: &Config) -> Vec<Problem> {
         None => problems
             .push(Problem::value(at("gateway.mode"), "is missing; set it to \"local\", or write a config with `skykoi-gateway init`")),
     }
-    auth_blockers(config, &mut problems);
+    login_rules::start_blockers(config, &mut problems);
     bind_blockers(config, &mut problems);
     tls_blockers(config, &mut problems);
     for (path, exec) in exec_blocks(config) {
@@ -224,35 +183,6 @@ pub fn start_blockers(config: &Config) -> Vec<Problem> {
 
 fn agent_path(index: usize) -> KeyPath {
     at("agents.list").join(Step::Index(index))
-}
-
-fn auth_blockers(config: &Config, problems: &mut Vec<Problem>) {
-    let auth = &config.gateway.auth;
-    match config.auth_mode() {
-        AuthMode::Token if auth.token.is_none() => problems.push(Problem::value(
-            at("gateway.auth.token"),
-            "is missing: auth mode is token; make one with `skykoi-gateway token new`, or give SKYKOI_GATEWAY_TOKEN or --token-file",
-        )),
-        AuthMode::Password if auth.password.is_none() => {
-            problems.push(Problem::value(
-                at("gateway.auth.password"),
-                "is missing: auth mode is password; set it or give SKYKOI_GATEWAY_PASSWORD",
-            ));
-        }
-        AuthMode::Token | AuthMode::Password => {}
-    }
-    for (path, set) in [
-        ("gateway.auth.allowTailscale", auth.allow_tailscale == Some(true)),
-        ("gateway.controlUi.allowInsecureAuth", config.gateway.control_ui.allow_insecure_auth),
-        ("gateway.controlUi.dangerouslyDisableDeviceAuth", config.gateway.control_ui.dangerously_disable_device_auth),
-    ] {
-        if set {
-            problems.push(Problem::value(
-                at(path),
-                "only false starts: this gateway does not let anybody in by other means than its secrets and devices",
-            ));
-        }
-    }
 }
 
 fn bind_blockers(config: &Config, problems: &mut Vec<Problem>) {

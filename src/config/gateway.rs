@@ -2,6 +2,7 @@
 
 use super::http::Http;
 use super::limits::Limits;
+use super::login::Auth;
 use super::open::Open;
 use super::pairing::Pairing;
 use super::secret::Secret;
@@ -30,16 +31,6 @@ words! {
         Custom,
         /// Known, but refused at start: name the address with `custom`.
         Tailnet,
-    }
-}
-
-words! {
-    /// Which shared secret opens the gateway.
-    enum AuthMode {
-        /// `gateway.auth.token`.
-        Token,
-        /// `gateway.auth.password`.
-        Password,
     }
 }
 
@@ -120,39 +111,6 @@ section! {
         /// Attached node devices.
         #[schemars(extend("x-acts" = false))]
         nodes: Option<Nodes>,
-    }
-}
-
-section! {
-    /// Who may connect.
-    struct Auth {
-        /// Which secret is asked for; when absent, `password` if only a password is set, else `token`.
-        mode: Option<AuthMode>,
-        /// The shared token, at least 16 characters. Flag `--token-file`, environment `SKYKOI_GATEWAY_TOKEN`.
-        token: Option<Secret<String>>,
-        /// The shared password, at least 12 characters. Environment `SKYKOI_GATEWAY_PASSWORD`.
-        password: Option<Secret<String>>,
-        /// Tailscale identities as a login; only `false` starts.
-        allow_tailscale: Option<bool>,
-        /// Limits failed logins per address. Loopback is limited like any other address, since a reverse proxy stands there.
-        rate_limit: RateLimit,
-        /// Accepts device signatures made without the server's nonce. They can be replayed; only for old clients.
-        legacy_device_payload: bool = false,
-    }
-}
-
-section! {
-    /// Limits failed logins per address.
-    struct RateLimit {
-        /// Failures within the window before an address is locked out.
-        #[schemars(range(min = 1, max = 1000))]
-        max_attempts: u32 = 10,
-        /// The window, ms.
-        #[schemars(range(min = 1000, max = 86_400_000))]
-        window_ms: u64 = 60_000,
-        /// How long an address stays locked out, ms.
-        #[schemars(range(min = 1000, max = 86_400_000))]
-        lockout_ms: u64 = 300_000,
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::paths::private_dir;
@@ -14,14 +15,27 @@ use super::paths::private_dir;
 /// The beginning of every token, so that scanners for leaked secrets can know one.
 pub const TOKEN_PREFIX: &str = "skg_";
 
-/// A new token: the prefix and 256 random bits as 43 letters.
+/// A new token: the prefix, 256 random bits as 43 letters, and four letters that tell a mistyped token from a right one.
 ///
 /// # Errors
 /// The system has no randomness to give.
 pub fn new_token() -> io::Result<String> {
     let mut bytes = [0_u8; 32];
     SystemRandom::new().fill(&mut bytes).map_err(|_| io::Error::other("no randomness from the system"))?;
-    Ok(format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)))
+    let body = format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
+    Ok(format!("{body}{}", checksum(&body)))
+}
+
+/// The last letters of a token that begins with `body`.
+fn checksum(body: &str) -> String {
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, body.as_bytes()).as_ref().first_chunk::<3>().unwrap_or(&[0; 3]))
+}
+
+/// Whether a text has the form of a token that this program makes, and is not one: a letter of it was lost or changed on the way.
+#[must_use]
+pub fn is_mistyped(token: &str) -> bool {
+    let made_here = token.starts_with(TOKEN_PREFIX) && token.len() == TOKEN_PREFIX.len() + 47 && token.is_ascii();
+    made_here && token.split_at_checked(token.len() - 4).is_none_or(|(body, sum)| checksum(body) != sum)
 }
 
 /// The text of a config that starts: local mode, token login, shell work in `workspace`.
@@ -93,7 +107,8 @@ mod tests {
     fn tokens_are_long_and_differ() {
         let (a, b) = (new_token().unwrap(), new_token().unwrap());
         assert_ne!(a, b);
-        assert_eq!(a.len(), TOKEN_PREFIX.len() + 43);
+        assert_eq!(a.len(), TOKEN_PREFIX.len() + 47);
+        assert!(!is_mistyped(&a) && is_mistyped(&a.replace(a.chars().nth(9).unwrap(), "~")) && !is_mistyped("skg_older-ones-had-no-sum"));
         assert!(a.starts_with(TOKEN_PREFIX) && a.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')));
     }
 

@@ -11,8 +11,10 @@ use super::Config;
 use super::check::{against_schema, typed};
 use super::cross;
 use super::include::Document;
+use super::key_path::KeyPath;
 use super::layers::{Override, Sources, lay_over, origin_of, overrides};
 use super::locate::Target;
+use super::login_rules::PASSWORD_HASH_PREFIX;
 use super::paths::Paths;
 use super::problem::{ConfigError, Origin, Problem};
 use super::read_file::{Overlay, read_over};
@@ -118,6 +120,7 @@ impl Loaded {
     #[must_use]
     pub fn start_blockers(&self) -> Vec<Problem> {
         let mut problems = self.config.start_blockers();
+        problems.extend(self.open_secrets());
         for problem in &mut problems {
             problem.origin = match self.origin(&problem.path, problem.target) {
                 Origin::Default if self.exists => Some(Origin::File { file: self.path.clone(), spot: None }),
@@ -126,6 +129,27 @@ impl Loaded {
             };
         }
         problems
+    }
+
+    /// Secrets of the door that stand in clear in files which other users of this machine can read.
+    fn open_secrets(&self) -> Vec<Problem> {
+        let open: Vec<&PathBuf> = self
+            .document
+            .iter()
+            .flat_map(|document| &document.files)
+            .filter(|source| source.readable_by_others)
+            .map(|source| &source.path)
+            .collect();
+        let raw = self.document.as_ref().filter(|_| !open.is_empty()).and_then(|document| document.merged().ok()).unwrap_or_default();
+        let hidden = |text: &str| text.starts_with("${") || text.starts_with(PASSWORD_HASH_PREFIX);
+        let clear = |path: &KeyPath| path.find(&raw).and_then(Value::as_str).is_some_and(|text| !hidden(text));
+        let tokens = (0..self.config.gateway.auth.tokens.len()).map(|index| format!("gateway.auth.tokens[{index}].token"));
+        let keys = ["gateway.auth.token", "gateway.auth.password", "gateway.auth.jwt.secret"].map(str::to_owned).into_iter().chain(tokens);
+        keys.map(|key| KeyPath::parse(&key))
+            .filter(clear)
+            .filter(|path| matches!(self.origin(path, Target::Value), Origin::File { file, .. } if open.contains(&&file)))
+            .map(|path| Problem::value(path, "stands in a file that other users of this machine can read; run chmod 600 on it"))
+            .collect()
     }
 
     /// The files it was made of; none when there is no file.
@@ -146,7 +170,7 @@ impl Loaded {
 
     /// Who gave the key.
     #[must_use]
-    pub fn origin(&self, path: &super::key_path::KeyPath, target: Target) -> Origin {
+    pub fn origin(&self, path: &KeyPath, target: Target) -> Origin {
         let outside = origin_of(&self.layers, path).cloned();
         outside.or_else(|| self.document.as_ref()?.origin(path, target)).unwrap_or(Origin::Default)
     }
@@ -165,7 +189,7 @@ fn warnings(schema: &Value, value: &Value, document: Option<&Document>) -> Vec<S
     let open = document.into_iter().flat_map(|document| &document.files).filter(|source| source.readable_by_others);
     let mut list: Vec<String> =
         open.map(|source| format!("{} can be read by other users of this machine; run chmod 600 on it", source.path.display())).collect();
-    idle_keys(schema, value, &mut super::key_path::KeyPath::default(), &mut list);
+    idle_keys(schema, value, &mut KeyPath::default(), &mut list);
     for (pointer, key, effect) in [
         ("/gateway/dangerouslyAllowPlaintext", "gateway.dangerouslyAllowPlaintext", "tokens may cross the network in clear"),
         ("/gateway/auth/legacyDevicePayload", "gateway.auth.legacyDevicePayload", "signatures of devices can be replayed"),
@@ -178,7 +202,7 @@ fn warnings(schema: &Value, value: &Value, document: Option<&Document>) -> Vec<S
 }
 
 /// Keys that are given, known, and without effect in this version.
-fn idle_keys(part: &Value, value: &Value, path: &mut super::key_path::KeyPath, list: &mut Vec<String>) {
+fn idle_keys(part: &Value, value: &Value, path: &mut KeyPath, list: &mut Vec<String>) {
     use super::key_path::Step;
     if part.get("x-acts") == Some(&Value::Bool(false)) {
         list.push(format!("`{path}` is accepted, but this version does not act on it"));

@@ -4,6 +4,7 @@
 
 pub mod agent_parts;
 pub mod agents;
+pub mod audit;
 pub mod change;
 pub mod check;
 pub mod cross;
@@ -22,6 +23,8 @@ pub mod limits;
 pub mod load;
 pub mod locate;
 pub mod logging;
+pub mod login;
+pub mod login_rules;
 pub mod messages;
 pub mod minor;
 pub mod model_ref;
@@ -76,6 +79,9 @@ section! {
         /// Logging.
         #[schemars(extend("x-reload" = "hot"))]
         logging: logging::Logging,
+        /// The log of who did what.
+        #[schemars(extend("x-reload" = "hot"))]
+        audit: audit::Audit,
         /// Providers of models.
         #[schemars(extend("x-reload" = "hot"))]
         models: models::Models,

@@ -15,7 +15,7 @@ words! {
 section! {
     /// Devices that come in by their own key, approved one by one.
     struct Pairing {
-        /// Whether every client over the network must be a paired device, also one that has the gateway's secret. Without it the secret alone is enough, as existing clients expect. The local socket needs neither.
+        /// Whether every client over the network must be a paired device, also one that has the gateway's secret. Without it the secret alone is enough, as existing clients expect. The local socket needs neither. Connections that are open stay.
         required: bool = false,
         /// Whether a device without a credential may ask to be paired. Setup codes work all the same.
         requests: bool = true,

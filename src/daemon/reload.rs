@@ -16,12 +16,14 @@ use tracing::{info, warn};
 
 use super::settings;
 use super::watch::{Watched, watch};
+use crate::audit::{Action, Event};
 use crate::config::diff::{Class, changed, class};
 use crate::config::gateway::ReloadMode;
 use crate::config::load::{Loaded, load};
 use crate::config::problem::ConfigError;
 use crate::config::schema::schema;
 use crate::gateway::configuration::{Ask, Outcome, issue};
+use crate::gateway::restart_note::RestartNote;
 use crate::gateway::{Gateway, session_settings};
 use crate::protocol::event::config::{Applied, ConfigChanged, ConfigIssue};
 use crate::transport::http::Rules;
@@ -44,7 +46,7 @@ pub fn start(gateway: &Arc<Gateway>, asks: mpsc::Receiver<Ask>, listeners: &Arc<
         let gateway = Arc::clone(gateway);
         async move {
             if !loaded.is_on_disk() {
-                gateway.configuration.reload(0).await;
+                gateway.configuration.reload(0, None).await;
             }
         }
     });
@@ -71,6 +73,14 @@ struct Plan {
     restart: bool,
 }
 
+/// Somebody wants the change taken, whatever the mode.
+struct Asked {
+    /// How long a restart waits.
+    restart_after_ms: u64,
+    /// What the start after it is to tell.
+    note: Option<RestartNote>,
+}
+
 impl Reloader {
     async fn run(self, mut asks: mpsc::Receiver<Ask>, settled: Arc<Notify>) {
         let stop = self.gateway.tasks.stop_token();
@@ -79,7 +89,7 @@ impl Reloader {
             tokio::select! {
                 () = stop.cancelled() => return,
                 Some(ask) = asks.recv() => {
-                    let outcome = self.look(Some(ask.restart_after_ms)).await;
+                    let outcome = self.look(Some(Asked { restart_after_ms: ask.restart_after_ms, note: ask.note })).await;
                     // Who asked may be gone; the change is made all the same.
                     let _ = ask.reply.send(outcome);
                 }
@@ -97,8 +107,8 @@ impl Reloader {
         }
     }
 
-    /// Reads the files and takes what they say. `asked`: somebody wants it, whatever the mode; a restart comes after so many ms.
-    async fn look(&self, asked: Option<u64>) -> Outcome {
+    /// Reads the files and takes what they say.
+    async fn look(&self, asked: Option<Asked>) -> Outcome {
         let sources = self.gateway.configuration.sources().clone();
         let read = tokio::task::spawn_blocking(move || load(&sources)).await;
         let before = self.gateway.loaded();
@@ -140,7 +150,7 @@ impl Reloader {
         outcome
     }
 
-    async fn take(&self, loaded: Arc<Loaded>, asked: Option<u64>) -> Outcome {
+    async fn take(&self, loaded: Arc<Loaded>, asked: Option<Asked>) -> Outcome {
         let before = self.gateway.loaded();
         let mended = !self.gateway.configuration.issues().is_empty();
         let plan = self.plan(&before, &loaded, asked.is_some());
@@ -157,10 +167,11 @@ impl Reloader {
             (false, true, false) => Applied::Hot,
             (false, false, false) => Applied::RestartNeeded,
         };
-        let outcome = Outcome { applied, changed: plan.changed, restart_needed: plan.restart_needed, issues: Vec::new() };
+        let mut outcome = Outcome { applied, changed: plan.changed, restart_needed: plan.restart_needed, ..Outcome::default() };
         if unchanged && !mended {
             return outcome;
         }
+        self.record(before.hash.as_deref(), &outcome, hash.as_deref());
         info!(applied = ?outcome.applied, changed = outcome.changed.join(" "), restart_needed = outcome.restart_needed.join(" "), "the configuration has changed");
         self.tell(&outcome, hash);
         if revoked {
@@ -168,7 +179,9 @@ impl Reloader {
             self.gateway.hub.signal_revoked();
         }
         if plan.restart {
-            self.restart_after(asked.unwrap_or(0));
+            let (after_ms, note) = asked.map_or((0, None), |asked| (asked.restart_after_ms, asked.note));
+            outcome.noted = leave(note, &self.gateway.loaded()).await;
+            self.restart_after(after_ms);
         }
         outcome
     }
@@ -227,6 +240,13 @@ impl Reloader {
         listened.map_err(|cause| at("gateway.port", format!("{cause}; the old address stays in use")))
     }
 
+    /// Notes what is in effect from now on. Who wrote it, if it was written by a call, stands in a record of its own.
+    fn record(&self, before: Option<&str>, outcome: &Outcome, now: Option<&str>) {
+        let event = Event::new(Action::ConfigChange).target(&self.gateway.loaded().path.display().to_string());
+        let event = event.with("from", before).with("to", now).with("changed", outcome.changed.as_slice());
+        self.gateway.audit.note(event.with("restartNeeded", outcome.restart_needed.as_slice()));
+    }
+
     fn restart_after(&self, delay_ms: u64) {
         let gateway = Arc::clone(&self.gateway);
         self.gateway.tasks.spawn("restart", async move {
@@ -249,7 +269,7 @@ impl Reloader {
             restart_needed: outcome.restart_needed.clone(),
             issues: outcome.issues.clone(),
         };
-        self.gateway.hub.signal_readers("config.changed", &event);
+        self.gateway.hub.signal("config.changed", &event);
         let gateway = Arc::clone(&self.gateway);
         self.gateway.tasks.spawn("health", async move {
             if let Err(cause) = gateway.refresh_health().await {
@@ -258,6 +278,14 @@ impl Reloader {
             gateway.publish_health();
         });
     }
+}
+
+/// Leaves the note for the start after the restart; returns whether there is one now.
+async fn leave(note: Option<RestartNote>, loaded: &Loaded) -> bool {
+    let Some(note) = note else { return false };
+    let state_dir = loaded.paths.state_dir.clone();
+    let left = tokio::task::spawn_blocking(move || note.leave(&state_dir)).await.map_err(std::io::Error::other).flatten();
+    left.inspect_err(|cause| warn!(%cause, "the note of the restart cannot be left; nobody will be told why it was")).is_ok()
 }
 
 /// An issue with its place, for the log.

@@ -86,6 +86,7 @@ pub fn of_runs(loaded: &Loaded) -> std::io::Result<supervisor::Settings> {
             max_bytes_per_second: defaults.output.max_bytes_per_second,
         },
         env_passthrough: defaults.env.passthrough.clone(),
+        audit_commands: loaded.config.audit.commands,
     })
 }
 

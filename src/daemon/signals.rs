@@ -63,7 +63,7 @@ fn reload(gateway: &Arc<Gateway>) {
     let shared = Arc::clone(gateway);
     gateway.tasks.spawn("reload", async move {
         notify(&[sd_notify::NotifyState::Reloading]);
-        if let Some(outcome) = shared.configuration.reload(0).await
+        if let Some(outcome) = shared.configuration.reload(0, None).await
             && outcome.issues.is_empty()
             && outcome.changed.is_empty()
         {

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::notify;
+use crate::audit::{Action, Event};
 use crate::gateway::Gateway;
 use crate::store::RETENTION_MS;
 use crate::store::error::StoreError;
@@ -56,6 +57,9 @@ async fn calm_down(gateway: Arc<Gateway>) {
         () = tokio::time::sleep(Duration::from_millis(gateway.loaded().config.gateway.limits.safe_mode_window_ms)) => {}
     }
     let runs = gateway.leave_safe_mode();
+    gateway
+        .audit
+        .note(Event::new(Action::Mode).target("safe mode").because("left: this daemon has lived for long enough").with("released", runs));
     info!(runs, "safe mode is over; what was held takes its turn");
     gateway.publish_health();
 }

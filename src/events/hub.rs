@@ -5,6 +5,7 @@ use serde::Serialize;
 use tokio::sync::{broadcast, watch};
 
 use super::state::State;
+use crate::protocol::event::EVENTS;
 use crate::protocol::event::chat::ChatEvent;
 use crate::protocol::frame::{self, StateVersion};
 use crate::protocol::ids::SessionKey;
@@ -18,12 +19,8 @@ const SESSION_EVENTS: usize = 256;
 /// Something that every connection must get.
 #[derive(Clone, Debug)]
 pub enum Signal {
-    /// An `event` frame up to and including its payload.
-    Event(Bytes),
-    /// The same, for connections with the read scope.
-    ForReaders(Bytes),
-    /// The same, for connections with this scope.
-    ForScope(Scope, Bytes),
+    /// An `event` frame up to and including its payload, for connections with this scope; none = for every connection.
+    Event(Option<Scope>, Bytes),
     /// The end of the connection: close code and reason.
     Close(u16, &'static str),
     /// Credentials were taken back: every connection looks whether its own still holds.
@@ -70,25 +67,17 @@ impl Hub {
         StateVersion { presence: self.presence.version(), health: self.health.version() }
     }
 
-    /// Sends a signal to every connection.
+    /// Sends an event to every connection that has the scope which its row in [`EVENTS`] asks for. One without a row goes to those with admin.
     pub fn signal(&self, name: &str, payload: &impl Serialize) {
+        let row = EVENTS.iter().find(|event| event.name == name);
+        let scope = row.map_or(Some(Scope::Admin), |event| event.scope);
         // An error only means that nobody is connected.
-        let _ = self.signals.send(Signal::Event(Bytes::from(frame::event_start(name, payload))));
-    }
-
-    /// Sends a signal to every connection with the read scope.
-    pub fn signal_readers(&self, name: &str, payload: &impl Serialize) {
-        let _ = self.signals.send(Signal::ForReaders(Bytes::from(frame::event_start(name, payload))));
-    }
-
-    /// Sends a signal to every connection with this scope.
-    pub fn signal_scope(&self, scope: Scope, name: &str, payload: &impl Serialize) {
-        let _ = self.signals.send(Signal::ForScope(scope, Bytes::from(frame::event_start(name, payload))));
+        let _ = self.signals.send(Signal::Event(scope, Bytes::from(frame::event_start(name, payload))));
     }
 
     /// Sends a `chat` event that belongs to no run, such as the answer of a command or an injected message, to every connection that may read.
     pub fn tell_chat(&self, event: &ChatEvent) {
-        self.signal_readers("chat", event);
+        self.signal("chat", event);
     }
 
     /// Has every connection look whether its credential still holds; one whose does not is closed with 1008.

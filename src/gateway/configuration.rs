@@ -2,10 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::agents::Agents;
+use super::restart_note::RestartNote;
+use super::room::Room;
 use crate::config::layers::Sources;
 use crate::config::load::Loaded;
 use crate::config::problem::{Origin, Problem};
@@ -19,7 +21,7 @@ const ASKS: usize = 8;
 struct Current {
     loaded: Arc<Loaded>,
     agents: Arc<Agents>,
-    calls: Arc<Semaphore>,
+    calls: Room,
 }
 
 /// What became of one look at the file.
@@ -31,6 +33,8 @@ pub struct Outcome {
     pub changed: Vec<String>,
     /// Keys that wait for a restart.
     pub restart_needed: Vec<String>,
+    /// A restart follows, and the note for it was left.
+    pub noted: bool,
     /// Why everything stays as it was; empty when the file is right.
     pub issues: Vec<ConfigIssue>,
 }
@@ -39,6 +43,8 @@ pub struct Outcome {
 pub struct Ask {
     /// Whether a restart may follow, and after how many ms.
     pub restart_after_ms: u64,
+    /// What the start after that restart is to tell.
+    pub note: Option<RestartNote>,
     /// Where the outcome goes.
     pub reply: oneshot::Sender<Outcome>,
 }
@@ -65,7 +71,7 @@ impl Configuration {
     #[must_use]
     pub fn new(sources: Sources, loaded: Arc<Loaded>) -> (Self, mpsc::Receiver<Ask>) {
         let (asks, asked) = mpsc::channel(ASKS);
-        let calls = Arc::new(Semaphore::new(loaded.config.gateway.limits.max_calls));
+        let calls = Room::new(loaded.config.gateway.limits.max_calls);
         let agents = Arc::new(Agents::new(&loaded.config));
         let standing = Standing { issues: Vec::new(), restart_needed: Vec::new(), watcher: "inotify" };
         let current = watch::Sender::new(Current { loaded, agents, calls });
@@ -92,8 +98,8 @@ impl Configuration {
 
     /// Places for calls, over all connections. After a change of their number, calls at work still hold places of the old ones.
     #[must_use]
-    pub fn calls(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.current.borrow().calls)
+    pub fn calls(&self) -> Room {
+        self.current.borrow().calls.clone()
     }
 
     /// Puts another configuration into effect for whoever reads from now on.
@@ -102,7 +108,7 @@ impl Configuration {
         let places = loaded.config.gateway.limits.max_calls;
         self.current.send_modify(|current| {
             if current.loaded.config.gateway.limits.max_calls != places {
-                current.calls = Arc::new(Semaphore::new(places));
+                current.calls = Room::new(places);
             }
             current.agents = agents;
             current.loaded = loaded;
@@ -150,10 +156,10 @@ impl Configuration {
         }
     }
 
-    /// Has the file looked at now and taken. None: the gateway is stopping.
-    pub async fn reload(&self, restart_after_ms: u64) -> Option<Outcome> {
+    /// Has the file looked at now and taken; `note` is left for a restart that follows. None: the gateway is stopping.
+    pub async fn reload(&self, restart_after_ms: u64, note: Option<RestartNote>) -> Option<Outcome> {
         let (reply, outcome) = oneshot::channel();
-        self.asks.send(Ask { restart_after_ms, reply }).await.ok()?;
+        self.asks.send(Ask { restart_after_ms, note, reply }).await.ok()?;
         outcome.await.ok()
     }
 

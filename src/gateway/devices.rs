@@ -21,7 +21,7 @@ use crate::auth::token::TokenDigest;
 use crate::clock::now_ms;
 use crate::config::init::new_token;
 use crate::protocol::event::device::PairRequestRow;
-use crate::protocol::scope::{Scope, ScopeSet};
+use crate::protocol::scope::ScopeSet;
 use crate::store::devices::{DeviceRecord, DeviceWrite, Grant, PairRequest};
 use crate::store::{Store, StoreError};
 
@@ -187,7 +187,7 @@ impl Gateway {
         }
         if asked.is_new {
             info!(device = asked.request.device_id, reason = asked.request.reason, "a device asks to be paired");
-            self.hub.signal_scope(Scope::Pairing, "device.pair.requested", &request_row(&asked.request));
+            self.hub.signal("device.pair.requested", &request_row(&asked.request));
         }
         Ok(asked.request)
     }
@@ -264,7 +264,7 @@ impl Gateway {
     }
 
     fn tell_resolved(&self, request: &PairRequest) {
-        self.hub.signal_scope(Scope::Pairing, "device.pair.resolved", &wire::resolved(request, self.now()));
+        self.hub.signal("device.pair.resolved", &wire::resolved(request, self.now()));
     }
 
     /// Decides, records, stores, applies: in this order and one at a time.

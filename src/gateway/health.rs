@@ -13,9 +13,10 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::Gateway;
+use crate::audit::{Health as Writing, State};
 use crate::machine::disk;
 use crate::machine::sampler::Sampler;
-use crate::protocol::event::health::{AgentHealth, Empty, HealthSummary, RecentSession, RunCounts, SessionCounts};
+use crate::protocol::event::health::{AgentHealth, AuditHealth, Empty, HealthSummary, RecentSession, RunCounts, SessionCounts};
 use crate::protocol::frame;
 use crate::protocol::ids::AgentId;
 use crate::protocol::ready::Ready;
@@ -47,6 +48,7 @@ struct Moment {
     runs: RunCounts,
     failing: Vec<&'static str>,
     safe_mode: bool,
+    audit: AuditHealth,
     looked_up: Option<Instant>,
 }
 
@@ -94,6 +96,7 @@ impl Gateway {
             runs: self.runs.counts(),
             failing: self.failing(),
             safe_mode: self.in_safe_mode(),
+            audit: self.audit_health(),
             looked_up: self.health.lock().at,
         };
         let mut told = self.health.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -129,7 +132,15 @@ impl Gateway {
             sessions,
             system,
             config: self.configuration.health(),
+            audit: moment.audit.clone(),
         }
+    }
+
+    /// The head of the audit log.
+    #[must_use]
+    pub fn audit_health(&self) -> AuditHealth {
+        let State { head, health, .. } = self.audit.state();
+        AuditHealth { ok: health == Writing::Writing, n: head.n, hash: head.hash.to_string(), key: self.audit.public_key() }
     }
 
     /// Looks up what needs the store or a look at the machine.

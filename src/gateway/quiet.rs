@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Gateway;
+use crate::audit::{Action, Event};
 use crate::protocol::ids::SessionKey;
 use crate::protocol::session::entry::SessionEntry;
 use crate::sessions::gate::Closed;
@@ -43,7 +44,8 @@ impl Gateway {
         let deadline = Instant::now() + PATIENCE;
         // A turn that is just beginning passes first; its run is then among those that are ended.
         let Ok(closed) = tokio::time::timeout_at(deadline, self.sessions.close(key)).await else { return Err(NotQuiet::Active) };
-        for live in &self.runs.abort_session(key, reason).await {
+        for live in &self.runs.abort_session(key, |_| true, reason).await {
+            self.audit.note(Event::new(Action::Abort).target(live.record.run_id.as_str()).because(reason));
             if live.wait(Some(deadline)).await.is_none() {
                 return Err(NotQuiet::Active);
             }

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::line::Facts;
+use super::line::{Facts, seq_of};
 use crate::protocol::event::agent::{HostProcess, Lifecycle};
 use crate::protocol::ids::RunId;
 use crate::protocol::run::Outcome;
@@ -83,6 +83,10 @@ impl Scan {
         let Some(line) = line.strip_suffix(b"\n") else { return false };
         let Some(facts) = Facts::read(line) else { return false };
         if self.outcome.is_some() || facts.run_id != run_id.as_str() || facts.seq != self.head + 1 {
+            return false;
+        }
+        // Readers find the number without parsing the line; where they would not find it, the line is none of ours.
+        if seq_of(line) != Some(facts.seq) {
             return false;
         }
         match facts.lifecycle() {

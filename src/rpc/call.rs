@@ -1,21 +1,27 @@
 //! What a handler may touch, and the way its answers take to the connection.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::error::no_such_run;
 use super::watching::Watching;
+use crate::audit::{Action, Event};
 use crate::auth::credential::{CredentialId, Lease};
 use crate::events::hub::SessionEvent;
 use crate::gateway::Gateway;
+use crate::gateway::room::Taken;
 use crate::protocol::error::RpcError;
 use crate::protocol::event::agent::ToolDetail;
 use crate::protocol::frame;
-use crate::protocol::ids::ConnId;
+use crate::protocol::ids::{ConnId, RunId};
 use crate::protocol::scope::ScopeSet;
+use crate::runs::handle::Handle;
 use crate::runs::log::RunLog;
+use crate::store::record::RunRecord;
 
 /// Who is at the other end, as far as the server knows it.
 #[derive(Debug)]
@@ -24,8 +30,12 @@ pub struct Caller {
     pub conn_id: ConnId,
     /// Whom runs and idempotency keys belong to.
     pub principal: Arc<str>,
+    /// Whether it knows of everybody's runs: its credential grants admin. Else of its own only.
+    pub sees_all: bool,
     /// Which credential it came with.
     pub credential: CredentialId,
+    /// Where it is; none on the local socket.
+    pub address: Option<IpAddr>,
     /// When that ends, wall-clock ms since the epoch.
     pub expires_at: Option<u64>,
     /// Its hold on the credential; nothing is served once it has ended.
@@ -46,6 +56,20 @@ pub struct Caller {
     pub tool_events: bool,
     /// Cancelled when the connection is gone.
     pub closed: CancellationToken,
+}
+
+impl Caller {
+    /// An event of the audit log that this caller has caused.
+    #[must_use]
+    pub fn event(&self, action: Action) -> Event {
+        Event::new(action).by(&self.principal).credential(Some(&self.credential.to_string())).from(self.address)
+    }
+
+    /// Whether this run exists for the caller.
+    #[must_use]
+    pub fn knows(&self, run: &RunRecord) -> bool {
+        self.sees_all || *self.principal == run.principal
+    }
 }
 
 /// One request being served.
@@ -74,7 +98,12 @@ struct Inner {
 }
 
 /// A place among the calls that are served at once; freed when dropped.
-pub struct Place(pub Vec<OwnedSemaphorePermit>);
+pub struct Place {
+    /// Among the calls of its connection.
+    pub own: Taken,
+    /// Among those of all connections.
+    pub shared: Taken,
+}
 
 impl Call {
     /// The call with this request id, on this place.
@@ -82,6 +111,15 @@ impl Call {
     pub fn new(gateway: Arc<Gateway>, caller: Arc<Caller>, outlet: Outlet, id: String, place: Option<Place>) -> Self {
         let inner = Mutex::new(Inner { place, ..Inner::default() });
         Self { gateway, caller, outlet, state: Arc::new(State { id, inner }) }
+    }
+
+    /// The run with this id.
+    ///
+    /// # Errors
+    /// There is none, or it is somebody else's: both look the same. The store cannot be read.
+    pub async fn run(&self, run_id: &RunId) -> Result<Handle, RpcError> {
+        let found = self.gateway.runs.find(run_id).await?;
+        found.filter(|handle| self.caller.knows(handle.record())).ok_or_else(|| no_such_run(run_id))
     }
 
     /// Id of the request.

@@ -16,7 +16,7 @@ use tracing::{debug, error, info, warn};
 use super::chat::Next;
 use super::control::{self, FromShim, RunSpec, ToShim};
 use super::end::{unavailable, without_turn};
-use super::launcher::ShimChild;
+use super::launcher::{LaunchError, ShimChild};
 use super::live::{Ended, Host, Live};
 use super::queue::Why;
 use super::supervisor::Supervisor;
@@ -53,7 +53,8 @@ impl Supervisor {
             // A session that is being reset ends its runs and then waits for them.
             _ = abort.wait_for(Option::is_some) => {}
         }
-        if let Some(refusal) = work.refusal {
+        if let Some(refusal) = work.refusal.clone() {
+            self.note_denied(live, &work, &refusal);
             let outcome = Outcome::without_work(RunStatus::Error, Some(refusal.code), refusal.summary, now_ms());
             return self.close_journal(live, outcome).await;
         }
@@ -76,6 +77,10 @@ impl Supervisor {
                 self.write_opening(live, started_at);
                 self.follow(live, stream, Some(child)).await
             }
+            Err(LaunchError::Unrecorded(cause)) => {
+                error!(run_id = %live.record.run_id, %cause, "a run was not started, because there would be no record of it");
+                self.close_journal(live, unavailable(format!("not started, because there would be no record of it: {cause}"))).await
+            }
             Err(cause) => {
                 error!(run_id = %live.record.run_id, %cause, "a run's host process could not be started");
                 self.close_journal(live, unavailable(format!("the run's host process could not be started: {cause}"))).await
@@ -83,10 +88,10 @@ impl Supervisor {
         }
     }
 
-    async fn start_shim(&self, live: &Live, spec: &RunSpec) -> io::Result<(UnixStream, ShimChild)> {
-        let journal = super::launcher::create_journal(&live.journal)?;
+    async fn start_shim(&self, live: &Live, spec: &RunSpec) -> Result<(UnixStream, ShimChild), LaunchError> {
+        let journal = super::launcher::create_journal(&live.journal).map_err(LaunchError::Spawn)?;
         failpoint!("runs.before_spawn");
-        let started = self.inner.launcher.start(spec, journal).await.map_err(io::Error::other)?;
+        let started = self.inner.launcher.start(spec, journal, self.inner.audit.append(self.exec_allowed(live, spec))).await?;
         failpoint!("runs.after_spawn");
         live.set_host(Host { pid: started.pid, start_ticks: None });
         info!(run_id = %live.record.run_id, pid = started.pid, "run started");

@@ -16,6 +16,7 @@ use tokio::process::{Child, Command};
 
 use super::control::{RunSpec, send};
 use super::orphans::Children;
+use crate::audit::AuditError;
 use crate::journal::close::{open_journal, try_lock};
 
 /// Longest path that fits into the address of a unix socket, in bytes.
@@ -30,6 +31,9 @@ pub enum LaunchError {
     /// It was started and went away, or did not take its task.
     #[error("hand the task to the run's process: {0}")]
     HandOver(#[source] io::Error),
+    /// It was not given its task, because the record of it could not be written.
+    #[error(transparent)]
+    Unrecorded(AuditError),
 }
 
 /// Starts shims.
@@ -92,15 +96,29 @@ impl Launcher {
     }
 
     /// Starts a shim with `spec`, writing to `journal`, which is empty and locked ([`create_journal`]).
+    /// It gets its task, without which it can do nothing, only when `recorded` has come back well; that is waited for while the process starts.
     ///
     /// # Errors
-    /// If the process cannot be started or does not take the spec. An empty journal then says that nothing ran.
-    pub async fn start(&self, spec: &RunSpec, journal: File) -> Result<Started, LaunchError> {
+    /// If the process cannot be started or does not take the spec, or there is no record of it. An empty journal then says that nothing ran.
+    pub async fn start(
+        &self,
+        spec: &RunSpec,
+        journal: File,
+        recorded: impl Future<Output = Result<(), AuditError>>,
+    ) -> Result<Started, LaunchError> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(LaunchError::Spawn)?;
         ours.set_nonblocking(true).map_err(LaunchError::Spawn)?;
         let mut control = UnixStream::from_std(ours).map_err(LaunchError::Spawn)?;
-        let (child, pid) = self.spawn(theirs.into(), journal).map_err(LaunchError::Spawn)?;
-        let child = ShimChild { child, pid, children: self.children.clone() };
+        // The record is on its way first: the disk works while the kernel does.
+        let (recorded, spawned) = tokio::join!(biased; recorded, async { self.spawn(theirs.into(), journal) });
+        let (child, pid) = spawned.map_err(LaunchError::Spawn)?;
+        let mut child = ShimChild { child, pid, children: self.children.clone() };
+        if let Err(cause) = recorded {
+            drop(control);
+            // A shim whose stream ends without a task goes away by itself.
+            let _ = child.wait().await;
+            return Err(LaunchError::Unrecorded(cause));
+        }
         send(&mut control, spec).await.map_err(LaunchError::HandOver)?;
         Ok(Started { pid, control, child })
     }
@@ -240,7 +258,7 @@ mod tests {
         let launcher = Launcher { program: dir.path().join("none"), log: dir.path().join("log"), children: Children::default() };
         let path = dir.path().join("j");
         let spec = crate::runs::control::tests::sample_spec();
-        let failed = launcher.start(&spec, create_journal(&path).unwrap()).await.unwrap_err();
+        let failed = launcher.start(&spec, create_journal(&path).unwrap(), std::future::ready(Ok(()))).await.unwrap_err();
         assert!(matches!(failed, LaunchError::Spawn(_)));
         assert!(!is_locked(&path).unwrap());
     }

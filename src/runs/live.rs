@@ -58,7 +58,9 @@ impl Live {
     /// A run whose journal is at `journal`.
     #[must_use]
     pub fn new(record: RunRecord, journal: PathBuf) -> Arc<Self> {
-        let log = Arc::new(RunLog::live(&record.file_id, record.run_id.clone(), record.session_key.clone(), journal.clone()));
+        let log = Arc::new(
+            RunLog::live(&record.file_id, record.run_id.clone(), record.session_key.clone(), journal.clone()).of(&record.principal),
+        );
         let state = Mutex::new((record.status, record.started_at));
         Arc::new(Self {
             record,

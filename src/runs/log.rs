@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
@@ -23,6 +23,8 @@ pub struct RunLog {
     pub file_id: String,
     /// Name of the run on the wire.
     pub run_id: RunId,
+    /// Whose run it is.
+    pub principal: Arc<str>,
     /// Its `chat` events.
     pub chat: Chat,
     path: PathBuf,
@@ -51,7 +53,7 @@ impl RunLog {
     #[must_use]
     pub fn live(file_id: &str, run_id: RunId, session_key: SessionKey, path: PathBuf) -> Self {
         let chat = Chat::new(run_id.clone(), session_key);
-        Self { file_id: file_id.to_owned(), run_id, chat, path, ring: Mutex::default() }
+        Self { file_id: file_id.to_owned(), run_id, principal: Arc::default(), chat, path, ring: Mutex::default() }
     }
 
     /// The log of a run that ended with line `head`.
@@ -59,6 +61,12 @@ impl RunLog {
     pub fn finished(file_id: &str, run_id: RunId, session_key: SessionKey, path: PathBuf, head: u64) -> Self {
         let ring = Ring { head, finished: true, ..Ring::default() };
         Self { ring: Mutex::new(ring), ..Self::live(file_id, run_id, session_key, path) }
+    }
+
+    /// The same log, of a run of this principal.
+    #[must_use]
+    pub fn of(self, principal: &str) -> Self {
+        Self { principal: principal.into(), ..self }
     }
 
     /// Takes the next line over from the journal. `last` marks the terminal line.

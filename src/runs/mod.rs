@@ -3,6 +3,7 @@
 //! The daemon's side is `supervisor`, `turns` over `queue`, `follow`, `end` and `recover`, and `answer`, `chat` and `chronicle` for what was said; `runner`, `runners`, `sink` and `stop` work inside the shim; `control` is what the two say to each other.
 
 pub mod answer;
+mod audited;
 pub mod chat;
 pub mod chronicle;
 pub mod control;

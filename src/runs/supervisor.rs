@@ -21,6 +21,7 @@ use super::launcher::Launcher;
 use super::live::{Ended, Live, row_of};
 use super::log::RunLog;
 use super::queue::{Event, Full, Queue};
+use crate::audit::Audit;
 use crate::events::hub::Hub;
 use crate::failpoint::failpoint;
 use crate::journal;
@@ -50,6 +51,8 @@ pub struct Settings {
     pub output: super::control::OutputLimits,
     /// Names of environment variables that runs get beside the usual ones.
     pub env_passthrough: Vec<String>,
+    /// Whether the audit log gets the text of commands, `audit.commands`.
+    pub audit_commands: bool,
 }
 
 /// Handle to the supervisor; clones are the same one.
@@ -65,6 +68,7 @@ pub(super) struct Inner {
     pub hub: Arc<Hub>,
     pub tasks: Tasks,
     pub chronicle: Arc<dyn Chronicle>,
+    pub audit: Audit,
     pub held: Mutex<Held>,
     pub queue: Mutex<Queue>,
     /// When the queue is to be looked at again, by its clock.
@@ -116,7 +120,15 @@ impl Drop for Ticket {
 impl Supervisor {
     /// A supervisor without runs.
     #[must_use]
-    pub fn new(settings: Settings, store: Store, launcher: Launcher, hub: Arc<Hub>, tasks: Tasks, chronicle: Arc<dyn Chronicle>) -> Self {
+    pub fn new(
+        settings: Settings,
+        store: Store,
+        launcher: Launcher,
+        hub: Arc<Hub>,
+        tasks: Tasks,
+        chronicle: Arc<dyn Chronicle>,
+        audit: Audit,
+    ) -> Self {
         let queue = Mutex::new(Queue::new(settings.max_concurrent));
         let inner = Inner {
             settings: RwLock::new(Arc::new(settings)),
@@ -125,6 +137,7 @@ impl Supervisor {
             hub,
             tasks,
             chronicle,
+            audit,
             held: Mutex::default(),
             queue,
             alarm: Mutex::default(),
@@ -220,14 +233,19 @@ impl Supervisor {
         }
     }
 
-    /// Waits for the end of a run that may not exist yet. None = the deadline came first.
+    /// Waits for the end of a run that may not exist yet and that `is_known` to who asks; any other does not exist for it. None = the deadline came first.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn wait(&self, run_id: &RunId, deadline: Instant) -> Result<Option<Ended>, StoreError> {
+    pub async fn wait(
+        &self,
+        run_id: &RunId,
+        is_known: impl Fn(&RunRecord) -> bool,
+        deadline: Instant,
+    ) -> Result<Option<Ended>, StoreError> {
         let mut changed = self.inner.changed.subscribe();
         loop {
-            match self.find(run_id).await? {
+            match self.find(run_id).await?.filter(|handle| is_known(handle.record())) {
                 Some(handle) => return Ok(handle.wait(Some(deadline)).await),
                 None => match tokio::time::timeout_at(deadline, changed.changed()).await {
                     Ok(Ok(())) => {}
@@ -292,7 +310,8 @@ impl Supervisor {
             Handle::Live(live) => Arc::clone(&live.log),
             Handle::Past(record) => {
                 let path = self.journal_path(record);
-                Arc::new(RunLog::finished(&record.file_id, record.run_id.clone(), record.session_key.clone(), path, record.head))
+                let log = RunLog::finished(&record.file_id, record.run_id.clone(), record.session_key.clone(), path, record.head);
+                Arc::new(log.of(&record.principal))
             }
         }
     }

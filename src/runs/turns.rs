@@ -110,9 +110,9 @@ impl Supervisor {
         true
     }
 
-    /// Asks for the end of every run of a session, queued ones too, oldest first. Returns those that there were.
-    pub async fn abort_session(&self, session: &SessionKey, reason: &str) -> Vec<Arc<Live>> {
-        let lives: Vec<_> = self.live_of(session).into_iter().filter(|live| live.ended().is_none()).collect();
+    /// Asks for the end of every run of a session that `which` takes, queued ones too, oldest first. Returns those that there were.
+    pub async fn abort_session(&self, session: &SessionKey, which: impl Fn(&RunRecord) -> bool, reason: &str) -> Vec<Arc<Live>> {
+        let lives: Vec<_> = self.live_of(session).into_iter().filter(|live| live.ended().is_none() && which(&live.record)).collect();
         // The later ones first, so that none of them starts because an earlier one has ended.
         for live in lives.iter().rev() {
             self.abort(live, reason).await;
@@ -267,6 +267,7 @@ fn item(live: &Live) -> Item {
         place: None,
         rules: queue.as_deref().map(Rules::from_text),
         with: format!("{agent_id}/{runner}"),
+        bytes: live.record.spec.len(),
         sealed: live.carries(),
         takes_input: runners::find(runner).is_some_and(|runner| runner.takes_input),
     }

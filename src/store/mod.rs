@@ -14,6 +14,8 @@ pub mod error;
 pub mod fault;
 pub mod lock;
 mod migrate;
+#[cfg(test)]
+mod old_files;
 pub mod op;
 pub mod record;
 mod session_calls;

@@ -92,6 +92,8 @@ impl RunRecord {
 /// Which runs to list. The default is the newest 50.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunFilter {
+    /// Only of this principal.
+    pub principal: Option<String>,
     /// Only of this session.
     pub session_key: Option<SessionKey>,
     /// Only in this status.
@@ -104,7 +106,7 @@ pub struct RunFilter {
 
 impl Default for RunFilter {
     fn default() -> Self {
-        Self { session_key: None, status: None, limit: 50, before: None }
+        Self { principal: None, session_key: None, status: None, limit: 50, before: None }
     }
 }
 

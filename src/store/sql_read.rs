@@ -73,6 +73,10 @@ fn run_page(conn: &Connection, filter: &RunFilter) -> rusqlite::Result<RunPage> 
         sql.push_str(" AND session_key = ?");
         values.push(Value::Text(session_key.0.clone()));
     }
+    if let Some(principal) = &filter.principal {
+        sql.push_str(" AND principal = ?");
+        values.push(Value::Text(principal.clone()));
+    }
     if let Some(status) = filter.status {
         sql.push_str(" AND status = ?");
         values.push(Value::Text(status.name().to_owned()));

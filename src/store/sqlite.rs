@@ -175,7 +175,7 @@ mod tests {
     use crate::protocol::ids::RunId;
     use crate::store::contract::{new_run, place};
     use crate::store::op::Accept;
-    use crate::store::record::{Accepted, NewRun};
+    use crate::store::record::NewRun;
 
     fn accept(name: &str, spec_bytes: usize) -> Op {
         let run = NewRun { spec: "x".repeat(spec_bytes), ..new_run(name) };
@@ -306,24 +306,5 @@ mod tests {
             assert!(matches!(error, StoreError::Open { .. }), "{error:?}");
             assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
         }
-    }
-
-    #[test]
-    fn a_file_of_schema_version_1_opens_with_its_rows() {
-        let (_dir, path) = place();
-        Connection::open(&path).unwrap().execute_batch(include_str!("../../tests/vectors/store/v1.sql")).unwrap();
-        let mut db = Sqlite::open(&path).unwrap();
-        let Ok(Found::Run(Some(run))) = db.read(&Query::Run(RunId::from("done"))) else { panic!("no run") };
-        assert_eq!(run.outcome.map(|outcome| outcome.summary).as_deref(), Some("exit code 3"));
-        assert!(matches!(db.read(&Query::Unfinished), Ok(Found::All(runs)) if runs.len() == 1));
-        let session = crate::protocol::ids::SessionKey::from("agent:main:main");
-        let Ok(Found::Session(Some(row))) = db.read(&Query::Session(session)) else { panic!("no session") };
-        assert_eq!((row.entry.session_id.as_str(), row.entry.updated_at), ("0b9a5a52-6d0e-4a5c-9a07-1b8a0f0a7c11", 1_795_132_803_000));
-        let again = db.apply(&[Op::Accept(Box::new(Accept {
-            run: NewRun { digest: [0; 32], ..new_run("done") },
-            spare_run_id: RunId::fresh(),
-            new_session_id: "s".to_owned(),
-        }))]);
-        assert!(matches!(&again.unwrap()[0], Ok(Applied::Accepted(accepted)) if matches!(**accepted, Accepted::Same(_))));
     }
 }

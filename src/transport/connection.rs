@@ -7,12 +7,12 @@
 //! Two tasks: this reader, and the writer in `outbox.rs`. A request whose answer is ready at once is answered here; any other becomes a task of its own, so that a slow method never stops the reading of pings and aborts.
 
 use std::collections::HashSet;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -22,8 +22,11 @@ use super::handshake::{self, Welcome};
 use super::liveness::Liveness;
 use super::outbox::Outbox;
 use super::wire::{Framing, Incoming, Link, MessageReader, Readiness, Serve};
+use crate::audit::Event;
+use crate::auth::probe::Seen;
 use crate::auth::rate::Bucket;
 use crate::gateway::Gateway;
+use crate::gateway::room::Room;
 use crate::protocol::error::RpcError;
 use crate::protocol::frame::{self, Request};
 use crate::rpc::call::{Call, Caller, Outgoing, Outlet, Place};
@@ -70,6 +73,14 @@ impl Serve for Front {
         let failing = self.gateway.failing();
         Readiness { ready: failing.is_empty(), failing }
     }
+
+    fn denied(&self, event: Event) {
+        self.gateway.audit.note_refusal(event);
+    }
+
+    fn probed(&self, word: &str, seen: &dyn Fn() -> Seen) {
+        self.gateway.probe.observe(word, std::time::Instant::now(), seen);
+    }
 }
 
 /// A connection past its handshake, from the reader's side.
@@ -77,7 +88,7 @@ struct Live {
     front: Arc<Front>,
     caller: Arc<Caller>,
     outlet: Outlet,
-    places: Arc<Semaphore>,
+    places: Room,
     in_flight: Arc<Mutex<HashSet<String>>>,
     writes: Bucket,
     strikes: u32,
@@ -195,7 +206,7 @@ impl Opening<'_> {
             front: Arc::clone(self.front),
             caller: Arc::clone(&caller),
             outlet: self.outlet.clone(),
-            places: Arc::new(Semaphore::new(limits.max_calls_per_connection)),
+            places: Room::new(limits.max_calls_per_connection),
             in_flight: Arc::default(),
             writes: Bucket::new(limits.writes_per_second, limits.write_burst),
             strikes: 0,
@@ -221,16 +232,19 @@ impl Opening<'_> {
 impl Live {
     /// Reads until the connection ends. Returns the close frame to send, if one can be sent.
     async fn read(mut self, reader: &mut MessageReader, closed: &CancellationToken, liveness: &Liveness) -> Option<(u16, &'static str)> {
+        // One for all messages: to ask anew each time would take the token's lock twice.
+        let mut gone = pin!(closed.cancelled());
         loop {
             let incoming = tokio::select! {
                 biased;
-                () = closed.cancelled() => return None,
+                () = &mut gone => return None,
                 incoming = reader.next() => incoming,
             };
-            liveness.on_heard(Instant::now());
+            let now = Instant::now();
+            liveness.on_heard(now);
             match incoming {
                 Incoming::Text(text) => {
-                    if let Some(close) = self.on_text(&text).await {
+                    if let Some(close) = self.on_text(&text, now).await {
                         return Some(close);
                     }
                 }
@@ -244,9 +258,9 @@ impl Live {
         }
     }
 
-    async fn on_text(&mut self, text: &str) -> Option<(u16, &'static str)> {
+    async fn on_text(&mut self, text: &str, now: Instant) -> Option<(u16, &'static str)> {
         // The signal that ends such connections goes through the writer; a peer that does not read must not work on meanwhile.
-        if let Some(reason) = self.caller.lease.ended(Instant::now()) {
+        if let Some(reason) = self.caller.lease.ended(now) {
             return Some((1008, reason));
         }
         let request = match frame::parse(text, self.caller.protocol) {
@@ -259,7 +273,7 @@ impl Live {
             }
         };
         self.strikes = 0;
-        match self.admit(&request) {
+        match self.admit(&request, now) {
             Ok((call, answer)) => self.start(call, answer).await,
             Err(error) => {
                 log_refusal(&request.method, &error);
@@ -270,13 +284,13 @@ impl Live {
     }
 
     /// Everything that is checked before a handler runs.
-    fn admit(&mut self, request: &Request<'_>) -> Result<(Call, Answer), RpcError> {
+    fn admit(&mut self, request: &Request<'_>, now: Instant) -> Result<(Call, Answer), RpcError> {
         if self.lock_ids().contains(&request.id) {
             return Err(RpcError::invalid("a request with this id is still being served").with_code("DUPLICATE_ID"));
         }
         let entry = self.front.router.find(&self.caller, &request.method)?;
         if entry.rate == Rate::Write {
-            self.writes.take(Instant::now()).map_err(|wait| RpcError::try_again("too many requests", wait).with_code("RATE_LIMITED"))?;
+            self.writes.take(now).map_err(|wait| RpcError::try_again("too many requests", wait).with_code("RATE_LIMITED"))?;
         }
         let place = self.place(entry)?;
         let gateway = Arc::clone(&self.front.gateway);
@@ -289,10 +303,10 @@ impl Live {
         if entry.rate == Rate::Abort {
             return Ok(None);
         }
-        let busy = |code| move |_| RpcError::try_again("too many requests are being served", 250).with_code(code);
-        let own = Arc::clone(&self.places).try_acquire_owned().map_err(busy("TOO_MANY_INFLIGHT"))?;
-        let shared = self.front.gateway.calls().try_acquire_owned().map_err(busy("OVERLOADED"))?;
-        Ok(Some(Place(vec![own, shared])))
+        let busy = |code| RpcError::try_again("too many requests are being served", 250).with_code(code);
+        let own = self.places.enter().ok_or_else(|| busy("TOO_MANY_INFLIGHT"))?;
+        let shared = self.front.gateway.calls().enter().ok_or_else(|| busy("OVERLOADED"))?;
+        Ok(Some(Place { own, shared }))
     }
 
     /// Answers at once if the handler can, else lets it run on its own.

@@ -2,12 +2,15 @@
 //!
 //! This is the one way from what a client shows to [`Verified`](crate::auth::credential::Verified). The local socket needs none; over TCP a device's own token is looked at first, since it can stand in the same field as the gateway's secret and must not count as a guess.
 
+use std::net::IpAddr;
+
 use serde_json::json;
+use tracing::warn;
 
 use super::devices::{self, Admitted, Claims};
 use super::wire::Peer;
 use crate::gateway::Gateway;
-use crate::gateway::access::Refused;
+use crate::gateway::access::{Moment, Refused};
 use crate::protocol::connect::{ClientMode, ConnectParams};
 use crate::protocol::error::RpcError;
 
@@ -25,14 +28,20 @@ pub async fn authenticate(gateway: &Gateway, peer: &Peer, params: &ConnectParams
     }
     let auth = params.auth.as_ref();
     let presented = [auth.and_then(|auth| auth.token.as_deref()), auth.and_then(|auth| auth.password.as_deref())];
-    // Locks are measured on a clock that nobody can set.
-    let verified = gateway.access.check(address, &presented, gateway.uptime_ms()).map_err(|refusal| refused(gateway, params, refusal))?;
-    devices::beside_secret(gateway, address, params, claims, verified).await
+    match gateway.access.check(address, &presented, moment(gateway)).await {
+        Ok(verified) => devices::beside_secret(gateway, address, params, claims, verified).await,
+        Err(refusal) => Err(refused(gateway, address, params, refusal).await),
+    }
 }
 
-/// A refusal of the gateway's secrets in words.
+/// Now, for the rules of the door.
 #[must_use]
-pub fn refused(gateway: &Gateway, params: &ConnectParams, refusal: Refused) -> RpcError {
+pub fn moment(gateway: &Gateway) -> Moment {
+    Moment { wall_ms: gateway.now(), uptime_ms: gateway.uptime_ms() }
+}
+
+/// A refusal of the door in words, after the time for which the answer is held back.
+pub async fn refused(gateway: &Gateway, address: IpAddr, params: &ConnectParams, refusal: Refused) -> RpcError {
     match refusal {
         Refused::Locked(locked) => {
             let mut error = RpcError::invalid("unauthorized: too many failed attempts from this address; try again later");
@@ -47,7 +56,14 @@ pub fn refused(gateway: &Gateway, params: &ConnectParams, refusal: Refused) -> R
             let code = format!("AUTH_{}_MISSING", mode.to_ascii_uppercase());
             advise(error, &code, &format!("{mode}_missing"), "update_auth_credentials")
         }
-        Refused::Wrong => mismatch(gateway, params),
+        Refused::Busy => RpcError::try_again("too many logins are being checked", 1000).with_code("OVERLOADED"),
+        Refused::Wrong { hold, locked } => {
+            if locked {
+                warn!(%address, "too many wrong credentials; the address is locked out for a while");
+            }
+            tokio::time::sleep(hold).await;
+            mismatch(gateway, params)
+        }
     }
 }
 

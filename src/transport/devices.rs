@@ -13,11 +13,10 @@ use std::net::IpAddr;
 use serde_json::json;
 use tracing::warn;
 
-use super::credentials::{advise, mismatch, refused};
+use super::credentials::{advise, mismatch, moment, refused};
 use crate::auth::credential::{CredentialId, Verified};
 use crate::auth::pairing::{Ask, Denied, words};
 use crate::gateway::Gateway;
-use crate::gateway::access::Refused;
 use crate::gateway::devices::{DeviceError, Issued, Seen};
 use crate::protocol::connect::ConnectParams;
 use crate::protocol::error::{ErrorCode, RpcError};
@@ -58,7 +57,9 @@ impl Admitted {
 pub async fn login(gateway: &Gateway, address: IpAddr, params: &ConnectParams, claims: Claims<'_>) -> Result<Option<Admitted>, RpcError> {
     let Some(device) = claims.device else { return Ok(None) };
     // From a locked address nothing is looked at.
-    gateway.access.admits(address, gateway.uptime_ms()).map_err(|locked| refused(gateway, params, Refused::Locked(locked)))?;
+    if let Err(refusal) = gateway.access.admits(address, moment(gateway)) {
+        return Err(refused(gateway, address, params, refusal).await);
+    }
     let auth = params.auth.as_ref();
     let given = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
     let token = given(auth.and_then(|auth| auth.token.as_deref()));
@@ -79,7 +80,7 @@ pub async fn login(gateway: &Gateway, address: IpAddr, params: &ConnectParams, c
         let ask = ask(params, claims, device, address, "setup-code");
         return match gateway.use_setup_code(code, ask).await {
             Ok(issued) => with_token(gateway, params, claims, device, issued).map(Some),
-            Err(DeviceError::Denied(Denied::NoRequest)) => Err(wrong(gateway, address)),
+            Err(DeviceError::Denied(Denied::NoRequest)) => Err(wrong(gateway, address, params).await),
             Err(error) => Err(error.into()),
         };
     }
@@ -87,7 +88,7 @@ pub async fn login(gateway: &Gateway, address: IpAddr, params: &ConnectParams, c
         return Ok(None);
     }
     if own.is_some() {
-        return Err(wrong(gateway, address));
+        return Err(wrong(gateway, address, params).await);
     }
     match gateway.recognise_device(device, claims.role, None, claims.wanted) {
         Seen::Claim(_) => match gateway.claim_device_token(device, claims.role, Some(address)).await? {
@@ -174,8 +175,9 @@ fn ask(params: &ConnectParams, claims: Claims<'_>, device: &str, address: IpAddr
 }
 
 /// Something of the device's own was shown, and it is not right: it counts as a guess.
-fn wrong(gateway: &Gateway, address: IpAddr) -> RpcError {
-    gateway.access.guessed(address, gateway.uptime_ms());
+async fn wrong(gateway: &Gateway, address: IpAddr, params: &ConnectParams) -> RpcError {
+    let refusal = gateway.access.guessed(address, moment(gateway));
+    let _ = refused(gateway, address, params, refusal).await;
     let error = RpcError::invalid("unauthorized: device token mismatch (pair this device again, or use the gateway's token)");
     advise(error, "AUTH_DEVICE_TOKEN_MISMATCH", "device_token_mismatch", "update_auth_credentials")
 }

@@ -41,6 +41,7 @@ pub struct Feeds {
     supervisor: Supervisor,
     runs: broadcast::Receiver<Arc<RunLog>>,
     reads: bool,
+    only: Option<Arc<str>>,
     wakes: Option<Wakes>,
     agent_prefix: Vec<u8>,
     chat_prefix: Vec<u8>,
@@ -51,8 +52,12 @@ type Wakes = StreamMap<u8, Pin<Box<dyn Stream<Item = Wake> + Send>>>;
 /// What a connection may hear.
 #[derive(Clone, Debug)]
 pub struct Audience {
-    /// Its effective scopes.
+    /// What it may hear.
     pub scopes: ScopeSet,
+    /// Whose runs it hears of; none = everybody's.
+    pub only: Option<Arc<str>>,
+    /// Whether it hears of its own runs and of nothing else of the gateway.
+    pub confined: bool,
     /// Its hold on its credential.
     pub lease: Lease,
 }
@@ -60,8 +65,7 @@ pub struct Audience {
 impl Audience {
     fn wake(&self, signal: Option<Signal>) -> Option<Wake> {
         match &signal {
-            Some(Signal::ForReaders(_)) if !self.scopes.allows(Scope::Read) => None,
-            Some(Signal::ForScope(scope, _)) if !self.scopes.allows(*scope) => None,
+            Some(Signal::Event(Some(scope), _)) if self.confined || !self.scopes.allows(*scope) => None,
             Some(Signal::Revoked) => self.lease.ended(Instant::now()).map(Wake::Ended),
             _ => Some(Wake::Signal(signal)),
         }
@@ -81,13 +85,15 @@ impl Feeds {
     /// Subscribes to everything that a connection of this audience gets.
     #[must_use]
     pub fn subscribe(hub: Arc<Hub>, supervisor: Supervisor, audience: Audience, intervals: Intervals) -> Self {
-        let reads = audience.scopes.allows(Scope::Read);
+        let (reads, only) = (audience.scopes.allows(Scope::Read), audience.only.clone());
         let mut wakes = Wakes::new();
-        if reads {
+        if reads && !audience.confined {
             let presence = WatchStream::from_changes(hub.presence.watch()).map(|published| Wake::State(published.body));
             let health = WatchStream::from_changes(hub.health.watch()).map(|published| Wake::State(published.body));
             wakes.insert(0, Box::pin(presence));
             wakes.insert(1, Box::pin(health));
+        }
+        if reads {
             wakes.insert(2, Box::pin(WatchStream::from_changes(hub.bell()).map(|_| Wake::Bell)));
         }
         if let Some(until) = audience.lease.until() {
@@ -106,6 +112,7 @@ impl Feeds {
             supervisor,
             runs,
             reads,
+            only,
             wakes: Some(wakes),
             agent_prefix: frame::event_prefix("agent"),
             chat_prefix: frame::event_prefix("chat"),
@@ -127,15 +134,23 @@ impl Feeds {
             match self.runs.try_recv() {
                 Ok(run) => runs.push(run),
                 Err(broadcast::error::TryRecvError::Lagged(_)) => runs.extend(self.supervisor.live_logs()),
-                Err(_) => return runs,
+                Err(_) => break,
             }
         }
+        runs.retain(|run| self.hears_of(run));
+        runs
     }
 
-    /// Runs that have not ended, for a connection that may read.
+    fn hears_of(&self, run: &RunLog) -> bool {
+        self.only.as_ref().is_none_or(|principal| *principal == run.principal)
+    }
+
+    /// Runs that have not ended, of those that the connection hears of.
     #[must_use]
     pub fn live_logs(&self) -> Vec<Arc<RunLog>> {
-        if self.reads { self.supervisor.live_logs() } else { Vec::new() }
+        let mut runs = if self.reads { self.supervisor.live_logs() } else { Vec::new() };
+        runs.retain(|run| self.hears_of(run));
+        runs
     }
 
     /// Whether the connection is given the events of runs.

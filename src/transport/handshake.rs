@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::audited;
 use super::credentials::{authenticate, mismatch};
 use super::devices::{Admitted, Claims};
 use super::feeds::{Audience, Feeds};
 use super::wire::Peer;
+use crate::auth::credential::CredentialId;
 use crate::auth::device::{self, Expected, Unproven};
 use crate::clock::now_ms;
 use crate::gateway::access::Counted;
@@ -117,17 +119,22 @@ pub async fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(A
     let protocol = negotiate(&params).map_err(|error| refuse(1002, error))?;
     let role = role_of(&params).map_err(|error| refuse(1008, error))?;
     let wanted = wanted_scopes(&params).map_err(|error| refuse(1008, error))?;
-    let device = prove_device(arrival, &params).map_err(|unproven| refuse(1008, unproven.into()))?;
+    let turned_away = |error: RpcError| {
+        audited::turned_away(arrival, &params, &error);
+        refuse(1008, error)
+    };
+    let device = prove_device(arrival, &params).map_err(|unproven| turned_away(unproven.into()))?;
     let claims = Claims { device, role, wanted };
-    let admitted = authenticate(arrival.gateway, arrival.peer, &params, claims).await.map_err(|error| refuse(1008, error))?;
-    let Admitted { verified, issued } = admitted;
+    let Admitted { verified, issued } = authenticate(arrival.gateway, arrival.peer, &params, claims).await.map_err(turned_away)?;
     let lease = verified.lease(now_ms(), Instant::now());
     // The record of the credential says how much of what is asked for is given; a node role has no scopes.
     let scopes = if role == "operator" { wanted.granted_by(verified.granted) } else { ScopeSet::NONE };
     let caller = Arc::new(Caller {
         conn_id: ConnId::fresh(),
+        sees_all: verified.granted.allows(Scope::Admin),
         principal: verified.principal,
         credential: verified.credential,
+        address: audited::address(arrival.peer),
         expires_at: verified.expires_at,
         lease: lease.clone(),
         device: device.map(Arc::from),
@@ -139,11 +146,14 @@ pub async fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(A
         order: tokio::sync::Mutex::default(),
         closed: arrival.closed.child_token(),
     });
-    let feeds = subscribe(Audience { scopes, lease });
+    let only = (!caller.sees_all).then(|| Arc::clone(&caller.principal));
+    let confined = matches!(caller.credential, CredentialId::User(_));
+    let feeds = subscribe(Audience { scopes, only, confined, lease });
     // Whose credential was taken back just before this may have missed the signal.
     if caller.lease.ended(Instant::now()).is_some() {
         return Err(refuse(1008, mismatch(arrival.gateway, &params)));
     }
+    audited::let_in(arrival, &params, &caller, device);
     let counted = arrival.gateway.access.count();
     // Commands come and go too fast to be worth showing.
     let shown = (params.client.mode != ClientMode::Cli).then(|| entry_of(&params, &caller, arrival.peer, device));

@@ -2,7 +2,7 @@
 //!
 //! Every request, whatever its path, first passes the gate: one readable Host that is ours, no foreign Origin, no body, no credential in the URL. Only then is it routed. Probes need no credential and tell nothing but their one word.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,8 +23,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, info};
 
+use super::audited;
 use crate::auth::origin::HostPolicy;
 use crate::auth::peer::{Cidr, client_address, fold};
+use crate::auth::probe;
 use crate::tasks::Tasks;
 use crate::transport::admission::ConnectionGuard;
 use crate::transport::intake::Source;
@@ -36,6 +38,9 @@ const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A refused request's path is logged up to this length.
 const LOGGED_PATH_BYTES: usize = 100;
+
+/// What a page of a foreign origin is told.
+const FOREIGN_ORIGIN: &str = "origin not allowed";
 
 /// Names of query parameters that carry credentials, without case, dashes and underscores. URLs end up in logs and histories, so a credential in one is refused even where nobody would read it.
 const CREDENTIAL_NAMES: &[&str] = &[
@@ -118,14 +123,41 @@ type Refused = (StatusCode, &'static str);
 
 async fn gate(State(front): State<Arc<Front>>, Extension(visit): Extension<Arc<Visit>>, request: Request, next: Next) -> Response {
     let rules = Arc::clone(&front.rules.borrow());
+    // Before the gate: that a proxy changes the Host, so that the request is refused, is among what is to be found out.
+    if let Some(word) = request.headers().get(probe::HEADER).and_then(|word| word.to_str().ok()) {
+        front.serve.probed(word, &|| seen(&request, &rules, &visit));
+    }
     let mut response = match check(&request, &rules, visit.port) {
         Ok(()) => next.run(request).await,
-        Err(refused) => refuse(refused, &visit, request.uri().path()),
+        Err(refused) => {
+            if refused.1 == FOREIGN_ORIGIN {
+                let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+                front.serve.denied(audited::foreign_origin(client_of(request.headers(), &rules, &visit), origin));
+            }
+            refuse(refused, &visit, request.uri().path())
+        }
     };
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// Who asks, by the socket and by what a trusted proxy says.
+/// The address that a request comes from: the socket's, or what a trusted proxy says.
+fn client_of(headers: &HeaderMap, rules: &Rules, visit: &Visit) -> IpAddr {
+    client_address(visit.socket.ip(), forwarded(headers), &rules.trusted_proxies)
+}
+
+fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers.get_all("x-forwarded-for").iter().map(|value| value.to_str().unwrap_or("unreadable"))
+}
+
+fn seen(request: &Request, rules: &Rules, visit: &Visit) -> probe::Seen {
+    let (headers, socket) = (request.headers(), fold(visit.socket.ip()));
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let trusted = rules.trusted_proxies.iter().any(|range| range.contains(socket));
+    probe::Seen::new(socket, client_of(headers, rules, visit), trusted, forwarded(headers), host)
 }
 
 /// Answers and closes: after a request that broke a rule, what follows on the socket means nothing.
@@ -148,7 +180,7 @@ fn check(request: &Request, rules: &Rules, port: u16) -> Result<(), Refused> {
         let reason = match refusal {
             crate::auth::origin::Refusal::BadHost => "bad host header",
             crate::auth::origin::Refusal::ForeignHost => "host not served here",
-            crate::auth::origin::Refusal::ForeignOrigin => "origin not allowed",
+            crate::auth::origin::Refusal::ForeignOrigin => FOREIGN_ORIGIN,
         };
         (StatusCode::from_u16(refusal.status()).unwrap_or(BAD), reason)
     };
@@ -214,8 +246,7 @@ fn try_upgrade(front: &Arc<Front>, visit: &Visit, request: &mut Request) -> Resu
     }
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (origin, host, user_agent) = (text(header::ORIGIN), text(header::HOST), text(header::USER_AGENT));
-    let forwarded = headers.get_all("x-forwarded-for").iter().map(|value| value.to_str().unwrap_or("unreadable"));
-    let addr = client_address(visit.socket.ip(), forwarded, &front.rules.borrow().trusted_proxies);
+    let addr = client_of(headers, &front.rules.borrow(), visit);
     let busy = (StatusCode::SERVICE_UNAVAILABLE, "too many connections, try again later");
     let mut guard = visit.guard.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(busy)?;
     guard.rename(addr).map_err(|_| busy)?;

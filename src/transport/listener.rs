@@ -225,7 +225,7 @@ impl Door {
 }
 
 /// Serves the requests of one socket until it is closed, upgraded or we stop.
-fn speak_http<S>(
+pub fn speak_http<S>(
     stream: S,
     visit: Visit,
     routes: TowerToHyperService<axum::Router>,

@@ -1,6 +1,7 @@
 //! Sockets: how bytes of a peer become messages and messages become bytes, who gets that far, and the life of a connection from its challenge to its close.
 
 pub mod admission;
+mod audited;
 pub mod chats;
 pub mod connection;
 pub mod control;

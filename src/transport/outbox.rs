@@ -43,7 +43,8 @@ pub struct Outbox {
     batch: Vec<u8>,
     /// Ends of the frames in `batch`, so that a stalled write can stop at the end of one.
     ends: Vec<usize>,
-    permits: Vec<OwnedSemaphorePermit>,
+    /// What the frames in `batch` hold of the budget.
+    permit: Option<OwnedSemaphorePermit>,
     scratch: Vec<u8>,
     seq: u64,
     tails: Tails,
@@ -86,7 +87,7 @@ impl Outbox {
             liveness,
             batch: Vec::new(),
             ends: Vec::new(),
-            permits: Vec::new(),
+            permit: None,
             scratch: Vec::new(),
             seq: 0,
             tails: Tails::default(),
@@ -175,7 +176,7 @@ impl Outbox {
     fn on_wake(&mut self, wake: Wake, feeds: &Feeds) -> Option<End> {
         match wake {
             Wake::State(body) => self.event(&body, Some(feeds.versions())),
-            Wake::Signal(Some(Signal::Event(body) | Signal::ForReaders(body) | Signal::ForScope(_, body))) => self.event(&body, None),
+            Wake::Signal(Some(Signal::Event(_, body))) => self.event(&body, None),
             Wake::Signal(Some(Signal::Close(code, reason))) => self.closing = Some((code, reason.to_owned())),
             Wake::Ended(reason) => self.closing = Some((1008, reason.to_owned())),
             // The feeds have turned it into an end where it is one.
@@ -270,7 +271,11 @@ impl Outbox {
         self.batch.extend_from_slice(&frame.bytes);
         self.framing.text_trailer(&mut self.batch);
         self.ends.push(self.batch.len());
-        self.permits.extend(frame.permit);
+        match (&mut self.permit, frame.permit) {
+            (Some(held), Some(more)) => held.merge(more),
+            (None, more) => self.permit = more,
+            (Some(_), None) => {}
+        }
     }
 
     fn event(&mut self, body: &[u8], version: Option<StateVersion>) {
@@ -315,7 +320,7 @@ impl Outbox {
         }
         self.batch.clear();
         self.ends.clear();
-        self.permits.clear();
+        self.permit = None;
         let flushed = tokio::time::timeout(self.patience, self.writer.flush()).await;
         flushed.is_ok()
     }
@@ -329,7 +334,7 @@ impl Outbox {
 
     /// Tells a slow consumer why, should it read again, without keeping more than one frame for it.
     async fn linger(&mut self) {
-        self.permits.clear();
+        self.permit = None;
         self.finals.clear();
         self.framing.close(1008, "slow consumer", &mut self.batch);
         let writer = &mut self.writer;

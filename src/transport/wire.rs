@@ -11,6 +11,8 @@ use std::time::Duration;
 use fastwebsockets::{Frame, Payload};
 use tokio::io::AsyncWrite;
 
+use crate::audit::Event;
+use crate::auth::probe::Seen;
 use crate::transport::admission::ConnectionGuard;
 use crate::transport::{ndjson, ws};
 
@@ -223,6 +225,12 @@ pub trait Serve: Send + Sync + 'static {
 
     /// Answers the readiness probe.
     fn ready(&self) -> Readiness;
+
+    /// Notes for the audit log that somebody was refused before there was a connection to serve.
+    fn denied(&self, _event: Event) {}
+
+    /// A request carries the word of a probe of the proxy; `seen` says what arrived.
+    fn probed(&self, _word: &str, _seen: &dyn Fn() -> Seen) {}
 }
 
 #[cfg(test)]

@@ -132,6 +132,11 @@ impl Dir {
 
 fn check(stat: &Stat) -> io::Result<()> {
     match FileType::from_raw_mode(stat.st_mode) {
+        // A second name can stand anywhere on the file system, also beside what nobody here may read.
+        FileType::RegularFile if stat.st_nlink > 1 => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "has another name somewhere (a hard link); only files with one name are read and written",
+        )),
         FileType::RegularFile => Ok(()),
         FileType::Symlink => Err(is_link()),
         _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "is no plain file")),
@@ -168,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_leads_out_by_either_way() {
+    fn m80_nothing_leads_out_by_either_way() {
         let (place, dir) = place();
         let w = place.path().join("w");
         symlink("../secret", w.join("link")).unwrap();
@@ -190,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn only_plain_files_of_a_bounded_size_are_read_and_a_pipe_hangs_nobody() {
+    fn m80_only_plain_files_of_a_bounded_size_are_read_and_a_pipe_hangs_nobody() {
         let (place, dir) = place();
         rustix::fs::mknodat(rustix::fs::CWD, place.path().join("w/pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         assert!(dir.read(Path::new("pipe"), 100).unwrap_err().to_string().contains("no plain file"));
@@ -217,5 +222,46 @@ mod tests {
         assert_eq!(std::fs::read_to_string(place.path().join("secret")).unwrap(), "outside");
         let left: Vec<_> = std::fs::read_dir(&w).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left.len(), 3, "{left:?}");
+    }
+
+    #[test]
+    fn m80_a_file_with_a_second_name_is_neither_read_nor_replaced() {
+        let (place, dir) = place();
+        std::fs::hard_link(place.path().join("secret"), place.path().join("w/alias")).unwrap();
+        assert!(dir.read(Path::new("alias"), 100).unwrap_err().to_string().contains("hard link"));
+        assert!(dir.write("alias", b"x").unwrap_err().to_string().contains("hard link"));
+        assert_eq!(std::fs::read_to_string(place.path().join("secret")).unwrap(), "outside");
+    }
+
+    #[test]
+    fn m80_a_file_that_becomes_a_link_at_any_moment_never_leads_out() {
+        const SWAPS: usize = 20_000;
+        let (place, dir) = place();
+        let w = place.path().join("w");
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let (mut read, mut refused) = (0, 0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Either name may be there, and neither, when it is looked at.
+                for _ in 0..SWAPS / 2 {
+                    std::fs::write(w.join("swapped"), "inside").unwrap();
+                    std::fs::remove_file(w.join("swapped")).unwrap();
+                    symlink("../secret", w.join("swapped")).unwrap();
+                    std::fs::remove_file(w.join("swapped")).unwrap();
+                }
+                done.store(true, Ordering::Release);
+            });
+            while !done.load(Ordering::Acquire) {
+                match dir.read(Path::new("swapped"), 100) {
+                    Ok(Some((bytes, _))) => {
+                        assert!(bytes.is_empty() || bytes == b"inside", "{bytes:?}");
+                        read += 1;
+                    }
+                    Ok(None) => {}
+                    Err(_) => refused += 1,
+                }
+            }
+        });
+        assert!(read > 0 && refused > 0, "the race was none: {read} read, {refused} refused");
     }
 }

@@ -1,4 +1,5 @@
 #!/bin/sh
+# m28_every_case_of_autobahns_fuzzing_client_is_ok
 # Runs Autobahn's fuzzing client, cases 1 to 10, against the gateway's WebSocket sockets (examples/autobahn_echo.rs) and fails when a case fails.
 # The suite exists only for Python 2.7. Where that cannot be found it is skipped with a line that says so.
 # SKYKOI_AUTOBAHN_DIR: where the suite is installed and the reports go (default: target/autobahn). AUTOBAHN_CASES: space-separated patterns (default: all of 1 to 10).

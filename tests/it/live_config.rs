@@ -308,43 +308,6 @@ async fn defect_21_included_files_are_watched_and_meta_restarts_nothing() {
 }
 
 #[tokio::test]
-async fn what_needs_a_restart_gets_one_and_runs_outlive_it() {
-    let gateway = Gateway::start();
-    let mut client = Client::connect(&gateway).await;
-    let boot = client.ok("status", json!({})).await["bootId"].clone();
-    client.agent(json!({ "message": "until [ -e go ]; do sleep 0.05; done; echo done", "idempotencyKey": "r" })).await;
-    client.until("the start of the run", |client| client.runs.contains_key("r")).await;
-    let answer = {
-        let hash = client.ok("config.get", json!({})).await["hash"].clone();
-        let raw = json!({ "logging": { "maxFileBytes": 1_000_000 }, "gateway": { "port": free_port() } }).to_string();
-        client.ok("config.patch", json!({ "raw": raw, "baseHash": hash, "restartDelayMs": 0, "note": "why" })).await
-    };
-    assert_eq!((&answer["applied"], &answer["restartNeeded"]), (&json!("restart"), &json!(["logging.maxFileBytes"])));
-    assert_eq!(answer["restart"]["pid"], gateway.pid());
-    let closed = client.until_closed().await;
-    assert_eq!(closed.code, Some(1012));
-    let said = client.events.iter().find(|event| event["event"] == "shutdown").unwrap();
-    assert_eq!(said["payload"]["reason"], "gateway restarting");
-    let port = answer["config"]["gateway"]["port"].as_u64().unwrap();
-    let mut client = loop {
-        match Client::try_connect(u16::try_from(port).unwrap()).await {
-            Ok(client) => break client,
-            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-        }
-    };
-    let status = client.ok("status", json!({})).await;
-    assert!(status["bootId"] != boot && status["pid"] == gateway.pid(), "{status}");
-    assert_eq!(status["config"]["restartNeeded"], json!([]));
-    std::fs::write(gateway.state_dir().join("work/go"), "").unwrap();
-    assert_eq!(client.ok("agent.wait", json!({ "runId": "r" })).await["status"], "ok");
-}
-
-/// A port that was free a moment ago; only used where the gateway itself must name one.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-#[tokio::test]
 async fn the_modes_of_reload_are_kept_to() {
     let gateway = Gateway::with(&json!({ "gateway": { "reload": { "mode": "hot", "debounceMs": 10 } } }));
     let mut client = Client::connect(&gateway).await;

@@ -60,7 +60,8 @@ impl Nginx {
     /// Starts nginx in front of `127.0.0.1:upstream`; it listens when this returns. `None` = no nginx or no openssl here.
     pub fn start(upstream: u16) -> Option<Self> {
         let dir = TempDir::new().expect("a directory for nginx");
-        let certificate = run_or_skip(program("deploy/make-cert.sh").arg("--dir").arg(dir.path().join("tls")).arg("koi.test"))?;
+        let certificate =
+            run_or_skip(program("deploy/make-cert.sh").arg("--dir").arg(dir.path().join("tls")).args(["koi.test", "127.0.0.1"]))?;
         assert!(certificate.status.success(), "make-cert.sh: {}", String::from_utf8_lossy(&certificate.stderr));
         // A free port may be taken by another process between the look and the start, so a failed start is tried again.
         let mut last = String::new();

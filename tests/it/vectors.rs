@@ -237,6 +237,33 @@ async fn m29_m31_m52_m53_m54_connect_is_judged_as_its_vectors_say() {
     play("connect").await;
 }
 
+/// Schemas of parameters and result, and in the reference a line of the table with a summary and a chapter with an example.
+#[test]
+fn every_method_and_event_has_a_schema_and_a_line_in_the_reference() {
+    let file = |name: &str| std::fs::read_to_string(repository().join("schema").join(name)).unwrap();
+    let (reference, schema, params) = (file("methods.md"), file("protocol.schema.json"), file("params.json"));
+    let (schema, params): (Value, Value) = (serde_json::from_str(&schema).unwrap(), serde_json::from_str(&params).unwrap());
+    let described = |schema: &Value| schema["description"].as_str().is_some_and(|text| text.len() > 10);
+    let chapter = |title: String| {
+        let found = reference.split("\n### ").find(|chapter| chapter.starts_with(&format!("{title}\n")));
+        found.unwrap_or_else(|| panic!("{title} has no chapter in schema/methods.md")).to_owned()
+    };
+    for entry in METHODS {
+        let known = &schema["x-methods"][entry.name];
+        assert!(described(known) && known["params"].is_object() && known["result"].is_object(), "{}: {known}", entry.name);
+        assert!(params[entry.name].is_object(), "{} has no schema that a release checks by", entry.name);
+        let line = reference.lines().find(|line| line.starts_with(&format!("| [`{}`](", entry.name)));
+        assert!(line.is_some_and(|line| line.ends_with(". |")), "{} has no line in the table: {line:?}", entry.name);
+        let chapter = chapter(entry.name.to_owned());
+        assert!(chapter.contains("\nScope: "), "{chapter}");
+    }
+    for event in EVENTS {
+        let known = &schema["x-events"][event.name];
+        assert!(described(known) && known["payload"].is_object(), "{}: {known}", event.name);
+        assert!(chapter(format!("{} (event)", event.name)).len() > event.name.len() + 20, "{}", event.name);
+    }
+}
+
 /// A good and a bad case for every method, and a file for every event; nothing else.
 #[test]
 fn every_method_and_event_has_vectors() {

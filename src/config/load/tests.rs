@@ -125,7 +125,7 @@ fn a_section_without_effect_is_named_once_and_a_misspelt_one_is_refused() {
 
 #[test]
 fn a_lone_password_means_the_mode_password() {
-    use super::super::gateway::AuthMode;
+    use super::super::login::AuthMode;
     let mode = |auth: &str| Home::with(&format!("{{ gateway: {{ auth: {{ {auth} }} }} }}")).load(&[]).unwrap().config.auth_mode();
     assert_eq!(mode("password: 'long-enough-word'"), AuthMode::Password);
     assert_eq!(mode(&format!("password: 'long-enough-word', token: '{TOKEN}'")), AuthMode::Token);
@@ -147,6 +147,21 @@ fn kw07_a_file_that_others_can_read_is_warned_about() {
     let home = Home::with("{}");
     fs::set_permissions(home.0.path().join("skykoi.json"), fs::Permissions::from_mode(0o644)).unwrap();
     assert!(home.load(&[]).unwrap().warnings[0].contains("can be read by other users"));
+}
+
+#[test]
+fn m61_a_secret_in_a_file_that_others_can_read_keeps_the_gateway_from_starting() {
+    let blockers = |auth: &str, mode: u32| {
+        let home = Home::with(&format!("{{ gateway: {{ mode: 'local', auth: {{ {auth} }} }} }}"));
+        fs::set_permissions(home.0.path().join("skykoi.json"), fs::Permissions::from_mode(mode)).unwrap();
+        let blockers = home.load(&[("T", TOKEN)]).unwrap().start_blockers();
+        blockers.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let clear = format!("token: '{TOKEN}'");
+    assert_eq!(blockers(&clear, 0o600), "");
+    let refused = blockers(&clear, 0o644);
+    assert!(refused.contains("gateway.auth.token: stands in a file that other users") && !refused.contains(TOKEN), "{refused}");
+    assert_eq!(blockers("token: '${T}'", 0o644), "", "a reference says nothing");
 }
 
 #[test]

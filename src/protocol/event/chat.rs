@@ -37,9 +37,6 @@ pub struct ChatEvent {
     /// The run whose turn answered this one too; what was said stands in its events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merged_into: Option<RunId>,
-    /// Of a `status`: `queued`, `started`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub phase: Option<String>,
 }
 
 /// What a `chat` event is.
@@ -54,8 +51,6 @@ pub enum ChatState {
     Aborted,
     /// It could not be served.
     Error,
-    /// Something that is no text; protocol 4 only.
-    Status,
 }
 
 /// A message as a chat shows it.
@@ -104,7 +99,6 @@ impl ChatEvent {
             error_message: None,
             stop_reason: None,
             merged_into: None,
-            phase: None,
         }
     }
 }

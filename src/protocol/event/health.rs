@@ -47,6 +47,22 @@ pub struct HealthSummary {
     pub system: Ready<Option<SystemInfo>>,
     /// The configuration.
     pub config: ConfigHealth,
+    /// The audit log: its head, to be kept elsewhere.
+    pub audit: AuditHealth,
+}
+
+/// The head of the audit log. Who keeps it can show later that nothing before it was changed or cut off (`audit verify --head N:HASH`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditHealth {
+    /// Whether records are written.
+    pub ok: bool,
+    /// Number of the last record; 0 = there is none.
+    pub n: u64,
+    /// Its hash, SHA-256 in hexadecimal.
+    pub hash: String,
+    /// The gateway's public key, Ed25519 in base64url, which signs heads.
+    pub key: String,
 }
 
 /// Whether what is in effect is what is on disk.

@@ -8,6 +8,7 @@ pub mod commands;
 pub mod config;
 pub mod cron;
 pub mod device;
+pub mod doctor;
 pub mod exec;
 pub mod logs;
 pub mod models;
@@ -26,8 +27,10 @@ pub static METHODS: &[Entry] = &[
     Entry::of::<system::status::Status>(),
     Entry::of::<system::presence::SystemPresence>(),
     Entry::of::<system::event::SystemEvent>(),
+    Entry::of::<system::wake::Wake>(),
     Entry::of::<system::heartbeats::LastHeartbeat>(),
     Entry::of::<system::heartbeats::SetHeartbeats>(),
+    Entry::of::<doctor::proxy::Proxy>(),
     Entry::of::<logs::tail::Tail>(),
     Entry::of::<agent::run::Run>(),
     Entry::of::<agent::wait::Wait>(),

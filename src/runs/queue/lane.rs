@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::rules::{Mode, Overflow, Rules};
-use super::{Item, Turn};
+use super::{Item, MAX_MERGED_BYTES, Turn};
 
 /// A run in the line.
 #[derive(Clone, Debug)]
@@ -90,29 +90,40 @@ impl Lane {
     /// When the next turn may begin, as far as this session is concerned; none = it is busy, or nothing waits.
     pub fn due(&self) -> Option<u64> {
         let front = self.line.front().filter(|front| self.running.is_empty() && !front.asked)?;
-        let group = self.group();
+        let (group, full) = self.group();
         let newest = self.line.get(group - 1)?;
         if self.reserved.first().is_some_and(|place| *place < newest.order) {
             return None;
         }
         let Some(rules) = front.collects() else { return Some(0) };
-        // Who has the line to himself waits for nobody, and a full group gains nothing by waiting.
-        if (group == 1 && front.fresh) || group >= rules.cap {
+        // Who came to a free session waits for nobody, and a full group gains nothing by waiting.
+        if front.fresh || full || group >= rules.cap {
             return Some(0);
         }
         let quiet = newest.item.rules.map_or(0, |rules| rules.debounce_ms);
         Some(newest.at.saturating_add(quiet))
     }
 
-    /// How many at the front are answered together; at least 1.
-    fn group(&self) -> usize {
-        let Some(front) = self.line.front().filter(|front| front.collects().is_some()) else { return 1 };
-        self.line.iter().take_while(|waiting| waiting.collects().is_some() && waiting.item.with == front.item.with).count().max(1)
+    /// How many at the front are answered together, at least 1, and whether the next was left out for its size alone.
+    ///
+    /// A message that came to a free session has a turn of its own, also when it had to wait for a place: what becomes of two messages must not depend on how busy other sessions are.
+    fn group(&self) -> (usize, bool) {
+        let Some(front) = self.line.front().filter(|front| front.collects().is_some() && !front.fresh) else { return (1, false) };
+        let alike = self.line.iter().take_while(|waiting| waiting.collects().is_some() && waiting.item.with == front.item.with);
+        let (mut group, mut bytes) = (0, 0_usize);
+        for waiting in alike {
+            bytes = bytes.saturating_add(waiting.item.bytes);
+            if group > 0 && bytes > MAX_MERGED_BYTES {
+                return (group, true);
+            }
+            group += 1;
+        }
+        (group.max(1), false)
     }
 
     /// Takes the next turn out of the line; its newest run is at work from here on.
     pub fn take_turn(&mut self) -> Option<Turn> {
-        let group = self.group().min(self.line.len());
+        let group = self.group().0.min(self.line.len());
         let mut group: Vec<Waiting> = self.line.drain(..group).collect();
         let carrier = group.pop()?;
         let runs = |waiting: Waiting| waiting.item.run;

@@ -8,6 +8,8 @@
 //! One run per session at a time and in order of arrival, at most `max` in all. Runs are named by their file id, which is unique.
 
 mod lane;
+#[cfg(test)]
+mod model;
 pub mod rules;
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,9 @@ pub const MAX_LINE: usize = 1000;
 /// Most runs that wait in all.
 pub const MAX_WAITING: usize = 10_000;
 
+/// Most bytes of requests that one turn answers together; a larger one has a turn of its own.
+pub const MAX_MERGED_BYTES: usize = 256 << 10;
+
 /// A run that wants its turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
@@ -35,6 +40,8 @@ pub struct Item {
     pub rules: Option<Rules>,
     /// Only messages with the same one are answered together: the agent and its runner.
     pub with: String,
+    /// Size of its stored request; what is answered together is bounded by the sum.
+    pub bytes: usize,
     /// It carries others already, so it is neither merged nor dropped for others.
     pub sealed: bool,
     /// Whether its runner can be told something while it works.

@@ -4,6 +4,7 @@ mod commands;
 mod ends;
 mod queue;
 mod restarts;
+mod slow;
 mod talk;
 
 use serde_json::{Value, json};

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::{dialogue, gateway, go, held, quick, ran, send, until_ran};
-use crate::harness::Client;
 use crate::harness::model::said;
+use crate::harness::{Client, Gateway};
 
 #[tokio::test]
 async fn defect_27_collected_messages_are_one_turn_and_each_client_hears_the_end_once() {
@@ -39,6 +39,31 @@ async fn defect_27_collected_messages_are_one_turn_and_each_client_hears_the_end
             "assistant: b done\nc done\n".into()
         ]
     );
+}
+
+/// Whether other sessions are busy makes no difference to what becomes of messages to a free one.
+#[tokio::test]
+async fn two_messages_at_once_to_a_free_session_have_a_turn_each_also_when_all_places_are_taken() {
+    for places in [1, 4] {
+        let gateway =
+            Gateway::with(&json!({ "messages": { "queue": { "debounceMs": 50 } }, "agents": { "defaults": { "maxConcurrent": places } } }));
+        let mut client = Client::connect(&gateway).await;
+        client.agent(json!({ "message": held("x"), "idempotencyKey": "x", "sessionKey": "other" })).await;
+        until_ran(&gateway, &["x"]).await;
+        let mut asked = Vec::new();
+        for name in ["a", "b"] {
+            let params = json!({ "sessionKey": "s", "message": quick(name), "idempotencyKey": name });
+            asked.push(client.request("chat.send", params).await);
+        }
+        for id in asked {
+            assert_eq!(client.response(&id).await["payload"]["status"], "started");
+        }
+        go(&gateway, "x");
+        for name in ["a", "b"] {
+            let last = client.until_said(name).await;
+            assert_eq!((said(&last), last.get("mergedInto")), (&*format!("{name} done"), None), "{places} places");
+        }
+    }
 }
 
 #[tokio::test]

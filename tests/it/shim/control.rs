@@ -98,7 +98,7 @@ async fn a_spec_that_is_cut_off_starts_nothing_and_leaves_the_journal_empty() {
     let mut spec = bench.spec.clone();
     spec.message = "x".repeat(1 << 20);
     // The future is dropped while it is writing, as if the daemon had died in the middle.
-    let cut = tokio::time::timeout(Duration::ZERO, bench.launcher.start(&spec, journal)).await;
+    let cut = tokio::time::timeout(Duration::ZERO, bench.launcher.start(&spec, journal, std::future::ready(Ok(())))).await;
     assert!(cut.is_err());
     until("the shim is gone", || !is_locked(&bench.journal()).unwrap()).await;
     assert!(bench.scan().never_started());

@@ -73,7 +73,7 @@ impl Bench {
 
     pub async fn start(&self) -> Started {
         let journal = create_journal(&self.journal()).unwrap();
-        self.launcher.start(&self.spec, journal).await.unwrap()
+        self.launcher.start(&self.spec, journal, std::future::ready(Ok(()))).await.unwrap()
     }
 
     /// Starts the run and follows it to its end.

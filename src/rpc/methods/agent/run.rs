@@ -58,7 +58,7 @@ pub struct RunParams {
     /// Channel of the conversation: `webchat` or `last`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
-    /// Queue lane; `main` if absent.
+    /// Queue lane, as other servers know them; a name changes nothing here: all lanes share `agents.defaults.maxConcurrent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lane: Option<String>,
     /// Further instructions; kept with the run, with a meaning for models only.

@@ -71,7 +71,7 @@ impl Method for Wait {
         let run_id = RunId(params.run_id);
         let wait = Duration::from_millis(params.timeout_ms.unwrap_or(DEFAULT_MS).min(MAX_MS));
         let ended = tokio::select! {
-            ended = cx.gateway.runs.wait(&run_id, Instant::now() + wait) => ended?,
+            ended = cx.gateway.runs.wait(&run_id, |run| cx.caller.knows(run), Instant::now() + wait) => ended?,
             () = cx.caller.closed.cancelled() => None,
         };
         let Some(ended) = ended else {

@@ -117,7 +117,7 @@ pub async fn in_effect<T: Send + 'static>(
     let sources = cx.gateway.configuration.sources().clone();
     let done = tokio::task::spawn_blocking(move || work(&sources)).await;
     let value = done.map_err(|cause| RpcError::unavailable("internal error", cause).with_code("INTERNAL"))??;
-    let outcome = cx.gateway.configuration.reload(0).await;
+    let outcome = cx.gateway.configuration.reload(0, None).await;
     let outcome = outcome
         .ok_or_else(|| RpcError::try_again("the gateway is stopping; the next start takes what was saved", 1500).with_code("STOPPING"))?;
     match outcome.issues.first() {

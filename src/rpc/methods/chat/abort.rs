@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::audit::Action;
 use crate::protocol::error::RpcError;
 use crate::protocol::ids::RunId;
 use crate::protocol::scope::Scope;
@@ -51,11 +52,12 @@ impl Method for Abort {
         let runs = &cx.gateway.runs;
         let live = match params.run_id {
             None => {
-                let lives = runs.abort_session(&session, "rpc").await;
+                let lives = runs.abort_session(&session, |run| cx.caller.knows(run), "rpc").await;
                 let run_ids: Vec<RunId> = lives.iter().map(|live| live.record.run_id.clone()).collect();
+                note_aborted(&cx, &run_ids, "rpc");
                 return Ok(AbortReply { ok: true, aborted: !run_ids.is_empty(), run_ids });
             }
-            Some(run_id) => match runs.find(&RunId(run_id)).await? {
+            Some(run_id) => match runs.find(&RunId(run_id)).await?.filter(|handle| cx.caller.knows(handle.record())) {
                 Some(handle) if handle.record().session_key != session => {
                     return Err(RpcError::invalid("runId does not match sessionKey").with_code("RUN_MISMATCH"));
                 }
@@ -69,6 +71,14 @@ impl Method for Abort {
         {
             run_ids.push(live.record.run_id.clone());
         }
+        note_aborted(&cx, &run_ids, "rpc");
         Ok(AbortReply { ok: true, aborted: !run_ids.is_empty(), run_ids })
+    }
+}
+
+/// Notes whose end the caller asked for.
+pub fn note_aborted(cx: &Call, run_ids: &[RunId], reason: &str) {
+    for run_id in run_ids {
+        cx.gateway.audit.note(cx.caller.event(Action::Abort).target(run_id.as_str()).because(reason));
     }
 }

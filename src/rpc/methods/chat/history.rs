@@ -155,7 +155,8 @@ async fn read(cx: &Call, place: &Place, query: Query, form: Form) -> Result<(Vec
 }
 
 fn at_work(cx: &Call, key: &SessionKey) -> (Option<SessionInfo>, Option<InFlightRun>) {
-    let lives = cx.gateway.runs.live_of(key);
+    let mut lives = cx.gateway.runs.live_of(key);
+    lives.retain(|live| cx.caller.knows(&live.record));
     let working = lives.iter().find_map(|live| {
         let started_at = live.row(None).started_at?;
         let log = cx.gateway.runs.log_of(&Handle::Live(Arc::clone(live)));

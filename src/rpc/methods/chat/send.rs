@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::MutexGuard;
 
+use super::abort::note_aborted;
 use super::command;
 use crate::chat::attachments::Attachment;
 use crate::chat::commands::Decision;
@@ -181,8 +182,9 @@ impl<'a> Request<'a> {
     }
 
     async fn stop(&self) -> Stopped {
-        let lives = self.cx.gateway.runs.abort_session(&self.key, "stop").await;
+        let lives = self.cx.gateway.runs.abort_session(&self.key, |run| self.cx.caller.knows(run), "stop").await;
         let run_ids: Vec<RunId> = lives.iter().map(|live| live.record.run_id.clone()).collect();
+        note_aborted(self.cx, &run_ids, "stop");
         Stopped { ok: true, aborted: !run_ids.is_empty(), run_ids }
     }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{AppliedReply, MAX_DELAY_MS, apply, save};
+use super::{AppliedReply, MAX_DELAY_MS, Why, apply, save};
 use crate::config::change::Edit;
 use crate::protocol::error::RpcError;
 use crate::protocol::scope::Scope;
@@ -23,12 +23,11 @@ pub struct ApplyParams {
     /// Also over a file that does not parse, and when the text shrinks by more than half.
     #[serde(default)]
     pub force: bool,
-    /// Known from other clients; without effect.
+    /// The session that is told of a restart, in any form; the default agent's main session if absent.
     #[serde(default)]
     #[schemars(length(max = 512))]
-    #[expect(dead_code, reason = "accepted for clients that send it")]
-    session_key: Option<String>,
-    /// Why; comes back with the restart.
+    pub session_key: Option<String>,
+    /// Why. If a restart follows, it comes back with the answer, and after the restart the session finds it as a system event.
     #[serde(default)]
     #[schemars(length(max = 1024))]
     pub note: Option<String>,
@@ -49,8 +48,9 @@ impl Method for Apply {
     type Output = AppliedReply;
 
     async fn call(cx: Call, params: ApplyParams) -> Result<AppliedReply, RpcError> {
-        let ApplyParams { raw, base_hash, force, note, restart_delay_ms, .. } = params;
+        let ApplyParams { raw, base_hash, force, session_key, note, restart_delay_ms } = params;
+        let why = Why::new(&cx, Self::NAME, session_key.as_deref(), note)?;
         let saved = save(&cx, Self::NAME, base_hash, Edit::Replace { raw, force }).await?;
-        apply(&cx, saved, restart_delay_ms, note).await
+        apply(&cx, saved, restart_delay_ms, why).await
     }
 }

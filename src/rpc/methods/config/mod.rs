@@ -11,10 +11,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::audit::Action;
 use crate::config::change::{Base, Edit, Saved, change};
 use crate::gateway::configuration::Outcome;
+use crate::gateway::restart_note::RestartNote;
 use crate::protocol::error::RpcError;
 use crate::protocol::event::config::Applied;
+use crate::protocol::ids::SessionKey;
 use crate::rpc::call::Call;
 
 /// How long the gateway waits with a restart that a change needs, so that the answer arrives, ms.
@@ -46,6 +49,18 @@ pub struct AppliedReply {
     /// The restart that follows; absent when none does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart: Option<Restart>,
+    /// The note that the start after the restart makes a system event of; absent without a restart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sentinel: Option<Sentinel>,
+}
+
+/// A note for the start after a restart.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Sentinel {
+    /// Its file.
+    pub path: String,
+    /// What stands in it.
+    pub payload: RestartNote,
 }
 
 /// A restart of the gateway by itself. Runs go on meanwhile.
@@ -75,16 +90,44 @@ async fn save(cx: &Call, by: &'static str, base_hash: Option<String>, edit: Edit
         saving.await.map_err(|cause| RpcError::unavailable("internal error", cause).with_code("INTERNAL"))?.map_err(RpcError::from)?;
     if saved.written {
         let changed = saved.changed.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let keys: Vec<String> = saved.changed.iter().map(ToString::to_string).collect();
+        let event = cx.caller.event(Action::ConfigWrite).target(&saved.loaded.path.display().to_string());
+        cx.gateway
+            .audit
+            .note(event.with("method", by).with("from", before.clone()).with("to", saved.loaded.hash.clone()).with("changed", keys));
         tracing::info!(by, connection = %cx.caller.conn_id, ?before, after = ?saved.loaded.hash, changed, "the configuration was written");
     }
     Ok(saved)
 }
 
+/// Who wants a change, why, and for whom; of interest if it needs a restart.
+struct Why {
+    method: &'static str,
+    session_key: Option<SessionKey>,
+    note: Option<String>,
+}
+
+impl Why {
+    /// Refuses a session key that means nothing, before anything is saved.
+    fn new(cx: &Call, method: &'static str, session_key: Option<&str>, note: Option<String>) -> Result<Self, RpcError> {
+        let session_key = session_key.filter(|key| !key.trim().is_empty());
+        let session_key = session_key.map(|key| {
+            let canonical = cx.gateway.sessions.settings().canonical(key, cx.gateway.agents().default_id());
+            canonical.map_err(|problem| {
+                RpcError::invalid(format!("invalid {method} params: at /sessionKey: {problem}")).with_code("INVALID_SESSION_KEY")
+            })
+        });
+        Ok(Self { method, session_key: session_key.transpose()?, note })
+    }
+}
+
 /// Puts what was saved into effect.
-async fn apply(cx: &Call, saved: Saved, delay_ms: Option<u64>, note: Option<String>) -> Result<AppliedReply, RpcError> {
+async fn apply(cx: &Call, saved: Saved, delay_ms: Option<u64>, why: Why) -> Result<AppliedReply, RpcError> {
+    let Why { method, session_key, note } = why;
+    let left = RestartNote::new(method, &saved.loaded.path, session_key, note.clone(), cx.gateway.now());
     let delay_ms = delay_ms.unwrap_or(RESTART_DELAY_MS).max(MIN_DELAY_MS);
-    let outcome = cx.gateway.configuration.reload(delay_ms).await;
-    let Outcome { applied, restart_needed, issues, .. } = outcome
+    let outcome = cx.gateway.configuration.reload(delay_ms, Some(left.clone())).await;
+    let Outcome { applied, restart_needed, issues, noted, .. } = outcome
         .ok_or_else(|| RpcError::try_again("the gateway is stopping; the next start takes what was saved", 1500).with_code("STOPPING"))?;
     if let Some(first) = issues.first() {
         let text =
@@ -105,5 +148,6 @@ async fn apply(cx: &Call, saved: Saved, delay_ms: Option<u64>, note: Option<Stri
         applied,
         restart_needed,
         restart,
+        sentinel: noted.then(|| Sentinel { path: RestartNote::path(&saved.loaded.paths.state_dir).display().to_string(), payload: left }),
     })
 }

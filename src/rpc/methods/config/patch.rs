@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{AppliedReply, MAX_DELAY_MS, apply, save};
+use super::{AppliedReply, MAX_DELAY_MS, Why, apply, save};
 use crate::config::change::Edit;
 use crate::config::key_path::KeyPath;
 use crate::config::parse::parse;
@@ -33,12 +33,11 @@ pub struct PatchParams {
     #[serde(default)]
     #[expect(dead_code, reason = "accepted for clients that send it")]
     replace_paths: Option<Vec<String>>,
-    /// Known from other clients; without effect.
+    /// The session that is told of a restart, in any form; the default agent's main session if absent.
     #[serde(default)]
     #[schemars(length(max = 512))]
-    #[expect(dead_code, reason = "accepted for clients that send it")]
-    session_key: Option<String>,
-    /// Why; comes back with the restart.
+    pub session_key: Option<String>,
+    /// Why. If a restart follows, it comes back with the answer, and after the restart the session finds it as a system event.
     #[serde(default)]
     #[schemars(length(max = 1024))]
     pub note: Option<String>,
@@ -59,7 +58,8 @@ impl Method for Patch {
     type Output = AppliedReply;
 
     async fn call(cx: Call, params: PatchParams) -> Result<AppliedReply, RpcError> {
-        let PatchParams { raw, at, base_hash, note, restart_delay_ms, .. } = params;
+        let PatchParams { raw, at, base_hash, session_key, note, restart_delay_ms, .. } = params;
+        let why = Why::new(&cx, Self::NAME, session_key.as_deref(), note)?;
         let invalid = |text: String| RpcError::invalid(text).with_code("CONFIG_PATCH_INVALID");
         let patch: Value = parse(Path::new("config.patch raw"), &raw).map_err(|error| invalid(error.to_string()))?;
         let at = KeyPath::parse(at.as_deref().unwrap_or_default());
@@ -67,6 +67,6 @@ impl Method for Patch {
             return Err(invalid("config.patch raw must be an object".to_owned()));
         }
         let saved = save(&cx, Self::NAME, base_hash, Edit::Merge { at, patch }).await?;
-        apply(&cx, saved, restart_delay_ms, note).await
+        apply(&cx, saved, restart_delay_ms, why).await
     }
 }

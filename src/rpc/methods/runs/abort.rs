@@ -3,12 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::audit::Action;
 use crate::protocol::error::RpcError;
 use crate::protocol::ids::RunId;
 use crate::protocol::run::RunStatus;
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
-use crate::rpc::error::no_such_run;
 use crate::rpc::method::{Method, Rate};
 use crate::runs::handle::Handle;
 
@@ -45,11 +45,13 @@ impl Method for Abort {
 
     async fn call(cx: Call, params: AbortParams) -> Result<AbortReply, RpcError> {
         let run_id = RunId(params.run_id);
-        match cx.gateway.runs.find(&run_id).await? {
-            None => Err(no_such_run(&run_id)),
-            Some(Handle::Past(record)) => Ok(AbortReply { run_id, aborted: false, status: record.status }),
-            Some(Handle::Live(live)) => {
+        match cx.run(&run_id).await? {
+            Handle::Past(record) => Ok(AbortReply { run_id, aborted: false, status: record.status }),
+            Handle::Live(live) => {
                 let aborted = cx.gateway.runs.abort(&live, "rpc").await;
+                if aborted {
+                    cx.gateway.audit.note(cx.caller.event(Action::Abort).target(run_id.as_str()).because("rpc"));
+                }
                 Ok(AbortReply { run_id, aborted, status: live.status() })
             }
         }

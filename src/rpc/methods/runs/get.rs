@@ -8,7 +8,6 @@ use crate::protocol::ids::RunId;
 use crate::protocol::run::RunRow;
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
-use crate::rpc::error::no_such_run;
 use crate::rpc::method::Method;
 
 /// One run: where it stands, and how it ended.
@@ -31,7 +30,7 @@ impl Method for Get {
 
     async fn call(cx: Call, params: GetParams) -> Result<RunRow, RpcError> {
         let run_id = RunId(params.run_id);
-        let handle = cx.gateway.runs.find(&run_id).await?.ok_or_else(|| no_such_run(&run_id))?;
+        let handle = cx.run(&run_id).await?;
         Ok(cx.gateway.runs.row(handle.record()))
     }
 }

@@ -64,7 +64,8 @@ impl Method for List {
                 Some(RunCursor(place))
             }
         };
-        let filter = RunFilter { session_key, status: params.status, limit: params.limit.unwrap_or(50), before };
+        let principal = (!cx.caller.sees_all).then(|| cx.caller.principal.to_string());
+        let filter = RunFilter { principal, session_key, status: params.status, limit: params.limit.unwrap_or(50), before };
         let page = cx.gateway.store.runs(filter).await?;
         Ok(ListReply {
             runs: page.runs.iter().map(|record| cx.gateway.runs.row(record)).collect(),

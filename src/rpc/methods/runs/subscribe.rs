@@ -9,7 +9,6 @@ use crate::protocol::ids::RunId;
 use crate::protocol::run::RunStatus;
 use crate::protocol::scope::Scope;
 use crate::rpc::call::{Call, Outgoing};
-use crate::rpc::error::no_such_run;
 use crate::rpc::method::Method;
 
 /// Deliver every event of a run with a `seq` above `after`, in order and once, and go on live. Works for runs of any age, from any connection, and after a restart. What this connection has already been given of the run is not given again, unless it has called `runs.unsubscribe` in between.
@@ -47,7 +46,7 @@ impl Method for Subscribe {
 
     async fn call(cx: Call, params: SubscribeParams) -> Result<SubscribeReply, RpcError> {
         let run_id = RunId(params.run_id);
-        let handle = cx.gateway.runs.find(&run_id).await?.ok_or_else(|| no_such_run(&run_id))?;
+        let handle = cx.run(&run_id).await?;
         let log = cx.gateway.runs.log_of(&handle);
         let row = cx.gateway.runs.row(handle.record());
         let (head, after) = (log.head(), params.after.unwrap_or(0));

@@ -7,7 +7,6 @@ use crate::protocol::error::RpcError;
 use crate::protocol::ids::RunId;
 use crate::protocol::scope::Scope;
 use crate::rpc::call::{Call, Outgoing};
-use crate::rpc::error::no_such_run;
 use crate::rpc::method::Method;
 
 /// Deliver no more events of a run on this connection. A later `runs.subscribe` starts wherever it says.
@@ -40,7 +39,7 @@ impl Method for Unsubscribe {
 
     async fn call(cx: Call, params: UnsubscribeParams) -> Result<UnsubscribeReply, RpcError> {
         let run_id = RunId(params.run_id);
-        let handle = cx.gateway.runs.find(&run_id).await?.ok_or_else(|| no_such_run(&run_id))?;
+        let handle = cx.run(&run_id).await?;
         cx.outlet
             .push(Outgoing::Unfollow(handle.record().file_id.clone()))
             .await

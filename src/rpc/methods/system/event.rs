@@ -11,7 +11,7 @@ use crate::rpc::call::Call;
 use crate::rpc::method::{Method, Rate};
 
 /// Longest note, bytes.
-const MAX_TEXT: usize = 8 * 1024;
+pub(super) const MAX_TEXT: usize = 8 * 1024;
 
 /// Leave a note for the default agent's main session, or report a device: a text that begins with `Node:`, or one with `deviceId`, `instanceId` or `host`, is shown in presence for as long as this connection lasts. A `Node:` line becomes a note only when it says something new.
 #[derive(Debug, Deserialize, JsonSchema)]

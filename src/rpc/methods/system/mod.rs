@@ -6,3 +6,4 @@ pub mod heartbeats;
 pub mod presence;
 mod sessions_status;
 pub mod status;
+pub mod wake;

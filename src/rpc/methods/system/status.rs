@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::sessions_status::{HeartbeatStatus, SessionsStatus};
 use crate::gateway::{Gateway, VERSION};
 use crate::protocol::error::RpcError;
-use crate::protocol::event::health::{AgentHealth, ConfigHealth, RunCounts};
+use crate::protocol::event::health::{AgentHealth, AuditHealth, ConfigHealth, RunCounts};
 use crate::protocol::ready::Ready;
 use crate::protocol::scope::Scope;
 use crate::protocol::system::SystemInfo;
@@ -53,6 +53,8 @@ pub struct StatusReply {
     pub store: StoreStatus,
     /// The daemon's memory.
     pub memory: MemoryStatus,
+    /// The audit log: its head, to be kept elsewhere.
+    pub audit: AuditHealth,
     /// The configuration: whether the file on disk is right, and what waits for a restart.
     pub config: ConfigHealth,
     /// The machine and what the runs use of it, at most a second old; null if it cannot be looked at.
@@ -118,6 +120,7 @@ impl Method for Status {
             sessions: SessionsStatus::of(gateway).await?,
             store: StoreStatus { waiting: gateway.store.waiting(), last_commit_us: latency.last_us, max_commit_us: latency.max_us },
             memory: MemoryStatus { rss_bytes: rss_bytes() },
+            audit: gateway.audit_health(),
             config: gateway.configuration.health(),
             system,
             warnings: warnings(gateway),

@@ -1,0 +1,279 @@
+//! Named tokens, passwords and their ends, against a real gateway: what each credential opens, whose runs its holder sees, and how fast one that is taken back stops working.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::client::connect_params;
+use crate::harness::gateway::{TOKEN, merge};
+use crate::harness::{Client, Gateway};
+use crate::live_config::patch;
+use crate::nginx::program;
+
+const CI: &str = "ci-token-5e0b7c1f94a2d36880aa13f7";
+const LAB: &str = "lab-token-91c3d7700fe8b2a64d5512ce";
+const BOSS: &str = "boss-token-08f1a6cc2b9e4d7735b0e4d1";
+
+fn named(name: &str, token: &str, scopes: &[&str]) -> Value {
+    json!({ "name": name, "token": token, "scopes": scopes })
+}
+
+fn tokens() -> Value {
+    let list =
+        json!([named("ci", CI, &["operator.write"]), named("lab", LAB, &["operator.read"]), named("boss", BOSS, &["operator.admin"]),]);
+    json!({ "gateway": { "auth": { "tokens": list } } })
+}
+
+fn asking(token: &str, scopes: &Value) -> Value {
+    let mut params = connect_params();
+    merge(&mut params, &json!({ "auth": { "token": token }, "scopes": scopes }));
+    params
+}
+
+async fn with(gateway: &Gateway, token: &str) -> Client {
+    with_scopes(gateway, token, &json!(["operator.admin", "operator.write", "operator.read"])).await
+}
+
+async fn with_scopes(gateway: &Gateway, token: &str, scopes: &Value) -> Client {
+    let mut client = Client::open(gateway.port(), &[]).await;
+    client.hello(asking(token, scopes)).await.unwrap();
+    client
+}
+
+async fn refused(gateway: &Gateway, params: Value) -> Value {
+    let mut client = Client::open(gateway.port(), &[]).await;
+    let error = client.hello(params).await.unwrap_err()["error"].clone();
+    assert_eq!(client.until_closed().await.code, Some(1008));
+    error
+}
+
+fn code(error: &Value) -> &str {
+    error["details"]["code"].as_str().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn m3_m52_m53_a_named_token_gets_what_its_record_grants_whatever_it_asks_for() {
+    let gateway = Gateway::with(&tokens());
+    let all = json!(["operator.admin", "operator.approvals", "operator.pairing", "operator.write", "operator.read"]);
+    let table = [
+        (LAB, all.clone(), json!(["operator.read"])),
+        (LAB, json!(["operator.admin"]), json!([])),
+        (LAB, json!([]), json!(["operator.read"])),
+        (CI, all.clone(), json!(["operator.read", "operator.write"])),
+        (CI, json!([]), json!(["operator.read"])),
+        (BOSS, json!([]), json!(["operator.read"])),
+        (BOSS, all.clone(), json!(["operator.read", "operator.write", "operator.approvals", "operator.pairing", "operator.admin"])),
+        (TOKEN, json!([]), json!(["operator.read"])),
+    ];
+    for (token, asked, given) in table {
+        let client = with_scopes(&gateway, token, &asked).await;
+        assert_eq!(client.hello["auth"]["scopes"], given, "{asked}");
+    }
+    let mut viewer = with(&gateway, LAB).await;
+    // Reading the configuration is for readers; its secrets are hidden.
+    assert!(!viewer.ok("config.get", json!({})).await.to_string().contains(CI));
+    for method in ["agent", "config.set", "config.patch", "no.such.method"] {
+        let error = viewer.err(method, json!({ "message": "id" })).await;
+        assert_eq!(code(&error), "MISSING_SCOPE", "{method}: {error}");
+    }
+    let mut nobody = with_scopes(&gateway, LAB, &json!(["operator.admin"])).await;
+    assert_eq!(code(&nobody.err("health", json!({})).await), "MISSING_SCOPE");
+}
+
+#[tokio::test]
+async fn m54_a_scope_that_does_not_exist_is_an_error() {
+    let gateway = Gateway::with(&tokens());
+    for scope in ["operator.*", "admin", "operator.root", "OPERATOR.ADMIN", ""] {
+        assert_eq!(code(&refused(&gateway, asking(TOKEN, &json!([scope]))).await), "UNKNOWN_SCOPE", "{scope}");
+    }
+}
+
+#[tokio::test]
+async fn m45_m49_whatever_is_wrong_with_a_secret_the_answer_is_the_same() {
+    let limit = json!({ "gateway": { "auth": { "rateLimit": { "maxAttempts": 1000 } } } });
+    let mut config = tokens();
+    merge(&mut config, &limit);
+    merge(&mut config["gateway"]["auth"]["tokens"], &json!([named("old", "old-token-with-enough-letters-0123456", &["operator.admin"])]));
+    config["gateway"]["auth"]["tokens"][0]["expiresAt"] = json!("2001-01-01T00:00:00Z");
+    let gateway = Gateway::with(&config);
+    let mut answers = Vec::new();
+    for wrong in [&CI[..31], &format!("{CI}x"), "x", "ci", "a.b.c", "old-token-with-enough-letters-0123456", &"y".repeat(4000)] {
+        let mut params = asking(wrong, &json!([]));
+        answers.push(refused(&gateway, params.clone()).await);
+        params["auth"]["deviceToken"] = json!("bogus");
+        let closed = refused(&gateway, params).await;
+        assert!(["INVALID_PARAMS", "AUTH_TOKEN_MISMATCH"].contains(&code(&closed)), "{closed}");
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:#?}");
+}
+
+#[tokio::test]
+async fn m102_m103_who_is_no_admin_sees_waits_for_and_aborts_its_own_runs_only() {
+    let gateway = Gateway::with(&tokens());
+    let (mut ci, mut boss, mut shared) = (with(&gateway, CI).await, with(&gateway, BOSS).await, with(&gateway, TOKEN).await);
+    let mut lab = with(&gateway, LAB).await;
+    let go = gateway.state_dir().join("go");
+    let waits = format!("while [ ! -e {} ]; do sleep 0.02; done; echo mine", go.display());
+    let (_, foreign) = shared.agent(json!({ "message": waits, "sessionKey": "one" })).await;
+    let (own_request, own) = ci.agent(json!({ "message": waits, "sessionKey": "two", "idempotencyKey": "k-1" })).await;
+    let (foreign, own) = (foreign["runId"].as_str().unwrap().to_owned(), own["runId"].as_str().unwrap().to_owned());
+    for method in ["runs.get", "runs.subscribe", "runs.unsubscribe", "runs.abort"] {
+        let theirs = ci.err(method, json!({ "runId": foreign })).await;
+        let mut none = ci.err(method, json!({ "runId": "no-such-run" })).await;
+        none["message"] = json!(none["message"].as_str().unwrap().replace("no-such-run", &foreign));
+        assert_eq!(theirs, none, "{method}: a run of somebody else looks like none");
+    }
+    let waited = ci.ok("agent.wait", json!({ "runId": foreign, "timeoutMs": 50 })).await;
+    assert_eq!(waited["status"], "timeout");
+    let aborted = ci.ok("chat.abort", json!({ "sessionKey": "one" })).await;
+    assert_eq!((&aborted["aborted"], &aborted["runIds"]), (&json!(false), &json!([])));
+    assert_eq!(ci.ok("chat.abort", json!({ "sessionKey": "one", "runId": foreign })).await["aborted"], false);
+    let ids = |list: &Value| list["runs"].as_array().unwrap().iter().map(|run| run["runId"].clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&ci.ok("runs.list", json!({})).await), [json!(own)]);
+    assert_eq!(ids(&lab.ok("runs.list", json!({})).await), Vec::<Value>::new());
+    assert_eq!(ids(&boss.ok("runs.list", json!({})).await).len(), 2, "an admin knows of everybody's");
+    // The same key of another principal is another run.
+    let (_, other) = boss.agent(json!({ "message": "echo boss", "sessionKey": "three", "idempotencyKey": "k-1" })).await;
+    assert_ne!(other["runId"], json!(own));
+    std::fs::write(&go, "").unwrap();
+    assert_eq!(ci.response(&own_request).await["payload"]["status"], "ok");
+    boss.until_end(&foreign).await;
+    boss.until_end(&own).await;
+    assert!(!ci.runs.contains_key(&foreign) && !ci.chats.contains_key(&foreign), "no event of another's run");
+    lab.ok("health", json!({})).await;
+    assert!(lab.runs.is_empty() && lab.chats.is_empty());
+}
+
+#[tokio::test]
+async fn m59_a_token_that_is_taken_back_on_the_command_line_ends_its_connections_within_a_second() {
+    let gateway = Gateway::start();
+    let cli = |words: &[&str]| {
+        let output =
+            program(env!("CARGO_BIN_EXE_skykoi-gateway")).args(words).arg("--state-dir").arg(gateway.state_dir()).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let first = cli(&["token", "new", "ci", "--scopes", "read,write"]);
+    let other = cli(&["token", "new", "lab", "--scopes", "read", "--expires", "1h"]);
+    let (mut ci, mut lab) = (with(&gateway, &first).await, with(&gateway, &other).await);
+    let (_, run) = ci.agent(json!({ "message": "sleep 60" })).await;
+    let mut seen = Client::connect(&gateway).await;
+    let began = Instant::now();
+    let second = cli(&["token", "rotate", "ci"]);
+    let closed = ci.until_closed().await;
+    assert_eq!((closed.code, closed.reason.as_str()), (Some(1008), "credential revoked"));
+    // The command itself is part of this time; what the gateway does begins with its answer.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(code(&refused(&gateway, asking(&first, &json!([]))).await), "AUTH_TOKEN_MISMATCH");
+    let mut ci = with(&gateway, &second).await;
+    assert_eq!(ci.ok("runs.get", json!({ "runId": run["runId"] })).await["status"], "running", "runs go on and stay the name's");
+    assert!(cli(&["token", "list"]).contains("ci    read,write  never"));
+    cli(&["token", "revoke", "ci"]);
+    assert_eq!(ci.until_closed().await.reason, "credential revoked");
+    assert_eq!(lab.ok("health", json!({})).await["ok"], true, "another's token stands");
+    assert_eq!(seen.ok("health", json!({})).await["ok"], true);
+    let config = std::fs::read_to_string(gateway.config_path()).unwrap();
+    for secret in [&first, &second, &other] {
+        assert!(!config.contains(secret.as_str()) && !gateway.log().contains(secret.as_str()));
+    }
+}
+
+#[tokio::test]
+async fn m59_scopes_that_are_narrowed_end_the_connection_within_a_second_and_nothing_is_served_after() {
+    let gateway = Gateway::with(&tokens());
+    let mut local = Client::local(&gateway).await;
+    let mut ci = with(&gateway, CI).await;
+    let narrowed =
+        json!([named("ci", CI, &["operator.read"]), named("lab", LAB, &["operator.read"]), named("boss", BOSS, &["operator.admin"])]);
+    patch(&mut local, json!({ "gateway": { "auth": { "tokens": narrowed } } })).await;
+    let told = Instant::now();
+    assert_eq!(ci.until_closed().await.reason, "credential revoked");
+    assert!(told.elapsed() < Duration::from_secs(1), "{:?}", told.elapsed());
+    assert_eq!(with(&gateway, CI).await.hello["auth"]["scopes"], json!(["operator.read"]));
+}
+
+#[tokio::test]
+async fn i11_a_token_that_runs_out_ends_its_connection_at_that_moment() {
+    let mut gateway = Gateway::prepared(&json!({}));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let ends = now + Duration::from_secs(4);
+    let mut entry = named("ci", CI, &["operator.read"]);
+    entry["expiresAt"] = json!(jiff::Timestamp::from_millisecond(i64::try_from(ends.as_millis()).unwrap()).unwrap().to_string());
+    let config = crate::live_config::text(&gateway, &json!({ "gateway": { "auth": { "tokens": [entry] } } }));
+    gateway.write_config(&config);
+    gateway.launch();
+    let mut client = with(&gateway, CI).await;
+    let closed = client.until_closed().await;
+    let late = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().saturating_sub(ends);
+    assert_eq!((closed.code, closed.reason.as_str()), (Some(1008), "credential expired"));
+    assert!(late < Duration::from_secs(1), "{late:?}");
+    assert_eq!(code(&refused(&gateway, asking(CI, &json!([]))).await), "AUTH_TOKEN_MISMATCH");
+}
+
+#[tokio::test]
+async fn a_password_is_checked_against_its_hash_and_guesses_are_counted_exactly() {
+    use std::io::Write;
+    let password = "correct horse battery staple";
+    let mut child = program(env!("CARGO_BIN_EXE_skykoi-gateway"))
+        .args(["token", "password"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
+    let hash = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    let limit = json!({ "maxAttempts": 3 });
+    let auth = json!({ "mode": "password", "password": hash.trim(), "tokens": [named("ci", CI, &["operator.read"])], "rateLimit": limit });
+    let gateway = Gateway::with(&json!({ "gateway": { "auth": auth } }));
+    let saying = |text: &str| {
+        let mut params = connect_params();
+        params["auth"] = json!({ "password": text });
+        params
+    };
+    let mut client = Client::open(gateway.port(), &[]).await;
+    client.hello(saying(password)).await.unwrap();
+    assert_eq!(client.hello["snapshot"]["authMode"], "password");
+    with(&gateway, CI).await;
+    // Eight at once: each is a guess, and three are as many as there are.
+    let guesses = (0..8).map(|n| {
+        let (port, params) = (gateway.port(), saying(&format!("correct horse battery stapl{n}")));
+        tokio::spawn(async move {
+            let mut client = Client::open_from([127, 0, 0, 9], port, &[]).await;
+            client.hello(params).await.unwrap_err()["error"]["details"]["code"].as_str().unwrap().to_owned()
+        })
+    });
+    let mut codes = Vec::new();
+    for guess in guesses.collect::<Vec<_>>() {
+        codes.push(guess.await.unwrap());
+    }
+    codes.sort();
+    assert_eq!(codes.iter().filter(|code| *code == "AUTH_PASSWORD_MISMATCH").count(), 3, "{codes:?}");
+    assert_eq!(codes.iter().filter(|code| *code == "AUTH_RATE_LIMITED").count(), 5, "{codes:?}");
+    assert!(!gateway.log().contains("correct horse"));
+}
+
+#[tokio::test]
+async fn m61_secrets_that_are_none_refuse_to_start_with_78_and_the_reason() {
+    let auth = |auth: Value| json!({ "gateway": { "auth": auth } });
+    let twice = json!([named("ci", CI, &["operator.read"]), named("CI", LAB, &["operator.read"])]);
+    let table = [
+        (auth(json!({ "token": "changeme" })), "gateway.auth.token: is the placeholder"),
+        (auth(json!({ "token": "k3J9xQ2mZp" })), "gateway.auth.token: must have at least 16"),
+        (auth(json!({ "tokens": [named("ci", "k3J9xQ2mZp", &["operator.read"])] })), "gateway.auth.tokens[0].token: must have at least 32"),
+        (auth(json!({ "tokens": [named("ci", CI, &["operator.*"])] })), "gateway.auth.tokens[0].scopes[0]: must be one of"),
+        (auth(json!({ "tokens": [named("ci", CI, &[])] })), "gateway.auth.tokens[0].scopes: is empty"),
+        (auth(json!({ "tokens": twice })), "gateway.auth.tokens[1].name: is the name of"),
+        (auth(json!({ "mode": "password", "password": "$argon2id$nonsense" })), "gateway.auth.password: is no argon2id hash"),
+        (auth(json!({ "mode": "none" })), "gateway.auth.mode: must be one of"),
+    ];
+    for (config, wanted) in table {
+        let mut gateway = Gateway::prepared(&config);
+        assert_eq!(gateway.try_launch().unwrap_err().code(), Some(78), "{config}");
+        assert!(gateway.log().contains(wanted), "{wanted} not in {}", gateway.log());
+        assert!(!gateway.log().contains("k3J9xQ2mZp") && !gateway.log().contains(CI));
+    }
+    let mut gateway = Gateway::prepared(&json!({}));
+    std::fs::set_permissions(gateway.config_path(), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    assert_eq!(gateway.try_launch().unwrap_err().code(), Some(78));
+    assert!(gateway.log().contains("gateway.auth.token: stands in a file that other users"), "{}", gateway.log());
+}
