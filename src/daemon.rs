@@ -36,6 +36,7 @@ use crate::events::hub::Hub;
 use crate::exec::proc;
 use crate::gateway::chronicle::Scribe;
 use crate::gateway::configuration::Ask;
+use crate::gateway::devices::Devices;
 use crate::gateway::{Gateway, Parts, VERSION, session_settings};
 use crate::logging::Log;
 use crate::memory;
@@ -244,6 +245,8 @@ async fn build(
     })?;
     let boot_id = uuid::Uuid::new_v4().to_string();
     let audit = audit(&loaded, &boot_id, safe_mode)?;
+    let devices =
+        Devices::load(&store).await.map_err(|error| StartError::new(exit::BUG, format!("the devices cannot be read: {error}")))?;
     become_subreaper().map_err(|cause| bug(&cause))?;
     let children = Children::inherited();
     let launcher = Launcher::of_this_program(&paths.state_dir, children.clone()).map_err(|cause| bug(&cause))?;
@@ -278,6 +281,7 @@ async fn build(
         audit,
         approvals,
         boot_id,
+        devices,
         runs,
         sessions,
         transcripts,

@@ -7,6 +7,7 @@ pub mod certificate;
 pub mod chronicle;
 pub mod commands;
 pub mod configuration;
+pub mod devices;
 pub mod health;
 pub mod identity;
 pub mod importing;
@@ -30,6 +31,7 @@ use tokio::time::Instant;
 use crate::approvals::Approvals;
 use crate::audit::{Audit, Health as AuditHealth};
 use crate::auth::probe::Probe;
+use crate::auth::token::TokenDigest;
 use crate::chat::media::Media;
 use crate::clock::now_ms;
 use crate::config::layers::Sources;
@@ -49,6 +51,7 @@ use certificate::Presented;
 use chronicle::Scribe;
 use commands::Served;
 use configuration::{Ask, Configuration};
+use devices::Devices;
 use health::Health;
 use presence::Presence;
 use system_events::SystemEvents;
@@ -89,6 +92,8 @@ pub struct Gateway {
     pub health: Health,
     /// Who may come in.
     pub access: Access,
+    /// Devices with keys of their own.
+    pub devices: Devices,
     /// What `doctor` finds out about the proxy in front.
     pub probe: Probe,
     /// What TLS shows of us.
@@ -101,6 +106,8 @@ pub struct Gateway {
     pub tasks: Tasks,
     /// Changes with every start.
     pub boot_id: String,
+    /// The same for as long as the gateway keeps its key: the beginning of the key's digest, in lower-case hex.
+    pub id: String,
     /// Name of this machine.
     pub host: String,
     started: Instant,
@@ -124,6 +131,8 @@ pub struct Parts {
     pub approvals: Approvals,
     /// Changes with every start.
     pub boot_id: String,
+    /// The devices.
+    pub devices: Devices,
     /// The supervisor.
     pub runs: Supervisor,
     /// The sessions.
@@ -144,8 +153,23 @@ impl Gateway {
     /// Puts the parts together. Beside the gateway come the requests to reload its configuration.
     #[must_use]
     pub fn new(parts: Parts) -> (Arc<Self>, mpsc::Receiver<Ask>) {
-        let Parts { sources, loaded, log, store, audit, approvals, boot_id, runs, sessions, transcripts, scribe, hub, tasks, safe_mode } =
-            parts;
+        let Parts {
+            sources,
+            loaded,
+            log,
+            store,
+            audit,
+            approvals,
+            boot_id,
+            devices,
+            runs,
+            sessions,
+            transcripts,
+            scribe,
+            hub,
+            tasks,
+            safe_mode,
+        } = parts;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let access = Access::new(&loaded.config);
         let media = Media::new(&loaded.paths.state_dir);
@@ -161,6 +185,7 @@ impl Gateway {
             system_events: SystemEvents::default(),
             usage: Usage::default(),
             boot_id,
+            id: TokenDigest::of(&audit.public_key()).bytes().iter().take(16).map(|byte| format!("{byte:02x}")).collect(),
             host,
             started: Instant::now(),
             media,
@@ -170,6 +195,7 @@ impl Gateway {
             store,
             audit,
             approvals,
+            devices,
             runs,
             sessions,
             transcripts,

@@ -6,6 +6,7 @@ pub mod jwt;
 pub mod keyring;
 pub mod limiter;
 pub mod origin;
+pub mod pairing;
 pub mod password;
 pub mod peer;
 pub mod probe;

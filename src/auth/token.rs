@@ -20,6 +20,12 @@ impl TokenDigest {
         Self(bytes)
     }
 
+    /// The digest itself, to be stored.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
     /// The digest itself, as a config holds it.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {

@@ -12,17 +12,20 @@ pub mod config;
 mod config_edit;
 pub mod configs;
 pub mod conformance;
+pub mod devices;
 pub mod doctor;
 pub mod error;
 #[cfg(test)]
 mod fake;
 #[cfg(debug_assertions)]
 pub mod generate;
+pub mod identity;
 pub mod init;
 pub mod interrupt;
 #[cfg(debug_assertions)]
 pub mod matrix;
 pub mod output;
+pub mod pair;
 pub mod runs;
 pub mod sessions;
 pub mod start;
@@ -56,7 +59,7 @@ Five minutes:
 
 Commands talk to the gateway of this machine through its socket. For another one add
   --url wss://vm.example.com --token-file token.txt
-and, if its certificate is its own, --fingerprint SHA256 or --ca FILE.
+or pair this machine with it once (`pair --url …`) and leave the token out; and, if its certificate is its own, --fingerprint SHA256 or --ca FILE.
 
 Exit codes:
    0  all went well               70  a defect of the program
@@ -91,6 +94,8 @@ pub enum Command {
     Runs(runs::RunsArgs),
     Sessions(sessions::SessionsArgs),
     Approvals(approvals::ApprovalsArgs),
+    Devices(devices::DevicesArgs),
+    Pair(pair::PairArgs),
     Call(call::CallArgs),
     Config(configs::ConfigArgs),
     Audit(audit::AuditArgs),
@@ -144,6 +149,8 @@ fn run(command: Command, out: &mut Output<'_>) -> Result<u8, CliError> {
         Command::Runs(args) => wait(runs::run(args, out)),
         Command::Sessions(args) => wait(sessions::run(args, out)),
         Command::Approvals(args) => wait(approvals::run(args, out)),
+        Command::Devices(args) => wait(devices::run(args, out)),
+        Command::Pair(args) => wait(pair::run(args, out)),
         Command::Call(args) => wait(call::run(args, out)),
         Command::Conformance(args) => wait(conformance::run(args, out)),
     }
@@ -209,6 +216,14 @@ mod tests {
             "approvals show 3f",
             "approvals allow 3f --always",
             "approvals deny 3f",
+            "devices list --json",
+            "devices approve lusab-babad --scope operator.read --scope operator.write",
+            "devices reject lusab-babad",
+            "devices revoke aabbccddeeff --role node",
+            "devices remove aabbccddeeff",
+            "devices rotate aabbccddeeff",
+            "devices setup-code --scope operator.read",
+            "pair --url wss://h --name n --scope operator.admin --setup-code - --json",
             "call health --params {}",
             "call x --params - --final",
             "config check",

@@ -8,6 +8,7 @@ use hyper::Uri;
 use rustls::ClientConfig;
 
 use super::error::CliError;
+use super::identity::{Home, Known};
 use crate::config::layers::{FlagLayer, Sources};
 use crate::config::paths::Paths;
 use crate::transport::tls;
@@ -72,6 +73,10 @@ pub struct Remote {
     pub tls: Option<Arc<ClientConfig>>,
     /// The token.
     pub token: Option<String>,
+    /// The certificate that is trusted, if only that one is.
+    pub fingerprint: Option<String>,
+    /// What this machine was given when it was paired with that gateway.
+    pub known: Option<Known>,
 }
 
 impl TargetArgs {
@@ -102,10 +107,17 @@ impl TargetArgs {
             Some(path) => Some(read_token(path)?),
             None => std::env::var(TOKEN_ENV).ok().filter(|token| !token.is_empty()),
         };
-        self.remote(url, token).map(|remote| Target::Remote(Arc::new(remote)))
+        let mut remote = self.remote(url, token, None)?;
+        // A token that somebody names is meant; else this machine comes in as the device that it is there.
+        if remote.token.is_none()
+            && let Some(known) = Home::find()?.known(&remote.name())?
+        {
+            remote = self.remote(url, None, Some(known))?;
+        }
+        Ok(Target::Remote(Arc::new(remote)))
     }
 
-    fn remote(&self, text: &str, token: Option<String>) -> Result<Remote, CliError> {
+    fn remote(&self, text: &str, token: Option<String>, known: Option<Known>) -> Result<Remote, CliError> {
         let wrong = |why: &str| CliError::Usage(format!("--url: {why}; expected wss://HOST[:PORT][/PATH]"));
         let url: Uri = text.parse().map_err(|_| wrong("not an address"))?;
         let secure = match url.scheme_str() {
@@ -121,11 +133,11 @@ impl TargetArgs {
             return Err(wrong("a query is not supported, and a token in it would end up in logs; use --token-file"));
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        if !secure && !loopback && token.is_some() {
+        if !secure && !is_loopback(&host) && (token.is_some() || known.is_some()) {
             return Err(wrong("ws:// to another machine would send the token in the clear; use wss:// or an SSH tunnel"));
         }
-        let fingerprint = match &self.fingerprint {
+        let trusted = self.fingerprint.clone().or_else(|| known.as_ref()?.fingerprint.clone().filter(|_| self.ca.is_none()));
+        let fingerprint = match &trusted {
             Some(text) => {
                 Some(tls::parse_fingerprint(text).ok_or_else(|| CliError::Usage("--fingerprint: expected 64 hex digits".to_owned()))?)
             }
@@ -141,7 +153,32 @@ impl TargetArgs {
             None
         };
         let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        Ok(Remote { host, port, tls, token, url })
+        Ok(Remote { host, port, tls, token, url, fingerprint: trusted, known })
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+impl Remote {
+    /// The address in one spelling, under which a pairing is kept.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let host = self.host.to_ascii_lowercase();
+        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        format!("{}://{host}:{}{}", if self.tls.is_some() { "wss" } else { "ws" }, self.port, self.url.path())
+    }
+
+    /// Refuses an address at which a token would cross the network in the clear.
+    ///
+    /// # Errors
+    /// It is one.
+    pub fn refuse_plaintext(&self) -> Result<(), CliError> {
+        if self.tls.is_some() || is_loopback(&self.host) {
+            return Ok(());
+        }
+        Err(CliError::Usage("--url: ws:// to another machine would send the token in the clear; use wss:// or an SSH tunnel".to_owned()))
     }
 }
 
@@ -187,7 +224,7 @@ mod tests {
     use super::*;
 
     fn remote(url: &str, token: Option<&str>) -> Result<Remote, String> {
-        TargetArgs::default().remote(url, token.map(str::to_owned)).map_err(|error| error.to_string())
+        TargetArgs::default().remote(url, token.map(str::to_owned), None).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -291,7 +291,7 @@ mod tests {
             let port = self.listener.local_addr().unwrap().port();
             let tls = Some(client_config(None, pinned, None).unwrap());
             let url = format!("wss://127.0.0.1:{port}/ws").parse().unwrap();
-            Target::Remote(Arc::new(Remote { url, host: "127.0.0.1".to_owned(), port, tls, token: None }))
+            Target::Remote(Arc::new(Remote { url, host: "127.0.0.1".to_owned(), port, tls, token: None, fingerprint: None, known: None }))
         }
 
         /// Takes a connection through TLS and answers its upgrade so.

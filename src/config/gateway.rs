@@ -4,6 +4,7 @@ use super::http::Http;
 use super::limits::Limits;
 use super::login::Auth;
 use super::open::Open;
+use super::pairing::Pairing;
 use super::secret::Secret;
 use super::section::{section, words};
 
@@ -88,6 +89,8 @@ section! {
         dangerously_allow_plaintext: bool = false,
         /// Who may connect.
         auth: Auth,
+        /// Devices that come in by their own key, approved one by one.
+        pairing: Pairing,
         /// The web console.
         control_ui: ControlUi,
         /// TLS of the TCP listener.

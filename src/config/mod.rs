@@ -32,6 +32,7 @@ pub mod model_ref;
 pub mod models;
 pub mod net;
 pub mod open;
+pub mod pairing;
 pub mod parse;
 pub mod paths;
 pub mod problem;

@@ -30,6 +30,8 @@ pub fn start(gateway: &Arc<Gateway>) {
     let shared = Arc::clone(gateway);
     gateway.tasks.spawn("audit", async move { shared.audit.keep(shared.tasks.stop_token()).await });
     let shared = Arc::clone(gateway);
+    gateway.tasks.spawn("pairing.expire", async move { shared.expire_pairings().await });
+    let shared = Arc::clone(gateway);
     gateway.tasks.spawn("prune", async move { prune(shared).await });
     if gateway.in_safe_mode() {
         let shared = Arc::clone(gateway);

@@ -143,6 +143,20 @@ impl Access {
         }
     }
 
+    /// Whether anything from this address is looked at.
+    ///
+    /// # Errors
+    /// It is locked out.
+    pub fn admits(&self, address: IpAddr, now: Moment) -> Result<(), Refused> {
+        self.door().limiter.check(limit_key(address), now.uptime_ms).map_err(Refused::Locked)
+    }
+
+    /// Counts a wrong credential of another kind than [`Self::check`] knows.
+    #[must_use]
+    pub fn guessed(&self, address: IpAddr, now: Moment) -> Refused {
+        self.door().wrong(address, now)
+    }
+
     /// Checks what a client at `address` presented; either of its two fields may hold the secret.
     ///
     /// # Errors

@@ -22,6 +22,14 @@ const fn of(name: &'static str, methods: &'static [&'static str], meaning: &'sta
 }
 
 const CONNECT: &[&str] = &["connect"];
+/// What takes a role.
+const ROLED: &[&str] = &["connect", "device.pair.setup", "device.token.rotate", "device.token.revoke"];
+/// What takes scopes.
+const SCOPED: &[&str] = &["connect", "device.pair.approve", "device.pair.setup", "device.token.rotate"];
+/// The methods that decide about a request.
+const PAIRING: &[&str] = &["device.pair.approve", "device.pair.reject"];
+/// The methods that change devices.
+const DEVICES: &[&str] = &["device.pair.approve", "device.pair.remove", "device.pair.setup", "device.token.rotate", "device.token.revoke"];
 const AGENT: &[&str] = &["agent"];
 const SEND: &[&str] = &["chat.send"];
 /// The methods that start runs.
@@ -79,8 +87,8 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     of("CONNECT_FIRST", CONNECT, "The first request was not `connect`."),
     of("INVALID_PARAMS", CONNECT, "The parameters of `connect` are wrong; the message says where."),
     of("PROTOCOL_MISMATCH", CONNECT, "No common protocol version; the details name both ranges."),
-    of("INVALID_ROLE", CONNECT, "The role is neither `operator` nor `node`."),
-    of("UNKNOWN_SCOPE", CONNECT, "A scope in `scopes` does not exist."),
+    of("INVALID_ROLE", ROLED, "The role is neither `operator` nor `node`."),
+    of("UNKNOWN_SCOPE", SCOPED, "A scope in `scopes` does not exist."),
     of("DEVICE_IDENTITY_REQUIRED", CONNECT, "Neither a secret nor a device was given."),
     of("DEVICE_AUTH_DEVICE_ID_MISMATCH", CONNECT, "The device's id is not the digest of its key, or the key cannot be read."),
     of("DEVICE_AUTH_PUBLIC_KEY_INVALID", CONNECT, "The device's key is one for which anybody can sign."),
@@ -93,6 +101,31 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     of("AUTH_PASSWORD_MISSING", CONNECT, "The gateway wants its password and none was given."),
     of("AUTH_PASSWORD_MISMATCH", CONNECT, "The password is wrong. It counts as a failed attempt of the address."),
     of("AUTH_RATE_LIMITED", CONNECT, "Too many failed attempts from this address; `retryAfterMs` says when the next one counts."),
+    of(
+        "AUTH_DEVICE_TOKEN_MISMATCH",
+        CONNECT,
+        "The token is not this device's, or was taken back; or the setup code is none. It counts as a failed attempt of the address.",
+    ),
+    of(
+        "PAIRING_REQUIRED",
+        CONNECT,
+        "The device must be approved first. `requestId` and `pairingCode` name its request, `reason` says why; connect again until it is decided.",
+    ),
+    of("PAIRING_LIMIT", CONNECT, "Too many devices wait for an approval, in all or from this address. Retryable after `retryAfterMs`."),
+    of("PAIRING_REJECTED", CONNECT, "Somebody has rejected the device; it may ask again after `retryAfterMs`."),
+    of("PAIRING_NOT_FOUND", PAIRING, "No such request; or, for callers without `operator.admin`, one that they cannot decide."),
+    of("PAIRING_EXPIRED", PAIRING, "The request's time has run out; the device has to ask again."),
+    of("PAIRING_DECIDED", PAIRING, "Somebody has approved or rejected the request before."),
+    of("PAIRING_OWN_REQUEST", PAIRING, "A device cannot approve its own request."),
+    of("PAIRING_ABOVE_SCOPES", DEVICES, "The scopes go beyond the caller's own."),
+    of("PAIRING_BEYOND_REQUEST", DEVICES, "The scopes go beyond what was asked for or approved."),
+    of(
+        "DEVICE_NOT_FOUND",
+        DEVICES,
+        "No such device, or nothing is granted to it for that role; or, for callers without `operator.admin`, one that has more scopes than they.",
+    ),
+    of("DEVICE_LIMIT", DEVICES, "There are as many devices or setup codes as there may be."),
+    of("AUDIT_UNAVAILABLE", DEVICES, "The change cannot be recorded, so it was not made."),
     any("ALREADY_CONNECTED", "`connect` came a second time."),
     any("ROLE_NOT_ALLOWED", "The connection's role may not call this method."),
     any("MISSING_SCOPE", "The connection lacks the scope in `missingScope`."),
@@ -217,6 +250,8 @@ pub static CLOSE_CODES: &[CloseCode] = &[
     close(1008, "too many invalid frames", "Three messages in a row were not JSON objects."),
     close(1008, "slow consumer", "The peer did not read: a write stalled, or more than `policy.maxBufferedBytes` waited."),
     close(1008, "the gateway's secret has changed", "The configuration has another token or password now; connect again with that."),
+    close(1008, "credential revoked", "The token or device with which the connection came in was taken back."),
+    close(1008, "pairing required", "The device waits for an approval; connect again in a while."),
     close(1008, "message timed out", "A message was begun and not finished in time."),
     close(1008, "too many fragments", "A message in more frames than allowed."),
     close(1008, "too many pings", "More pings per second than anybody needs."),

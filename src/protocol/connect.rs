@@ -14,11 +14,14 @@ pub const PROTOCOLS: (u32, u32) = (3, 4);
 
 /// Payload of the `connect.challenge` event, the first frame on every connection.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Challenge {
     /// Unique to the connection; a device signs it.
     pub nonce: String,
     /// Server time in ms since the epoch.
     pub ts: u64,
+    /// The gateway's id, the same for as long as it keeps its key. A device that signs it too proves itself to this gateway only.
+    pub gateway_id: String,
 }
 
 /// Open a connection. Must be the first request.
@@ -205,11 +208,11 @@ pub struct Credentials {
     #[serde(default)]
     #[schemars(length(max = 8192))]
     pub password: Option<String>,
-    /// Token of a paired device (protocol 4).
+    /// Token of a paired device, as hello gave it.
     #[serde(default)]
     #[schemars(length(max = 8192))]
     pub device_token: Option<String>,
-    /// One-time token (protocol 4).
+    /// A setup code, as `device.pair.setup` gave it: lets the first device in that shows it.
     #[serde(default)]
     #[schemars(length(max = 8192))]
     pub bootstrap_token: Option<String>,
@@ -236,7 +239,7 @@ pub struct HelloOk {
     pub features: Features,
     /// State at this moment.
     pub snapshot: Snapshot,
-    /// What was granted; always on protocol 4.
+    /// What was granted; always on protocol 4, and on protocol 3 with a new token of the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Granted>,
     /// Limits to keep.
@@ -312,12 +315,26 @@ pub struct SessionDefaults {
 }
 
 /// What a connection may do.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Granted {
     /// The role.
     pub role: &'static str,
     /// Effective scopes.
     pub scopes: Vec<&'static str>,
+    /// A new token of this device, to be kept and shown as `auth.deviceToken` (or `auth.token`) from now on. Good only with the device's signature; the gateway cannot show it again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_token: Option<String>,
+    /// When it was made, ms since the epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issued_at_ms: Option<u64>,
+}
+
+/// Without the token.
+impl std::fmt::Debug for Granted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Granted").field("role", &self.role).field("scopes", &self.scopes).finish_non_exhaustive()
+    }
 }
 
 /// Limits of a connection.

@@ -76,6 +76,30 @@ impl ScopeSet {
         self.lists(Scope::Admin) || self.lists(scope) || (scope == Scope::Read && self.lists(Scope::Write))
     }
 
+    /// Whether everything in this set is allowed by `ceiling`.
+    #[must_use]
+    pub fn within(self, ceiling: Self) -> bool {
+        self.granted_by(ceiling) == self
+    }
+
+    /// What both sets allow.
+    #[must_use]
+    pub fn shared_with(self, other: Self) -> Self {
+        Self::of(&Scope::ALL.into_iter().filter(|scope| self.allows(*scope) && other.allows(*scope)).collect::<Vec<_>>())
+    }
+
+    /// What either set holds.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The set of these wire names; names that mean nothing are left out.
+    #[must_use]
+    pub fn of_names<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
+        Self::of(&names.into_iter().filter_map(Scope::parse).collect::<Vec<_>>())
+    }
+
     /// The wire names, weakest first.
     #[must_use]
     pub fn names(self) -> Vec<&'static str> {
@@ -113,5 +137,15 @@ mod tests {
             assert_eq!(Scope::parse(scope.name()), Some(scope));
         }
         assert_eq!(Scope::parse("operator.*"), None);
+        assert_eq!(ScopeSet::of_names(ScopeSet::ALL.names()), ScopeSet::ALL);
+    }
+
+    #[test]
+    fn a_set_lies_within_another_that_covers_it() {
+        let (read, write, admin) = (ScopeSet::of(&[Scope::Read]), ScopeSet::of(&[Scope::Write]), ScopeSet::of(&[Scope::Admin]));
+        assert!(read.within(write) && write.within(admin) && ScopeSet::ALL.within(admin) && ScopeSet::NONE.within(ScopeSet::NONE));
+        assert!(!write.within(read) && !admin.within(ScopeSet::of(&[Scope::Read, Scope::Write, Scope::Approvals, Scope::Pairing])));
+        assert_eq!((admin.shared_with(read), ScopeSet::ALL.shared_with(admin)), (read, ScopeSet::ALL));
+        assert_eq!(read.union(write), ScopeSet::of(&[Scope::Read, Scope::Write]));
     }
 }

@@ -40,6 +40,8 @@ pub struct Caller {
     pub expires_at: Option<u64>,
     /// Its hold on the credential; nothing is served once it has ended.
     pub lease: Lease,
+    /// The device that it has proved to be.
+    pub device: Option<Arc<str>>,
     /// `operator` or `node`.
     pub role: &'static str,
     /// Effective scopes.

@@ -5,8 +5,10 @@ use serde_json::json;
 use crate::approvals::file::FileError;
 use crate::approvals::life::Refused;
 use crate::approvals::{AskError, Failure};
+use crate::auth::pairing::Denied;
 use crate::config::change::ChangeError;
 use crate::gateway::configuration::issue;
+use crate::gateway::devices::DeviceError;
 use crate::protocol::error::{ErrorCode, RpcError};
 use crate::protocol::ids::RunId;
 use crate::protocol::run::DeniedCode;
@@ -68,6 +70,40 @@ impl From<ChangeError> for RpcError {
         };
         let answer = Self::invalid(error.to_string()).with_code(code);
         if issues.is_empty() { answer } else { answer.with_detail("issues", serde_json::to_value(issues).unwrap_or_default()) }
+    }
+}
+
+impl From<Denied> for RpcError {
+    fn from(denied: Denied) -> Self {
+        let code = match denied {
+            Denied::NoRequest => "PAIRING_NOT_FOUND",
+            Denied::NoDevice => "DEVICE_NOT_FOUND",
+            Denied::Expired => "PAIRING_EXPIRED",
+            Denied::Rejected { .. } => "PAIRING_REJECTED",
+            Denied::Decided(_) => "PAIRING_DECIDED",
+            Denied::Own => "PAIRING_OWN_REQUEST",
+            Denied::Above => "PAIRING_ABOVE_SCOPES",
+            Denied::Beyond => "PAIRING_BEYOND_REQUEST",
+            Denied::Full { retry_after_ms } => return Self::try_again(denied.to_string(), retry_after_ms).with_code("PAIRING_LIMIT"),
+            Denied::TooMany(_) => "DEVICE_LIMIT",
+        };
+        Self::invalid(denied.to_string()).with_code(code)
+    }
+}
+
+impl From<DeviceError> for RpcError {
+    fn from(error: DeviceError) -> Self {
+        match error {
+            DeviceError::Denied(denied) => denied.into(),
+            DeviceError::Store(error) => error.into(),
+            DeviceError::Audit(error) => {
+                let mut answer =
+                    Self::unavailable("the audit log cannot record it, so nothing was changed", &error).with_code("AUDIT_UNAVAILABLE");
+                answer.retryable = Some(error.is_retryable());
+                answer
+            }
+            DeviceError::Random(cause) => Self::unavailable("no token can be made", cause).with_code("INTERNAL"),
+        }
     }
 }
 

@@ -45,7 +45,8 @@ impl Supervisor {
             let (code, token) = outcome.denied.as_ref().map_or((None, ""), |denied| (Some(denied.code), denied.token.as_str()));
             info!(run_id = %live.record.run_id, ?code, token, summary = outcome.summary, "a command does not run");
             if let Some(denied) = &outcome.denied {
-                self.note_denied(live, work, &denied.reason);
+                // The rule only: the reason may quote the command.
+                self.note_denied(live, work, &denied.token);
             }
         }
         admitted

@@ -274,6 +274,12 @@ impl Supervisor {
         runs
     }
 
+    /// Live runs that this principal has started.
+    #[must_use]
+    pub fn live_by(&self, principal: &str) -> Vec<Arc<Live>> {
+        self.lives().values().filter(|live| live.record.principal == principal).cloned().collect()
+    }
+
     /// Logs of runs that start from now on.
     #[must_use]
     pub fn feed(&self) -> broadcast::Receiver<Arc<RunLog>> {

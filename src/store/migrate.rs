@@ -9,7 +9,7 @@ use rusqlite::Connection;
 pub const APPLICATION_ID: i32 = 0x534b_594b;
 
 /// The steps; step `i` leads to version `i + 1`.
-pub const STEPS: &[&str] = &[V1, V2, V3, V4];
+pub const STEPS: &[&str] = &[V1, V2, V3, V4, V5];
 
 /// Runs in order of acceptance, each with the idempotency key that leads to it, and the sessions they belong to.
 /// A run has ended when `ended_at` is set; its status and outcome are then final. A key that has outlived its time is set to NULL.
@@ -139,8 +139,60 @@ ALTER TABLE runs ADD COLUMN untold INTEGER;
 CREATE INDEX runs_untold ON runs (n) WHERE untold IS NOT NULL;
 ";
 
-/// Approvals of commands. Older stores have none: they were kept in memory, if at all.
+/// Devices with what each was granted, those that ask to be let in, and codes that let one in. Stores of earlier versions have none.
+/// Of tokens and codes there is only the digest. The rows are few and are all read at the start, so there is no index beside the keys.
 const V4: &str = "
+CREATE TABLE devices (
+  device_id    TEXT PRIMARY KEY,
+  public_key   TEXT NOT NULL,
+  described    TEXT NOT NULL,
+  address      TEXT,
+  created_at   INTEGER NOT NULL,
+  approved_at  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE device_grants (
+  device_id    TEXT NOT NULL,
+  role         TEXT NOT NULL CHECK (role IN ('operator','node')),
+  scopes       TEXT NOT NULL,
+  digest       BLOB CHECK (digest IS NULL OR length(digest) = 32),
+  claim_until  INTEGER,
+  created_at   INTEGER NOT NULL,
+  rotated_at   INTEGER,
+  revoked_at   INTEGER,
+  last_used_at INTEGER,
+  PRIMARY KEY (device_id, role)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pair_requests (
+  request_id   TEXT PRIMARY KEY,
+  device_id    TEXT NOT NULL,
+  public_key   TEXT NOT NULL,
+  role         TEXT NOT NULL CHECK (role IN ('operator','node')),
+  scopes       TEXT NOT NULL,
+  reason       TEXT NOT NULL,
+  described    TEXT NOT NULL,
+  address      TEXT,
+  state        TEXT NOT NULL CHECK (state IN ('pending','approved','rejected','expired')),
+  created_at   INTEGER NOT NULL,
+  expires_at   INTEGER NOT NULL,
+  resolved_at  INTEGER,
+  CHECK ((resolved_at IS NULL) = (state = 'pending'))
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE setup_codes (
+  digest       BLOB PRIMARY KEY CHECK (length(digest) = 32),
+  role         TEXT NOT NULL CHECK (role IN ('operator','node')),
+  scopes       TEXT NOT NULL,
+  made_by      TEXT NOT NULL,
+  device_id    TEXT,
+  created_at   INTEGER NOT NULL,
+  expires_at   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+/// Approvals of commands. Older stores have none: they were kept in memory, if at all.
+const V5: &str = "
 CREATE TABLE approvals (
   n           INTEGER PRIMARY KEY,
   id          TEXT NOT NULL UNIQUE,

@@ -1,4 +1,4 @@
-//! Durable records: runs, the idempotency keys that lead to them, sessions, and approvals.
+//! Durable records: runs, the idempotency keys that lead to them, sessions, devices, and approvals.
 //!
 //! [`Store`] is the async handle; behind it one thread writes (group commits) and one reads, because SQLite blocks. Only this module knows SQL.
 //! What was answered is on stable storage. An operation whose caller stopped waiting is applied all the same.
@@ -8,6 +8,9 @@
 pub mod approvals;
 #[cfg(test)]
 pub(crate) mod contract;
+#[cfg(test)]
+mod device_contract;
+pub mod devices;
 pub mod error;
 pub mod fault;
 pub mod lock;
@@ -20,6 +23,7 @@ mod session_calls;
 #[cfg(test)]
 mod session_contract;
 pub mod sessions;
+mod sql_devices;
 mod sql_read;
 mod sql_sessions;
 mod sql_write;

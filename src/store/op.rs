@@ -1,6 +1,7 @@
 //! What crosses from the async handle to the threads of the store: operations with their results, questions with their answers.
 
 use super::approvals::{ApprovalFilter, ApprovalRecord};
+use super::devices::{DeviceRows, DeviceWrite};
 use super::error::StoreError;
 use super::record::{Accepted, ExpiredRun, NewRun, RunFilter, RunPage, RunRecord};
 use super::sessions::{Change, Import, Looks, SessionEdit, SessionFilter, SessionPage, SessionRecord};
@@ -81,6 +82,8 @@ pub enum Op {
         /// At most so many.
         limit: usize,
     },
+    /// Write rows about devices, all or none.
+    WriteDevices(Vec<DeviceWrite>),
     /// Pass through the writer; touches the disk only while writes fail, to find out whether they work again.
     Ping,
 }
@@ -136,6 +139,8 @@ pub enum Query {
     WasImported(String),
     /// Approvals.
     Approvals(ApprovalFilter),
+    /// All rows about devices.
+    Devices,
     /// Sums over runs that ended.
     Usage(UsageFilter),
     /// Some runs that ended at or before this time, oldest end first.
@@ -164,6 +169,8 @@ pub enum Found {
     Count(u64),
     /// To `Approvals`.
     Approvals(Vec<ApprovalRecord>),
+    /// To `Devices`.
+    Devices(Box<DeviceRows>),
     /// To `Usage`.
     Usage(Vec<UsageSum>),
     /// To `Expired`.

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::op::{Found, Query};
 use super::record::{ExpiredRun, RunCursor, RunFilter, RunPage, RunRecord};
-use super::sql_sessions;
+use super::{sql_devices, sql_sessions};
 use crate::clock;
 use crate::protocol::ids::{AgentId, RunId, SessionKey};
 use crate::protocol::run::{Outcome, RunStatus};
@@ -54,6 +54,7 @@ pub fn read(conn: &Connection, query: &Query) -> rusqlite::Result<Found> {
         Query::CountSessions(filter) => Ok(Found::Count(sql_sessions::count(conn, filter)?)),
         Query::WasImported(source) => Ok(Found::Count(u64::from(sql_sessions::was_imported(conn, source)?))),
         Query::Approvals(filter) => Ok(Found::Approvals(super::approvals::read(conn, filter)?)),
+        Query::Devices => Ok(Found::Devices(Box::new(sql_devices::all(conn)?))),
         Query::Usage(filter) => Ok(Found::Usage(super::usage::read(conn, filter)?)),
         Query::Expired { ended_until, limit } => Ok(Found::Expired(expired(conn, *ended_until, *limit)?)),
     }

@@ -6,7 +6,7 @@ use super::error::StoreError;
 use super::op::{Accept, Applied, Op};
 use super::record::{Accepted, NewRun, RunRecord};
 use super::sql_read::{RUN_COLUMNS, ms, run_record};
-use super::sql_sessions;
+use super::{sql_devices, sql_sessions};
 use crate::protocol::ids::RunId;
 use crate::protocol::run::{Outcome, RunStatus};
 
@@ -47,6 +47,7 @@ pub fn apply(conn: &Connection, op: &Op) -> Result<Applied, Failure> {
         Op::ImportSessions(import) => sql_sessions::import(conn, import),
         Op::SaveApproval(record) => super::approvals::save(conn, record),
         Op::DropApprovals { created_until, limit } => super::approvals::drop_old(conn, *created_until, *limit),
+        Op::WriteDevices(writes) => sql_devices::write(conn, writes),
         Op::Ping => {
             execute(conn, "UPDATE probe SET times = times + 1", [])?;
             Ok(Applied::Done)

@@ -137,8 +137,8 @@ impl Opening<'_> {
     /// From the challenge to hello. `None`: the connection ends, and has been told why.
     async fn handshake(&self, link: &mut Link) -> Option<Welcome> {
         let nonce = uuid::Uuid::new_v4().to_string();
-        self.outlet.send(handshake::challenge(&nonce)).await.ok()?;
         let gateway = &self.front.gateway;
+        self.outlet.send(handshake::challenge(gateway, &nonce)).await.ok()?;
         let within = Duration::from_millis(gateway.loaded().config.gateway.limits.handshake_timeout_ms);
         let first = tokio::select! {
             () = self.closed.cancelled() => return None,

@@ -1,64 +1,68 @@
 //! The credentials of a first message: which of them is judged, and the words of a refusal.
 //!
-//! This is the one way from what a client shows to [`Verified`]. The local socket needs none; over TCP the gateway's own secrets are asked first.
+//! This is the one way from what a client shows to [`Verified`](crate::auth::credential::Verified). The local socket needs none; over TCP a device's own token is looked at first, since it can stand in the same field as the gateway's secret and must not count as a guess.
 
 use std::net::IpAddr;
 
 use serde_json::json;
 use tracing::warn;
 
+use super::devices::{self, Admitted, Claims};
 use super::wire::Peer;
-use crate::auth::credential::Verified;
 use crate::gateway::Gateway;
 use crate::gateway::access::{Moment, Refused};
 use crate::protocol::connect::{ClientMode, ConnectParams};
-use crate::protocol::error::{ErrorCode, RpcError};
+use crate::protocol::error::RpcError;
 
 /// Who the credentials say it is.
 ///
 /// # Errors
 /// The refusal in words. What is wrong with a credential is not said, only that it is.
-pub async fn authenticate(gateway: &Gateway, peer: &Peer, params: &ConnectParams) -> Result<Verified, RpcError> {
+pub async fn authenticate(gateway: &Gateway, peer: &Peer, params: &ConnectParams, claims: Claims<'_>) -> Result<Admitted, RpcError> {
     let address = match peer {
-        Peer::Local { .. } => return Ok(gateway.access.local()),
+        Peer::Local { .. } => return Ok(Admitted::by(gateway.access.local())),
         Peer::Tcp { addr, .. } => *addr,
     };
+    if let Some(admitted) = devices::login(gateway, address, params, claims).await? {
+        return Ok(admitted);
+    }
     let auth = params.auth.as_ref();
     let presented = [auth.and_then(|auth| auth.token.as_deref()), auth.and_then(|auth| auth.password.as_deref())];
-    check_secret(gateway, address, &presented, params).await
+    match gateway.access.check(address, &presented, moment(gateway)).await {
+        Ok(verified) => devices::beside_secret(gateway, address, params, claims, verified).await,
+        Err(refusal) => Err(refused(gateway, address, params, refusal).await),
+    }
 }
 
-async fn check_secret(
-    gateway: &Gateway,
-    address: IpAddr,
-    presented: &[Option<&str>],
-    params: &ConnectParams,
-) -> Result<Verified, RpcError> {
-    let mode = gateway.access.mode();
-    let upper = mode.to_ascii_uppercase();
-    let now = Moment { wall_ms: gateway.now(), uptime_ms: gateway.uptime_ms() };
-    match gateway.access.check(address, presented, now).await {
-        Ok(verified) => Ok(verified),
-        Err(Refused::Locked(locked)) => {
+/// Now, for the rules of the door.
+#[must_use]
+pub fn moment(gateway: &Gateway) -> Moment {
+    Moment { wall_ms: gateway.now(), uptime_ms: gateway.uptime_ms() }
+}
+
+/// A refusal of the door in words, after the time for which the answer is held back.
+pub async fn refused(gateway: &Gateway, address: IpAddr, params: &ConnectParams, refusal: Refused) -> RpcError {
+    match refusal {
+        Refused::Locked(locked) => {
             let mut error = RpcError::invalid("unauthorized: too many failed attempts from this address; try again later");
             error.retryable = Some(true);
             error.retry_after_ms = Some(locked.retry_after_ms);
-            Err(advise(error, "AUTH_RATE_LIMITED", "rate_limited", "wait_then_retry"))
+            advise(error, "AUTH_RATE_LIMITED", "rate_limited", "wait_then_retry")
         }
-        Err(Refused::Missing) if params.device.is_none() => {
-            Err(RpcError::new(ErrorCode::NotPaired, "device identity required").with_code("DEVICE_IDENTITY_REQUIRED"))
-        }
-        Err(Refused::Missing) => {
+        Refused::Missing if params.device.is_none() => devices::no_identity(),
+        Refused::Missing => {
+            let mode = gateway.access.mode();
             let error = RpcError::invalid(format!("unauthorized: gateway {mode} missing ({})", hint(params)));
-            Err(advise(error, &format!("AUTH_{upper}_MISSING"), &format!("{mode}_missing"), "update_auth_credentials"))
+            let code = format!("AUTH_{}_MISSING", mode.to_ascii_uppercase());
+            advise(error, &code, &format!("{mode}_missing"), "update_auth_credentials")
         }
-        Err(Refused::Busy) => Err(RpcError::try_again("too many logins are being checked", 1000).with_code("OVERLOADED")),
-        Err(Refused::Wrong { hold, locked }) => {
+        Refused::Busy => RpcError::try_again("too many logins are being checked", 1000).with_code("OVERLOADED"),
+        Refused::Wrong { hold, locked } => {
             if locked {
                 warn!(%address, "too many wrong credentials; the address is locked out for a while");
             }
             tokio::time::sleep(hold).await;
-            Err(mismatch(gateway, params))
+            mismatch(gateway, params)
         }
     }
 }
@@ -71,7 +75,9 @@ pub fn mismatch(gateway: &Gateway, params: &ConnectParams) -> RpcError {
     advise(error, &format!("AUTH_{}_MISMATCH", mode.to_ascii_uppercase()), &format!("{mode}_mismatch"), "update_auth_credentials")
 }
 
-fn advise(error: RpcError, code: &str, reason: &str, next: &str) -> RpcError {
+/// An error about credentials, with what a client can do.
+#[must_use]
+pub fn advise(error: RpcError, code: &str, reason: &str, next: &str) -> RpcError {
     error
         .with_code(code)
         .with_detail("authReason", json!(reason))

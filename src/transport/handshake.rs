@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::audited;
 use super::credentials::{authenticate, mismatch};
+use super::devices::{Admitted, Claims};
 use super::feeds::{Audience, Feeds};
 use super::wire::Peer;
 use crate::approvals::desk::Approver;
@@ -17,6 +18,7 @@ use crate::auth::credential::CredentialId;
 use crate::auth::device::{self, Expected, Unproven};
 use crate::clock::now_ms;
 use crate::gateway::access::Counted;
+use crate::gateway::devices::Issued;
 use crate::gateway::{Gateway, VERSION, presence};
 use crate::protocol::connect::{
     AttachmentPolicy, Challenge, ClientMode, ConnectParams, Features, Granted, HelloOk, PROTOCOLS, Policy, ServerInfo, SessionDefaults,
@@ -90,8 +92,9 @@ impl Refusal {
 
 /// The `connect.challenge` frame.
 #[must_use]
-pub fn challenge(nonce: &str) -> Vec<u8> {
-    let mut event = frame::event_start("connect.challenge", &Challenge { nonce: nonce.to_owned(), ts: now_ms() });
+pub fn challenge(gateway: &Gateway, nonce: &str) -> Vec<u8> {
+    let challenge = Challenge { nonce: nonce.to_owned(), ts: now_ms(), gateway_id: gateway.id.clone() };
+    let mut event = frame::event_start("connect.challenge", &challenge);
     frame::event_end(None, None, &mut event);
     event
 }
@@ -125,7 +128,8 @@ pub async fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(A
         refuse(1008, error)
     };
     let device = prove_device(arrival, &params).map_err(|unproven| turned_away(unproven.into()))?;
-    let mut verified = authenticate(arrival.gateway, arrival.peer, &params).await.map_err(turned_away)?;
+    let claims = Claims { device, role, wanted };
+    let Admitted { mut verified, issued } = authenticate(arrival.gateway, arrival.peer, &params, claims).await.map_err(turned_away)?;
     if let Peer::Local { pid, .. } = arrival.peer
         && let Place::Inside(run_id) = arrival.gateway.runs.place_of(*pid)
     {
@@ -144,6 +148,7 @@ pub async fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(A
         address: audited::address(arrival.peer),
         expires_at: verified.expires_at,
         lease: lease.clone(),
+        device: device.map(Arc::from),
         role,
         scopes,
         protocol,
@@ -165,7 +170,7 @@ pub async fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(A
     // Commands come and go too fast to be worth showing.
     let shown = (params.client.mode != ClientMode::Cli).then(|| entry_of(&params, &caller, arrival.peer, device));
     let presence = arrival.gateway.presence.join(&caller.conn_id, shown);
-    let hello = hello(arrival.gateway, &caller);
+    let hello = hello(arrival.gateway, &caller, issued);
     let body = serde_json::to_vec(&hello).unwrap_or_default();
     Ok(Welcome { hello: frame::res_ok(&request.id, &body), caller, feeds, presence, approver: decides, counted })
 }
@@ -231,7 +236,7 @@ fn wanted_scopes(params: &ConnectParams) -> Result<ScopeSet, RpcError> {
 /// The id of the device that the client has proved to be, if it says to be one.
 fn prove_device<'p>(arrival: &Arrival<'_>, params: &'p ConnectParams) -> Result<Option<&'p str>, Unproven> {
     let without_nonce = arrival.gateway.loaded().config.gateway.auth.legacy_device_payload;
-    device::verify(params, &Expected { nonce: arrival.nonce, now_ms: now_ms(), without_nonce })
+    device::verify(params, &Expected { nonce: arrival.nonce, gateway_id: &arrival.gateway.id, now_ms: now_ms(), without_nonce })
 }
 
 fn entry_of(params: &ConnectParams, caller: &Caller, peer: &Peer, device: Option<&str>) -> PresenceEntry {
@@ -261,7 +266,7 @@ fn entry_of(params: &ConnectParams, caller: &Caller, peer: &Peer, device: Option
     }
 }
 
-fn hello(gateway: &Gateway, caller: &Caller) -> HelloOk {
+fn hello(gateway: &Gateway, caller: &Caller, issued: Option<Issued>) -> HelloOk {
     let loaded = gateway.loaded();
     let config = &loaded.config;
     let limits = &config.gateway.limits;
@@ -295,7 +300,13 @@ fn hello(gateway: &Gateway, caller: &Caller) -> HelloOk {
             auth_mode: gateway.access.mode(),
             applied_config_hash: loaded.hash.clone().filter(|_| caller.protocol >= 4),
         },
-        auth: (caller.protocol >= 4).then(|| Granted { role: caller.role, scopes: caller.scopes.names() }),
+        // Clients of protocol 3 know the block only with a token in it.
+        auth: (caller.protocol >= 4 || issued.is_some()).then(|| Granted {
+            role: caller.role,
+            scopes: caller.scopes.names(),
+            issued_at_ms: issued.is_some().then(now_ms),
+            device_token: issued.map(|issued| issued.token),
+        }),
         policy: Policy {
             max_payload: limits.max_payload,
             max_buffered_bytes: limits.max_buffered_bytes,

@@ -6,6 +6,7 @@ pub mod chats;
 pub mod connection;
 pub mod control;
 pub mod credentials;
+mod devices;
 pub mod feeds;
 pub mod guard;
 pub mod handshake;

@@ -162,9 +162,9 @@ async fn m55_m56_a_device_that_proves_itself_is_shown_and_one_that_does_not_is_r
         let end = thief.until_closed().await;
         assert_eq!((end.code, end.reason.as_str()), (Some(1008), "device nonce mismatch"));
     }
-    // A proof is no credential.
+    // A proof is no credential: it only lets the device ask.
     let mut client = Client::open(gateway.port(), &[]).await;
     let nonce = nonce(&mut client).await;
     let refused = client.hello(with_device(&nonce, "")).await.unwrap_err();
-    assert_eq!(refused["error"]["details"]["code"], "AUTH_TOKEN_MISSING", "{refused}");
+    assert_eq!(refused["error"]["details"]["code"], "PAIRING_REQUIRED", "{refused}");
 }

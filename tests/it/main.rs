@@ -50,6 +50,7 @@ mod liveness;
 mod matrix;
 mod nginx;
 mod own_tls;
+mod pairing;
 mod proxied;
 mod raw_frames;
 mod reconnects;

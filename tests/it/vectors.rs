@@ -13,7 +13,7 @@ use skykoi_gateway::protocol::event::EVENTS;
 use skykoi_gateway::rpc::methods::METHODS;
 
 use crate::harness::gateway::{TOKEN, merge};
-use crate::harness::{Client, Gateway};
+use crate::harness::{Client, Device, Gateway};
 use crate::nginx::repository;
 use schemas::Schemas;
 
@@ -78,6 +78,17 @@ fn mismatch(pattern: &Value, value: &Value) -> Option<String> {
     matches(pattern, Some(value), &mut Vars::new()).err().map(|mismatch| mismatch.to_string())
 }
 
+/// A new device asks to be paired, and is approved if it is to be. Gives its request and its id.
+async fn ask_to_pair(gateway: &Gateway, approve: bool) -> (String, String) {
+    let device = Device::random();
+    let scopes = json!({ "scopes": ["operator.read", "operator.write"], "client": { "displayName": "Vector" } });
+    let request = device.ask(gateway, &scopes).await;
+    if approve {
+        Client::local(gateway).await.ok("device.pair.approve", json!({ "requestId": request })).await;
+    }
+    (request, device.id)
+}
+
 struct Player<'a> {
     gateway: &'a Gateway,
     schemas: &'a Schemas,
@@ -87,13 +98,25 @@ struct Player<'a> {
     methods: HashMap<String, String>,
     frames: Vec<Value>,
     sent: String,
+    /// The device that has asked last: its request and its id.
+    device: (String, String),
 }
 
 impl<'a> Player<'a> {
     async fn open(gateway: &'a Gateway, schemas: &'a Schemas, transport: &str, what: String) -> Self {
         let local = transport == "local";
         let client = if local { Client::open_local(gateway).await } else { Client::open(gateway.port(), &[]).await };
-        Self { gateway, schemas, client, local, what, methods: HashMap::new(), frames: Vec::new(), sent: String::new() }
+        Self {
+            gateway,
+            schemas,
+            client,
+            local,
+            what,
+            methods: HashMap::new(),
+            frames: Vec::new(),
+            sent: String::new(),
+            device: Default::default(),
+        }
     }
 
     async fn connect(&mut self, protocol: &Value, differently: Option<&Value>) {
@@ -110,8 +133,11 @@ impl<'a> Player<'a> {
         let one = json!([case]);
         for step in case.get("steps").unwrap_or(&one).as_array().unwrap() {
             self.client.runs.clear();
+            if let Some(how) = step.get("device") {
+                self.device = ask_to_pair(self.gateway, how == "paired").await;
+            }
             if let Some(frame) = step.get("send") {
-                let frame = &self.with_hash(frame);
+                let frame = &self.filled(frame);
                 self.sent = frame["id"].as_str().unwrap_or_default().to_owned();
                 self.methods.insert(self.sent.clone(), frame["method"].as_str().unwrap_or_default().to_owned());
                 self.client.send(frame).await;
@@ -123,7 +149,7 @@ impl<'a> Player<'a> {
                 self.gateway.signal(rustix::process::Signal::TERM);
             }
             let expected = step.get("expect").unwrap_or_else(|| panic!("{}: a step that expects nothing", self.what));
-            match expected {
+            match &self.filled(expected) {
                 Value::Array(all) => {
                     for pattern in all {
                         self.expect(pattern).await;
@@ -134,10 +160,11 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// The frame with the hash that the configuration has at this moment.
-    fn with_hash(&self, frame: &Value) -> Value {
+    /// The text with the hash that the configuration has at this moment, and the names of the device.
+    fn filled(&self, frame: &Value) -> Value {
         let text = std::fs::read(self.gateway.config_path()).unwrap();
-        serde_json::from_str(&frame.to_string().replace("{{configHash}}", &hash_of(&text))).unwrap()
+        let text = frame.to_string().replace("{{configHash}}", &hash_of(&text));
+        serde_json::from_str(&text.replace("{{requestId}}", &self.device.0).replace("{{deviceId}}", &self.device.1)).unwrap()
     }
 
     async fn expect(&mut self, pattern: &Value) {

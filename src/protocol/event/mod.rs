@@ -4,6 +4,7 @@ pub mod agent;
 pub mod approval;
 pub mod chat;
 pub mod config;
+pub mod device;
 pub mod health;
 pub mod presence;
 pub mod session_message;
@@ -144,6 +145,20 @@ pub static EVENTS: &[EventEntry] = &[
         class: Class::Signal,
         payload: subschema::<approval::ApprovalExpired>,
         summary: "An approval waits no more: nobody decided in time, or what asked for it is gone.",
+    },
+    EventEntry {
+        name: "device.pair.requested",
+        scope: Some(Scope::Pairing),
+        class: Class::Signal,
+        payload: subschema::<device::PairRequestRow>,
+        summary: "A device asks to be paired. One that asks again within the time of its request causes no other event.",
+    },
+    EventEntry {
+        name: "device.pair.resolved",
+        scope: Some(Scope::Pairing),
+        class: Class::Signal,
+        payload: subschema::<device::DevicePairResolved>,
+        summary: "A device was approved or rejected, or its request has expired.",
     },
     EventEntry {
         name: "shutdown",

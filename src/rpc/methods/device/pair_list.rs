@@ -1,25 +1,27 @@
-//! `device.pair.list`: paired devices and those that ask to be; there are none.
+//! `device.pair.list`: paired devices and those that ask to be.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::gateway::devices::paired_row;
 use crate::protocol::error::RpcError;
+use crate::protocol::event::device::{PairRequestRow, PairedDeviceRow};
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
 use crate::rpc::method::Method;
 
-/// List the devices that are paired and those that ask to be. Devices are let in by the gateway's secret, so this version has neither.
+/// List the devices that are paired and those that wait for an approval, each newest first.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PairListParams {}
 
-/// No devices.
+/// The devices.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct PairListReply {
-    /// Always empty.
-    pub pending: Vec<()>,
-    /// Always empty.
-    pub paired: Vec<()>,
+    /// Those that wait.
+    pub pending: Vec<PairRequestRow>,
+    /// Those that are paired, with their tokens but for the secret.
+    pub paired: Vec<PairedDeviceRow>,
 }
 
 /// `device.pair.list`.
@@ -31,7 +33,8 @@ impl Method for PairList {
     type Params = PairListParams;
     type Output = PairListReply;
 
-    async fn call(_cx: Call, _params: PairListParams) -> Result<PairListReply, RpcError> {
-        Ok(PairListReply { pending: Vec::new(), paired: Vec::new() })
+    async fn call(cx: Call, _params: PairListParams) -> Result<PairListReply, RpcError> {
+        let (pending, paired) = cx.gateway.listed_devices();
+        Ok(PairListReply { pending, paired: paired.iter().map(paired_row).collect() })
     }
 }
