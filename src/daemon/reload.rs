@@ -225,7 +225,9 @@ impl Reloader {
         let at = |path: &str, message: String| ConfigIssue { path: path.to_owned(), ..plain(message) };
         let tls = settings::tls_config(loaded).map_err(|cause| at("gateway.tls", cause))?;
         let listened = self.listeners.relisten(moved.then_some(place), tls).await;
-        listened.map_err(|cause| at("gateway.port", format!("{cause}; the old address stays in use")))
+        listened.map_err(|cause| at("gateway.port", format!("{cause}; the old address stays in use")))?;
+        self.gateway.runs.listens_on(self.listeners.addresses().iter().map(|address| address.port()).collect());
+        Ok(())
     }
 
     fn restart_after(&self, delay_ms: u64) {

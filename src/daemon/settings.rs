@@ -14,6 +14,7 @@ use crate::config::gateway::Bind as ConfiguredBind;
 use crate::config::load::Loaded;
 use crate::config::logging::{LogLevel, LogStyle};
 use crate::config::paths::private_dir;
+use crate::exec::cgroup;
 use crate::logging::filter::Filter;
 use crate::logging::{self, Log, Style};
 use crate::runs::control::OutputLimits;
@@ -86,6 +87,8 @@ pub fn of_runs(loaded: &Loaded) -> std::io::Result<supervisor::Settings> {
             max_bytes_per_second: defaults.output.max_bytes_per_second,
         },
         env_passthrough: defaults.env.passthrough.clone(),
+        protected: loaded.protected(),
+        cgroup: cgroup::own(),
     })
 }
 

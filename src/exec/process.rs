@@ -3,6 +3,7 @@
 //! No signal is blocked and nothing is done between fork and exec, so that the standard library can use `posix_spawn` and the command gets a clean signal state.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::path::PathBuf;
@@ -14,8 +15,12 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, Command};
 
+use super::isolate::Wrapped;
+
 /// Wanted size of a pipe in bytes: the kernel's buffer between a flood and our reads.
 const PIPE_BYTES: usize = 256 * 1024;
+/// Under memory pressure commands go first, then the process that hosts them.
+pub const OOM_SCORE_ADJ: i32 = 500;
 /// The kernel takes no argument longer than 128 KiB; a longer script goes another way, in bytes.
 const MAX_ARGUMENT: usize = 100 * 1024;
 /// Reads the whole script from stdin before running it, so that the script finds its stdin at its end, as a short one does.
@@ -32,6 +37,10 @@ pub struct Script {
     pub cwd: PathBuf,
     /// The whole environment.
     pub env: BTreeMap<String, String>,
+    /// What stands before the shell and shuts it in; nothing when empty.
+    pub wrapped: Wrapped,
+    /// How early the kernel ends it when memory is short.
+    pub oom_score_adj: i32,
 }
 
 /// Why a command did not start.
@@ -126,9 +135,14 @@ fn start(script: &Script) -> io::Result<Running> {
     } else {
         (Stdio::null(), script.text.as_str())
     };
+    let words = script.wrapped.words.iter().map(OsString::as_os_str);
+    let mut words = words.chain([OsStr::new(&script.shell), OsStr::new("-c"), OsStr::new(argument)]);
     #[expect(clippy::disallowed_methods, reason = "exec is where commands are started, inside a shim")]
-    let mut command = Command::new(&script.shell);
-    command.arg("-c").arg(argument).current_dir(&script.cwd).env_clear().envs(&script.env);
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words).current_dir(&script.cwd).env_clear().envs(&script.env);
+    for name in &script.wrapped.without {
+        command.env_remove(name);
+    }
     command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(false);
     let mut child = command.spawn()?;
     let pid = child.id().ok_or_else(|| io::Error::other("the command ended while it was started"))?;
@@ -139,8 +153,8 @@ fn start(script: &Script) -> io::Result<Running> {
         // Refused when the user has many large pipes; the default size is only slower.
         let _ = fcntl_setpipe_size(pipe, PIPE_BYTES);
     }
-    // Under memory pressure the command goes first, then we. Where this is not allowed nothing is lost.
-    let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), "500");
+    // Where this is not allowed nothing is lost.
+    let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), script.oom_score_adj.to_string());
     let leader = Leader { child, pid };
     Ok(Running { leader, stdout: Receiver::from_owned_fd(stdout)?, stderr: Receiver::from_owned_fd(stderr)? })
 }
@@ -158,7 +172,8 @@ mod tests {
     use super::*;
 
     fn script(shell: &str, cwd: &str, text: &str) -> Script {
-        Script { shell: shell.into(), text: text.into(), cwd: cwd.into(), env: BTreeMap::new() }
+        let (wrapped, oom_score_adj) = (Wrapped::default(), OOM_SCORE_ADJ);
+        Script { shell: shell.into(), text: text.into(), cwd: cwd.into(), env: BTreeMap::new(), wrapped, oom_score_adj }
     }
 
     #[tokio::test]

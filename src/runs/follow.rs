@@ -1,6 +1,5 @@
 //! One run from its turn to its outcome: start its shim, hand out its lines as they come, relay an abort, and know its end whatever happens to the shim.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -19,10 +18,11 @@ use super::end::{unavailable, without_turn};
 use super::launcher::ShimChild;
 use super::live::{Ended, Host, Live};
 use super::queue::Why;
-use super::supervisor::Supervisor;
+use super::supervisor::{Settings, Supervisor};
 use crate::clock::now_ms;
 use crate::events::hub::Hub;
-use crate::exec::{env, proc};
+use crate::exec::isolate::Confinement;
+use crate::exec::{cgroup, env, probe, proc};
 use crate::failpoint::failpoint;
 use crate::journal;
 use crate::journal::reader::{Line, Reader};
@@ -95,8 +95,9 @@ impl Supervisor {
 
     fn spec(&self, live: &Live, work: Work) -> RunSpec {
         let settings = self.settings();
-        let mut env = env::child_env(std::env::vars_os(), &settings.env_passthrough, &BTreeMap::new(), &live.record.file_id);
+        let mut env = env::child_env(std::env::vars_os(), &settings.env_passthrough, &work.env, &live.record.file_id);
         env.extend(work.attachment_env());
+        let confinement = (!work.isolation.is_none()).then(|| self.confinement(&settings, &work));
         RunSpec {
             v: control::VERSION,
             run_id: live.record.run_id.clone(),
@@ -113,6 +114,19 @@ impl Supervisor {
             output: settings.output,
             socket_path: Some(self.socket_path(&live.record.file_id)),
             tool_call_id: "exec-1".to_owned(),
+            cgroup: confinement.as_ref().and(settings.cgroup.clone()),
+            confinement,
+        }
+    }
+
+    fn confinement(&self, settings: &Settings, work: &Work) -> Confinement {
+        Confinement {
+            isolation: work.isolation.clone(),
+            protected: settings.protected.clone(),
+            attachments: work.attachments.iter().map(|file| file.path.clone()).collect(),
+            closed_ports: self.closed_ports(),
+            bubblewrap: probe::bubblewrap(),
+            ..Confinement::default()
         }
     }
 
@@ -182,7 +196,7 @@ impl Supervisor {
             let found = journal::scan::scan_path(&live.journal, &live.record.run_id);
             let outcome = match &found {
                 Ok(found) => {
-                    sweep(&live.record.file_id, found).await;
+                    self.sweep(&live.record.file_id, found).await;
                     journal::close::interrupted(found, now_ms())
                 }
                 Err(cause) => {
@@ -197,13 +211,21 @@ impl Supervisor {
     }
 }
 
-/// Kills what a dead shim left behind.
-pub(super) async fn sweep(file_id: &str, found: &Scan) {
-    let Some(host) = found.host.clone() else { return };
-    let file_id = file_id.to_owned();
-    let swept = tokio::task::spawn_blocking(move || super::orphans::sweep_run(&file_id, &host)).await;
-    if let Ok(swept @ 1..) = swept {
-        warn!(swept, "processes of a lost run were killed");
+impl Supervisor {
+    /// Kills what a dead shim left behind.
+    pub(super) async fn sweep(&self, file_id: &str, found: &Scan) {
+        let Some(host) = found.host.clone() else { return };
+        let (file_id, cgroup) = (file_id.to_owned(), self.settings().cgroup.clone());
+        let sweep = move || {
+            let swept = super::orphans::sweep_run(&file_id, &host);
+            if let Some(parent) = cgroup {
+                cgroup::end(&parent.path, &file_id);
+            }
+            swept
+        };
+        if let Ok(swept @ 1..) = tokio::task::spawn_blocking(sweep).await {
+            warn!(swept, "processes of a lost run were killed");
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod end;
 pub mod follow;
 pub mod handle;
 pub mod hold;
+pub mod host;
 mod hosted;
 pub mod launcher;
 pub mod live;

@@ -33,6 +33,7 @@ mod events;
 mod handshake;
 mod harness;
 mod http_gate;
+mod isolation;
 mod limits;
 mod listeners;
 mod live_config;

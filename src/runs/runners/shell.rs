@@ -2,6 +2,7 @@
 //!
 //! Its events: `tool` start, output as `exec` chunks, `tool` result; the `lifecycle` lines around them are the shim's.
 
+use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -10,10 +11,13 @@ use serde_json::json;
 
 use crate::clock::now_ms;
 use crate::exec::execution::{Ended, Rules, follow};
+use crate::exec::isolate::{Confinement, Wrapped};
 use crate::exec::output::{Counts, Output};
-use crate::exec::process::{Script, spawn};
+use crate::exec::process::{OOM_SCORE_ADJ, Script, spawn};
 use crate::protocol::event::agent::{Stream, Tool};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
+use crate::runs::control::RunSpec;
+use crate::runs::launcher::this_program;
 use crate::runs::runner::{Job, RunError, Runner, Work};
 use crate::runs::sink::RunSink;
 use crate::runs::stop::{Cause, Stop};
@@ -38,7 +42,17 @@ async fn run(job: Job, out: RunSink, stop: Stop) -> Result<Outcome, RunError> {
     // A journal that takes no lines must not run anything: nobody could ever know.
     out.emit(Stream::Tool, &start).map_err(|e| RunError::Unavailable(format!("the journal cannot be written: {e}")))?;
 
-    let script = Script { shell: spec.shell.clone(), text: spec.message.clone(), cwd: spec.cwd.clone(), env: spec.env.clone() };
+    let confinement = spec.confinement.as_ref();
+    let wrapped = match confinement.map(|confinement| wrap(confinement, spec)).transpose() {
+        Ok(wrapped) => wrapped.unwrap_or_default(),
+        Err(failed) => {
+            result(&job, &out, None);
+            return Err(RunError::Unavailable(format!("the path of this program is not known: {failed}")));
+        }
+    };
+    let oom_score_adj = confinement.and_then(|confinement| confinement.isolation.limits.oom_score_adj).unwrap_or(OOM_SCORE_ADJ);
+    let (shell, text, cwd, env) = (spec.shell.clone(), spec.message.clone(), spec.cwd.clone(), spec.env.clone());
+    let script = Script { shell, text, cwd, env, wrapped, oom_score_adj };
     let running = match spawn(&script) {
         Ok(running) => running,
         Err(failed) => {
@@ -64,6 +78,10 @@ async fn run(job: Job, out: RunSink, stop: Stop) -> Result<Outcome, RunError> {
             Err(RunError::Unavailable(failed.to_string()))
         }
     }
+}
+
+fn wrap(confinement: &Confinement, spec: &RunSpec) -> io::Result<Wrapped> {
+    Ok(confinement.wrap(&this_program()?, &spec.cwd, &spec.env))
 }
 
 /// Writes the result of the call. A journal that is full loses it; the terminal line says the same.
