@@ -27,7 +27,8 @@ async fn memory_files_and_processor_time_are_limited_without_isolation_too() {
     assert!(text.contains("memory exhausted"), "{text}");
     assert!(large["peakRssBytes"].as_u64().unwrap() <= 134_217_728, "{large}");
     let (_, text) = ran(&mut client, "head -c 5M /dev/zero > big; stat -c %s big").await;
-    assert!(text.ends_with("1048576\n"), "{text}");
+    // The shell says on its other pipe that the signal came, and either may be read first.
+    assert!(text.lines().any(|line| line == "1048576"), "{text}");
     let (_, text) = ran(&mut client, "ulimit -n; ulimit -Hn; cat /proc/self/oom_score_adj").await;
     assert_eq!(text, "32\n32\n700\n");
     let (spun, _) = ran(&mut client, "while :; do :; done").await;
