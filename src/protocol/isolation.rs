@@ -31,7 +31,6 @@ impl Level {
 
     /// Whether it is [`Level::Off`].
     #[must_use]
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde calls")]
     pub fn is_off(&self) -> bool {
         *self == Self::Off
     }
