@@ -27,6 +27,7 @@ use self::boots::Boots;
 use crate::approvals::{self, Approvals};
 use crate::audit::{Action, Audit, Event, Limits};
 use crate::clock::now_ms;
+use crate::config::host::Host;
 use crate::config::init;
 use crate::config::layers::Sources;
 use crate::config::load::{Loaded, load};
@@ -41,7 +42,8 @@ use crate::gateway::{Gateway, Parts, VERSION, session_settings};
 use crate::logging::Log;
 use crate::memory;
 use crate::runs::chronicle::Chronicle;
-use crate::runs::launcher::Launcher;
+use crate::runs::host;
+use crate::runs::launcher::{self, Launcher};
 use crate::runs::orphans::{Children, become_subreaper};
 use crate::runs::supervisor::Supervisor;
 use crate::sessions::Sessions;
@@ -102,6 +104,8 @@ pub enum Ended {
 pub fn run(sources: &Sources, talk: &mut dyn Write) -> Result<Ended, StartError> {
     harden::quiet_panics();
     harden::close_process();
+    let children = Children::inherited();
+    let sources = &Sources { host: trial(&children), ..sources.clone() };
     let loaded = Arc::new(configuration(sources, talk)?);
     let log = Log::new(settings::of_log(&loaded.config));
     log.install();
@@ -110,10 +114,19 @@ pub fn run(sources: &Sources, talk: &mut dyn Write) -> Result<Ended, StartError>
         .enable_all()
         .build()
         .map_err(|cause| StartError::new(exit::TRY_LATER, format!("the runtime cannot start: {cause}")))?;
-    let served = runtime.block_on(serve(sources, loaded, log, talk));
+    let served = runtime.block_on(serve(sources, loaded, children, log, talk));
     // Followers of runs that go on in their shims are dropped here; nothing else is left.
     runtime.shutdown_background();
     served
+}
+
+/// How a configuration learns what this machine can give to isolated runs.
+fn trial(children: &Children) -> Host {
+    let children = children.clone();
+    Host::tried_by(move || match launcher::this_program() {
+        Ok(program) => host::abilities(&program, &children),
+        Err(_) => Default::default(),
+    })
 }
 
 /// Reads the configuration, or writes the first one and reads that.
@@ -150,7 +163,7 @@ pub fn first_file(paths: &Paths, talk: &mut dyn Write) -> Result<(), StartError>
     Ok(())
 }
 
-async fn serve(sources: &Sources, loaded: Arc<Loaded>, log: Log, talk: &mut dyn Write) -> Result<Ended, StartError> {
+async fn serve(sources: &Sources, loaded: Arc<Loaded>, children: Children, log: Log, talk: &mut dyn Write) -> Result<Ended, StartError> {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
@@ -170,7 +183,7 @@ async fn serve(sources: &Sources, loaded: Arc<Loaded>, log: Log, talk: &mut dyn 
     let limits = &loaded.config.gateway.limits;
     let boots = Boots::begin(&paths.state_dir, limits.safe_mode_window_ms);
     let safe_mode = boots.crashed() >= limits.safe_mode_boots;
-    let opened = open(sources, &loaded, log, safe_mode).await.inspect_err(|refused| {
+    let opened = open(sources, &loaded, children, log, safe_mode).await.inspect_err(|refused| {
         // What is refused with a reason has not crashed.
         if refused.code != exit::BUG {
             boots.end();
@@ -218,14 +231,14 @@ struct Opened {
     rules: Sender<Arc<Rules>>,
 }
 
-async fn open(sources: &Sources, loaded: &Arc<Loaded>, log: Log, safe_mode: bool) -> Result<Opened, StartError> {
+async fn open(sources: &Sources, loaded: &Arc<Loaded>, children: Children, log: Log, safe_mode: bool) -> Result<Opened, StartError> {
     if safe_mode {
         warn!(
             "safe mode: the last daemons ended without an orderly stop; runs that are queued are held until this one has lived for {} s or is stopped in order and started again",
             loaded.config.gateway.limits.safe_mode_window_ms / 1000
         );
     }
-    let (gateway, asks, front) = build(sources.clone(), Arc::clone(loaded), log, safe_mode).await?;
+    let (gateway, asks, front) = build(sources.clone(), Arc::clone(loaded), children, log, safe_mode).await?;
     let (listeners, rules) = listen(&gateway, &front).await?;
     Ok(Opened { gateway, asks, front, listeners: Arc::new(listeners), rules })
 }
@@ -234,6 +247,7 @@ async fn open(sources: &Sources, loaded: &Arc<Loaded>, log: Log, safe_mode: bool
 async fn build(
     sources: Sources,
     loaded: Arc<Loaded>,
+    children: Children,
     log: Log,
     safe_mode: bool,
 ) -> Result<(Arc<Gateway>, mpsc::Receiver<Ask>, Arc<Front>), StartError> {
@@ -248,7 +262,6 @@ async fn build(
     let devices =
         Devices::load(&store).await.map_err(|error| StartError::new(exit::BUG, format!("the devices cannot be read: {error}")))?;
     become_subreaper().map_err(|cause| bug(&cause))?;
-    let children = Children::inherited();
     let launcher = Launcher::of_this_program(&paths.state_dir, children.clone()).map_err(|cause| bug(&cause))?;
     let (hub, tasks) = (Arc::new(Hub::default()), Tasks::new());
     let settings = settings::of_runs(&loaded).map_err(|cause| StartError::new(exit::CANNOT_CREATE, cause))?;
@@ -323,6 +336,7 @@ async fn listen(gateway: &Arc<Gateway>, front: &Arc<Front>) -> Result<(Listeners
         let code = if error.is_taken() { exit::TRY_LATER } else { exit::CANNOT_CREATE };
         StartError::new(code, error)
     })?;
+    gateway.runs.listens_on(bound.addresses().iter().map(|address| address.port()).collect());
     Ok((bound.serve(Arc::clone(front) as Arc<dyn crate::transport::wire::Serve>, &gateway.tasks), change))
 }
 

@@ -1,5 +1,6 @@
 //! The composition root: the parts of a running gateway and their handles. Methods reach everything through it; nobody below it sees the whole configuration.
 
+pub mod abilities;
 pub mod access;
 pub mod agents;
 pub mod announce;
@@ -45,6 +46,7 @@ use crate::store::{Health as StoreHealth, Store};
 use crate::tasks::Tasks;
 use crate::transcript::Transcripts;
 
+use abilities::Tried;
 use access::Access;
 use agents::Agents;
 use certificate::Presented;
@@ -102,6 +104,8 @@ pub struct Gateway {
     pub system_events: SystemEvents,
     /// What runs have used on days that are over.
     pub usage: Usage,
+    /// What this machine can give to isolated runs.
+    pub tried: Tried,
     /// Tasks that belong to no connection.
     pub tasks: Tasks,
     /// Changes with every start.
@@ -184,6 +188,7 @@ impl Gateway {
             probe: Probe::default(),
             system_events: SystemEvents::default(),
             usage: Usage::default(),
+            tried: Tried::default(),
             boot_id,
             id: TokenDigest::of(&audit.public_key()).bytes().iter().take(16).map(|byte| format!("{byte:02x}")).collect(),
             host,

@@ -28,7 +28,9 @@ use crate::runs::runners;
 use crate::runs::sink::RunSink;
 use crate::runs::stop::{Cause, Stop};
 use crate::tasks::Tasks;
+use limits::Held;
 
+mod limits;
 mod serve;
 
 /// How long the last sweep may take.
@@ -97,7 +99,7 @@ async fn host(task: std::os::unix::net::UnixStream, journal: File) -> u8 {
         let template = Template::new(spec.run_id.clone(), spec.session_key.clone());
         Ok::<_, io::Error>((daemon, spec, Writer::new(journal, template)?))
     };
-    let (daemon, spec, writer) = match received.await {
+    let (daemon, mut spec, writer) = match received.await {
         Ok(received) => received,
         Err(failed) => return leave(NO_TASK, "receive the task", &failed),
     };
@@ -111,8 +113,9 @@ async fn host(task: std::os::unix::net::UnixStream, journal: File) -> u8 {
     if let Err(failed) = out.emit(Stream::Lifecycle, &Lifecycle::Start { started_at, host: this_process(journal::VERSION) }) {
         return leave(NO_TASK, "write the first line of the journal", &failed);
     }
+    let held = Held::prepare(&mut spec);
     let outcome = work(&tasks, Job { spec, started_at, started }, &out, &stop).await;
-    let outcome = settle(outcome, started_at, started).await;
+    let outcome = settle(outcome, held, started_at, started).await;
     let written = out.finish(&Lifecycle::terminal(outcome));
     drop(out);
     tasks.stop(FAREWELL).await;
@@ -193,7 +196,8 @@ async fn watch(stop: Stop, limit: Option<Instant>, ended: CancellationToken) {
 }
 
 /// Sweeps what is left of the run and fills in what only the shim knows. After this nothing of the run is alive.
-async fn settle(mut outcome: Outcome, started_at: u64, started: Instant) -> Outcome {
+async fn settle(mut outcome: Outcome, held: Held, started_at: u64, started: Instant) -> Outcome {
+    held.kill();
     let swept = sweep::sweep_all(SWEEP_LIMIT).await;
     if swept.left > 0 {
         note(&format!("{} processes could not be killed", swept.left));
@@ -202,6 +206,7 @@ async fn settle(mut outcome: Outcome, started_at: u64, started: Instant) -> Outc
     outcome.swept = outcome.swept.saturating_add(swept.killed);
     outcome.cpu_ms = usage.cpu_ms;
     outcome.peak_rss_bytes = usage.peak_rss_bytes;
+    held.settle(&mut outcome);
     outcome.started_at.get_or_insert(started_at);
     outcome.ended_at = now_ms();
     if outcome.duration_ms == 0 {

@@ -7,8 +7,10 @@ use clap::Args;
 use super::error::{CliError, OK};
 use super::output::Output;
 use super::target::refuse_token;
+use crate::config::host::Host;
 use crate::config::layers::{FlagLayer, Sources};
 use crate::daemon::{self, Ended, harden};
+use crate::exec::probe;
 
 /// Run the gateway in the foreground until SIGTERM or Ctrl-C
 ///
@@ -96,7 +98,8 @@ impl PlaceArgs {
     /// What the options and the environment say about the configuration.
     #[must_use]
     pub fn sources(&self) -> Sources {
-        Sources::of_process(self.flags())
+        // Asked only when the configuration demands some isolation.
+        Sources { host: Host::tried_by(probe::look), ..Sources::of_process(self.flags()) }
     }
 
     fn flags(&self) -> FlagLayer {

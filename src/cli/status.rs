@@ -45,6 +45,46 @@ fn wrong(status: &Value, message: &str) -> String {
     format!("{}{more}", parts.collect::<Vec<_>>().join(": "))
 }
 
+/// How far the runs of each agent are shut in, and what limits them.
+fn isolation(status: &Value) -> Option<String> {
+    let agents = status.pointer("/isolation/agents")?.as_array()?;
+    let of = |agent: &Value| {
+        let text = |key: &str| agent.get(key).and_then(Value::as_str).unwrap_or("?").to_owned();
+        let is = |key: &str| agent.get(key).and_then(Value::as_bool) == Some(true);
+        let mut said = format!("{} {}", text("agentId"), text("level"));
+        if text("level") != "off" {
+            said.push_str(if is("network") { ", network" } else { ", no network" });
+            said.push_str(if is("mainToo") { "" } else { ", main session off" });
+        }
+        if agent.get("limits").and_then(Value::as_object).is_some_and(|limits| !limits.is_empty()) {
+            said.push_str(", limits");
+        }
+        said
+    };
+    Some(agents.iter().map(of).collect::<Vec<_>>().join("; "))
+}
+
+/// What the machine can give to isolated runs, and what it lacks for the rest.
+fn abilities(status: &Value) -> Option<String> {
+    let host = status.pointer("/isolation/host").filter(|host| host.is_object())?;
+    let mut said: Vec<String> = [("workspace", "workspace"), ("strict", "strict"), ("filteredNetwork", "network of isolated runs")]
+        .into_iter()
+        .filter_map(|(key, name)| {
+            let ability = host.get(key)?;
+            Some(match ability.get("missing").and_then(Value::as_str) {
+                Some(missing) => format!("no {name} ({missing})"),
+                None => name.to_owned(),
+            })
+        })
+        .collect();
+    let controllers = host.pointer("/cgroup/controllers").and_then(Value::as_array);
+    said.push(controllers.map_or_else(
+        || "limits of single processes".to_owned(),
+        |names| format!("limits by control group ({})", names.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")),
+    ));
+    Some(said.join(", "))
+}
+
 /// Rows for what is in the answer; what a gateway of another version leaves out is left out here.
 fn table(status: &Value) -> String {
     let text = |path: &str| status.pointer(path).and_then(Value::as_str).map(str::to_owned);
@@ -82,6 +122,8 @@ fn table(status: &Value) -> String {
         ("wait for approval", asking),
         ("sessions", number("/sessions/count").map(|n| n.to_string())),
         ("agents", listed("/agents", "agentId")),
+        ("isolation", isolation(status)),
+        ("this machine", abilities(status)),
         ("store", commit),
         ("certificate", text("/tls/fingerprint").map(|print| format!("sha256 {print}"))),
         ("audit", number("/audit/n").map(|n| format!("head {n}:{}", text("/audit/hash").unwrap_or_default()))),
@@ -107,6 +149,10 @@ mod tests {
         let text = table(&json!({
             "ok": false, "failing": ["store"], "version": "0.1.0", "host": "vm", "pid": 7, "uptimeMs": 61_000, "connections": 2,
             "runs": {"running": 1, "queued": 2, "max": 4}, "agents": [{"agentId": "main"}, {"agentId": "work"}],
+            "isolation": {
+                "agents": [{"agentId": "main", "level": "strict", "network": false, "mainToo": false, "limits": {"tasks": 9}}],
+                "host": {"workspace": {"available": true}, "strict": {"available": false, "missing": "no bwrap"}},
+            },
             "store": {"waiting": 0, "lastCommitUs": 3140, "maxCommitUs": 16_000}, "warnings": ["talk: not acted on"],
         }));
         for part in [
@@ -115,6 +161,8 @@ mod tests {
             "1 min 1 s",
             "1 at work, 2 waiting",
             "main, work",
+            "main strict, no network, main session off, limits",
+            "workspace, no strict (no bwrap), limits of single processes",
             "last commit 3.1 ms, slowest 16.0 ms",
             "talk: not acted on",
         ] {

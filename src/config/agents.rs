@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::agent_parts::{Compaction, ContextPruning, GroupChat, Heartbeat, HumanDelay, Identity, Subagents, Switch, Thinking, Verbose};
 use super::model_ref::ModelRef;
 use super::open::Open;
-use super::sandbox::Sandbox;
+use super::sandbox::{Limits, Sandbox};
 use super::section::{section, words};
 use super::tools::AgentTools;
 
@@ -174,8 +174,10 @@ section! {
         /// Regular wake-ups.
         #[schemars(extend("x-reload" = "none", "x-acts" = false))]
         heartbeat: Option<Heartbeat>,
-        /// Isolation of processes; only mode `off` starts.
+        /// Isolation of processes.
         sandbox: Option<Sandbox>,
+        /// What a run may use.
+        limits: Option<Limits>,
     }
 }
 
@@ -248,8 +250,10 @@ pub struct Agent {
     pub group_chat: Option<GroupChat>,
     /// Agents started by it.
     pub subagents: Option<Subagents>,
-    /// Isolation of its processes; only mode `off` starts.
+    /// Isolation of its processes; keys that are absent are those of the defaults.
     pub sandbox: Option<Sandbox>,
+    /// What its runs may use; keys that are absent are those of the defaults.
+    pub limits: Option<Limits>,
     /// What its model may use.
     pub tools: Option<AgentTools>,
 }

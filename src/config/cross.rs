@@ -13,7 +13,6 @@ use super::key_path::{KeyPath, Step};
 use super::login_rules;
 use super::net::{Network, Origin};
 use super::problem::Problem;
-use super::sandbox::{Sandbox, SandboxMode};
 use super::tools::{Exec, ExecHost};
 
 /// What is wrong whatever the config is used for.
@@ -24,6 +23,7 @@ pub fn wrong(config: &Config) -> Vec<Problem> {
     addresses(config, &mut problems);
     agents(config, &mut problems);
     tool_lists(config, &mut problems);
+    super::isolation::wrong(config, &mut problems);
     if let (Some(top), Some(nested)) = (&config.exec, &config.tools.exec) {
         exec_alias(top, nested, &mut problems);
     }
@@ -174,10 +174,6 @@ pub fn start_blockers(config: &Config) -> Vec<Problem> {
     for (path, exec) in exec_blocks(config) {
         exec_blockers(&path, exec, &mut problems);
     }
-    sandbox_blocker(at("agents.defaults.sandbox"), config.agents.defaults.sandbox.as_ref(), &mut problems);
-    for (index, agent) in config.agents.list.iter().enumerate() {
-        sandbox_blocker(agent_path(index).key("sandbox"), agent.sandbox.as_ref(), &mut problems);
-    }
     problems
 }
 
@@ -231,12 +227,6 @@ fn exec_blockers(path: &KeyPath, exec: &Exec, problems: &mut Vec<Problem>) {
     if let Some(ExecHost::Sandbox | ExecHost::Node) = exec.host {
         problems
             .push(Problem::value(path.key("host"), "only \"gateway\" starts: this version runs commands on this machine and nowhere else"));
-    }
-}
-
-fn sandbox_blocker(path: KeyPath, sandbox: Option<&Sandbox>, problems: &mut Vec<Problem>) {
-    if let Some(SandboxMode::NonMain | SandboxMode::All) = sandbox.and_then(|sandbox| sandbox.mode) {
-        problems.push(Problem::value(path.key("mode"), "only \"off\" starts: this version has no sandbox and does not pretend to"));
     }
 }
 

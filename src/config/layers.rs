@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::host::Host;
 use super::key_path::{KeyPath, Step};
 use super::problem::{Origin, Problem};
 use super::read_file::read;
@@ -35,6 +36,8 @@ pub struct Sources {
     pub flags: FlagLayer,
     /// The environment.
     pub env: BTreeMap<String, String>,
+    /// How to find out what this machine can give to isolated runs.
+    pub host: Host,
 }
 
 impl Sources {
@@ -42,7 +45,17 @@ impl Sources {
     #[must_use]
     pub fn of_process(flags: FlagLayer) -> Self {
         let env = std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
-        Self { flags, env: env.collect() }
+        Self { flags, env: env.collect(), host: Host::default() }
+    }
+}
+
+impl Sources {
+    /// Files outside the configuration that hold secrets of the gateway: that of `--token-file`, and what the service supervisor hands over.
+    #[must_use]
+    pub fn secret_files(&self) -> Vec<PathBuf> {
+        let handed = self.env.get("CREDENTIALS_DIRECTORY").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let files = self.flags.token_file.iter().cloned().chain(handed);
+        files.map(|path| std::path::absolute(&path).unwrap_or(path)).collect()
     }
 }
 
@@ -194,7 +207,8 @@ mod tests {
     use serde_json::json;
 
     fn sources(flags: FlagLayer, env: &[(&str, &str)]) -> Sources {
-        Sources { flags, env: env.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect() }
+        let env = env.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        Sources { flags, env, ..Sources::default() }
     }
 
     #[test]

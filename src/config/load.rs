@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::Config;
 use super::check::{against_schema, typed};
 use super::cross;
+use super::host::Host;
 use super::include::Document;
 use super::key_path::KeyPath;
 use super::layers::{Override, Sources, lay_over, origin_of, overrides};
@@ -42,6 +43,10 @@ pub struct Loaded {
     pub layers: Vec<Override>,
     /// Everything that was given, with `${NAME}` replaced and without defaults: what two configs are compared by.
     pub given: Value,
+    /// Files outside the configuration that hold secrets of the gateway.
+    pub secret_files: Vec<PathBuf>,
+    /// How to find out what this machine can give to isolated runs.
+    pub host: Host,
     document: Option<Document>,
 }
 
@@ -112,7 +117,20 @@ pub fn load_over(sources: &Sources, overlay: &Overlay) -> Result<Loaded, ConfigE
         return Err(invalid(wrong));
     }
     let files = document.iter().flat_map(|document| &document.files).map(|source| source.path.clone()).collect();
-    Ok(Loaded { config: Arc::new(config), paths, path, exists: document.is_some(), files, warnings, hash, layers, given: value, document })
+    Ok(Loaded {
+        config: Arc::new(config),
+        paths,
+        path,
+        exists: document.is_some(),
+        files,
+        warnings,
+        hash,
+        layers,
+        given: value,
+        secret_files: sources.secret_files(),
+        host: sources.host.clone(),
+        document,
+    })
 }
 
 impl Loaded {
@@ -121,6 +139,7 @@ impl Loaded {
     pub fn start_blockers(&self) -> Vec<Problem> {
         let mut problems = self.config.start_blockers();
         problems.extend(self.open_secrets());
+        problems.extend(self.isolation_blockers());
         for problem in &mut problems {
             problem.origin = match self.origin(&problem.path, problem.target) {
                 Origin::Default if self.exists => Some(Origin::File { file: self.path.clone(), spot: None }),

@@ -166,7 +166,7 @@ mod tests {
 
     fn found(flags: FlagLayer, env: &[(&str, &str)]) -> Paths {
         let env = env.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
-        Paths::find(&Sources { flags, env }).unwrap()
+        Paths::find(&Sources { flags, env, ..Sources::default() }).unwrap()
     }
 
     #[test]

@@ -270,6 +270,7 @@ impl Reloader {
             info!(fingerprint, "new connections are shown another certificate or asked by other authorities");
         }
         self.gateway.certificate.set(shown);
+        self.gateway.runs.listens_on(self.listeners.addresses().iter().map(|address| address.port()).collect());
         Ok(())
     }
 

@@ -18,6 +18,7 @@ use crate::config::load::Loaded;
 use crate::config::logging::{LogLevel, LogStyle};
 use crate::config::paths::private_dir;
 use crate::config::resolve::ExecSettings;
+use crate::exec::cgroup;
 use crate::exec::policy::Rule;
 use crate::gateway::certificate::TlsStatus;
 use crate::logging::filter::Filter;
@@ -107,6 +108,8 @@ pub fn of_runs(loaded: &Loaded) -> std::io::Result<supervisor::Settings> {
         env_passthrough: defaults.env.passthrough.clone(),
         audit_commands: loaded.config.audit.commands,
         exec: exec_rules(&loaded.config),
+        protected: loaded.protected(),
+        cgroup: cgroup::own(),
     })
 }
 

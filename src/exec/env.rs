@@ -9,36 +9,128 @@ use std::ffi::OsString;
 pub const MARKER: &str = "SKYKOI_RUN";
 
 /// Names that a command may inherit from the daemon.
-const ALLOWED: &[&str] =
-    &["HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "LANGUAGE", "TZ", "TERM", "COLORTERM", "TMPDIR", "HOSTNAME", "EDITOR", "PAGER"];
+const ALLOWED: &[&str] = &["HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "LANGUAGE", "TZ", "TERM", "COLORTERM", "TMPDIR", "HOSTNAME"];
 /// Beginnings of names that a command may inherit.
 const ALLOWED_PREFIXES: &[&str] = &["LC_", "XDG_"];
+/// Names that a request may not set: with them programs and their configuration are found, and whom they trust. The gateway's own environment and its configuration may.
+const NOT_BY_REQUEST: &[&str] = &[
+    "BROWSER",
+    "CLASSPATH",
+    "GOFLAGS",
+    "GRADLE_OPTS",
+    "HISTFILE",
+    "HOME",
+    "HOSTALIASES",
+    "JAVA_OPTS",
+    "KRB5_CONFIG",
+    "LOCALDOMAIN",
+    "LOCPATH",
+    "LOGNAME",
+    "MAKEFLAGS",
+    "NODE_EXTRA_CA_CERTS",
+    "PATH",
+    "RES_OPTIONS",
+    "RUSTDOCFLAGS",
+    "RUSTFLAGS",
+    "SHELL",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "TERMCAP",
+    "TERMINFO",
+    "TERMINFO_DIRS",
+    "TMPDIR",
+    "TZDIR",
+    "USER",
+];
+const NOT_BY_REQUEST_PREFIXES: &[&str] = &["BUNDLE_", "BUN_", "CARGO_", "DENO_", "GIT_", "PIP_", "UV_", "XDG_", "YARN_"];
 /// Words in a name that mark it as a secret.
 const SECRET_WORDS: &[&str] = &["TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL", "KEY", "AUTHORIZATION", "COOKIE"];
-/// Names with which a program is made to load or run something else than it was asked to.
+/// Names with which a program is made to load or run something else than it was asked to. The second fence: the first is that nothing passes that is not listed above.
 const DANGEROUS: &[&str] = &[
+    "_JAVA_OPTIONS",
+    "AWKPATH",
+    "AWKLIBPATH",
+    "BASHOPTS",
+    "BASH_ENV",
+    "CDPATH",
+    "CORECLR_PROFILER_PATH",
+    "COREPACK_NPM_REGISTRY",
+    "EDITOR",
+    "ENV",
+    "FCEDIT",
+    "FPATH",
+    "GCONV_PATH",
+    "GETCONF_DIR",
+    "GLIBC_TUNABLES",
+    "GLOBIGNORE",
+    "HGRCPATH",
+    "IFS",
+    "INPUTRC",
+    "JAVA_TOOL_OPTIONS",
+    "JDK_JAVA_OPTIONS",
+    "LESSCLOSE",
+    "LESSEDIT",
+    "LESSKEY",
+    "LESSOPEN",
+    "LUA_CPATH",
+    "LUA_INIT",
+    "LUA_PATH",
+    "MAKEFILES",
+    "MALLOC_TRACE",
+    "MANPAGER",
+    "MAVEN_OPTS",
+    "NIS_PATH",
+    "NLSPATH",
     "NODE_OPTIONS",
     "NODE_PATH",
-    "PYTHONPATH",
-    "PYTHONHOME",
-    "PYTHONSTARTUP",
-    "RUBYLIB",
-    "RUBYOPT",
-    "PERL5LIB",
-    "PERL5OPT",
-    "BASH_ENV",
-    "ENV",
-    "GCONV_PATH",
-    "IFS",
-    "SSLKEYLOGFILE",
+    "OPENSSL_CONF",
+    "OPENSSL_ENGINES",
+    "OPENSSL_MODULES",
+    "PAGER",
+    "PHPRC",
+    "PHP_INI_SCAN_DIR",
     "PROMPT_COMMAND",
-    "SHELLOPTS",
-    "BASHOPTS",
     "PS4",
-    "JAVA_TOOL_OPTIONS",
-    "GLIBC_TUNABLES",
+    "RESOLV_HOST_CONF",
+    "RIPGREP_CONFIG_PATH",
+    "RUSTC",
+    "RUSTC_WRAPPER",
+    "SHELLOPTS",
+    "SSH_ASKPASS",
+    "SSLKEYLOGFILE",
+    "SUDO_ASKPASS",
+    "SUDO_EDITOR",
+    "TMPPREFIX",
+    "VIMINIT",
+    "EXINIT",
+    "VISUAL",
+    "WGETRC",
+    "CURL_HOME",
+    "ZDOTDIR",
 ];
-const DANGEROUS_PREFIXES: &[&str] = &["LD_", "DYLD_", "BASH_FUNC_"];
+const DANGEROUS_PREFIXES: &[&str] = &[
+    "BASH_FUNC_",
+    "COMPlus_",
+    "CORECLR_",
+    "DOTNET_",
+    "DYLD_",
+    "GIT_ASKPASS",
+    "GIT_CONFIG",
+    "GIT_EDITOR",
+    "GIT_EXEC_PATH",
+    "GIT_EXTERNAL_DIFF",
+    "GIT_PAGER",
+    "GIT_PROXY_COMMAND",
+    "GIT_SEQUENCE_EDITOR",
+    "GIT_SSH",
+    "GIT_TEMPLATE_DIR",
+    "LD_",
+    "NPM_CONFIG_",
+    "PERL",
+    "PYTHON",
+    "RUBY",
+    "npm_config_",
+];
 /// Names that belong to this program and its service supervisor.
 const OWN_PREFIXES: &[&str] = &["SKYKOI_", "OPENCLAW_", "LISTEN_", "WATCHDOG_"];
 const OWN: &[&str] = &["NOTIFY_SOCKET", "INVOCATION_ID", "JOURNAL_STREAM", "CREDENTIALS_DIRECTORY"];
@@ -52,12 +144,21 @@ pub enum Refusal {
     /// It would change what a program loads or runs.
     #[error("changes what programs load or run")]
     Dangerous,
+    /// It says where programs and their settings are.
+    #[error("says where programs and their settings are, or whom they trust, which no request may")]
+    NotByRequest,
     /// It is this program's own, such as its token.
     #[error("belongs to the gateway itself")]
     Own,
     /// Its value holds a NUL byte.
     #[error("has a value with a NUL byte")]
     BadValue,
+}
+
+/// The names that are never given to a command, wherever they come from. Names that only begin so are not among them.
+#[must_use]
+pub fn dangerous_names() -> &'static [&'static str] {
+    DANGEROUS
 }
 
 /// Whether a variable may be given to a command at all, even by explicit configuration.
@@ -78,6 +179,19 @@ pub fn check(name: &str, value: &str) -> Result<(), Refusal> {
         return Err(Refusal::Dangerous);
     }
     Ok(())
+}
+
+/// Whether a request may give this variable to a command: as [`check`], and only plain names.
+///
+/// # Errors
+/// The reason why not.
+pub fn check_requested(name: &str, value: &str) -> Result<(), Refusal> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if !name.chars().all(plain) || name.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err(if listed(name, DANGEROUS, DANGEROUS_PREFIXES) { Refusal::Dangerous } else { Refusal::NotAName });
+    }
+    check(name, value)?;
+    if listed(name, NOT_BY_REQUEST, NOT_BY_REQUEST_PREFIXES) { Err(Refusal::NotByRequest) } else { Ok(()) }
 }
 
 /// The environment of a run's commands.
@@ -143,7 +257,17 @@ mod tests {
 
     #[test]
     fn names_that_change_what_programs_load_are_refused_from_everywhere() {
-        for name in ["LD_PRELOAD", "LD_LIBRARY_PATH", "BASH_ENV", "ENV", "NODE_OPTIONS", "BASH_FUNC_ls%%", "GLIBC_TUNABLES"] {
+        for name in [
+            "LD_PRELOAD",
+            "LD_LIBRARY_PATH",
+            "BASH_ENV",
+            "ENV",
+            "NODE_OPTIONS",
+            "BASH_FUNC_ls%%",
+            "GLIBC_TUNABLES",
+            "GIT_SSH_COMMAND",
+            "PAGER",
+        ] {
             assert_eq!(check(name, "x"), Err(Refusal::Dangerous), "{name}");
             assert_eq!(env(&[(name, "x")], &[name], &[(name, "y")]), ["SKYKOI_RUN=f1"]);
         }
@@ -151,6 +275,19 @@ mod tests {
         assert_eq!(check("A=B", "x"), Err(Refusal::NotAName));
         assert_eq!(check("A", "x\0"), Err(Refusal::BadValue));
         assert_eq!(check("PATH", "/bin"), Ok(()));
+    }
+
+    #[test]
+    fn a_request_may_neither_move_the_home_nor_the_path() {
+        for name in NOT_BY_REQUEST {
+            assert_eq!(check_requested(name, "/x"), Err(Refusal::NotByRequest), "{name}");
+        }
+        for name in ["", "1A", "A B", "A=B", "Ä"] {
+            assert_eq!(check_requested(name, "x"), Err(Refusal::NotAName), "{name}");
+        }
+        assert_eq!(check_requested("BASH_FUNC_ls%%", "x"), Err(Refusal::Dangerous));
+        assert_eq!(check_requested("SKYKOI_RUN", "x"), Err(Refusal::Own));
+        assert_eq!(check_requested("MY_SETTING", "x"), Ok(()));
     }
 
     #[test]

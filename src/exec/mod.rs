@@ -2,12 +2,19 @@
 //!
 //! This runs inside a shim, the process that hosts one run. The shim is a subreaper, so every descendant that loses its parent becomes a child of the shim and is found again.
 
+pub mod bubble;
+pub mod cgroup;
+pub mod confine;
 pub mod drain;
 pub mod env;
 pub mod execution;
+pub mod fence;
+pub mod filter;
+pub mod isolate;
 pub mod output;
 pub mod planned;
 pub mod policy;
+pub mod probe;
 pub mod proc;
 pub mod process;
 pub mod sweep;

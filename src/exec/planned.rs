@@ -3,7 +3,6 @@
 //! Every file is held by a descriptor and executed through it, so what was looked at is what runs, whoever turns its name around meanwhile; the folder is entered in the same way. The pipes between the stages are ours, the first one reads from `/dev/null`, and a new file is the user's alone.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, PipeReader, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -14,6 +13,7 @@ use rustix::fs::{MemfdFlags, Mode, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::{FdFlags, fcntl_setfd};
 use tokio::process::{Child, Command};
 
+use super::isolate::Wrapped;
 use super::policy::plan::Plan;
 use super::policy::recheck::{Ready, ReadyStage, recheck};
 use super::policy::trust::Trust;
@@ -32,14 +32,20 @@ pub enum PlannedError {
     Spawn(SpawnError),
 }
 
-/// Compares a plan with what is there now, and starts it. Its stdin is at its end from the start. `before` are the words of a program that shuts in what stands behind them and then becomes it; none = nothing does.
+/// Compares a plan with what is there now, and starts it. Its stdin is at its end from the start. `wrapped` is what shuts it in: its words stand before each program and then become it.
 ///
 /// # Errors
 /// Something has changed, or a program cannot be started; then none of them runs on.
-pub fn spawn(plan: &Plan, env: &BTreeMap<String, String>, trust: &Trust, before: &[OsString]) -> Result<Running, PlannedError> {
+pub fn spawn(
+    plan: &Plan,
+    env: &BTreeMap<String, String>,
+    trust: &Trust,
+    wrapped: &Wrapped,
+    oom_score_adj: i32,
+) -> Result<Running, PlannedError> {
     let ready = recheck(plan, env, trust).map_err(PlannedError::Denied)?;
     let mask = rustix::process::umask(MASK);
-    let started = Start { ready: &ready, env, before }.all();
+    let started = Start { ready: &ready, env, wrapped, oom_score_adj }.all();
     rustix::process::umask(mask);
     started.map_err(|source| {
         let shell = plan.stages.iter().filter_map(|stage| stage.argv.first()).cloned().collect::<Vec<_>>().join(" | ");
@@ -50,7 +56,8 @@ pub fn spawn(plan: &Plan, env: &BTreeMap<String, String>, trust: &Trust, before:
 struct Start<'a> {
     ready: &'a Ready,
     env: &'a BTreeMap<String, String>,
-    before: &'a [OsString],
+    wrapped: &'a Wrapped,
+    oom_score_adj: i32,
 }
 
 impl Start<'_> {
@@ -73,30 +80,33 @@ impl Start<'_> {
             }
         }
         let output = output.ok_or(io::ErrorKind::InvalidInput)?;
-        running(Leader::of(children)?, OwnedFd::from(output), OwnedFd::from(errors))
+        running(Leader::of(children)?, OwnedFd::from(output), OwnedFd::from(errors), self.oom_score_adj)
     }
 
     fn one(&self, stage: &ReadyStage, group: i32, io: [Stdio; 3]) -> io::Result<Child> {
         let [stdin, stdout, stderr] = io;
         let script = stage.script.as_ref().map(|(content, place)| Ok::<_, io::Error>((sealed(content)?, *place))).transpose()?;
-        let mut words = self.before.iter().cloned().chain([stage.exe.door().into_os_string()]);
+        let mut words = self.wrapped.words.iter().cloned().chain([stage.exe.door().into_os_string()]);
         #[expect(clippy::disallowed_methods, reason = "exec is where commands are started, inside a shim")]
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words);
         for (place, argument) in stage.argv.iter().enumerate() {
             match &script {
                 // The program that stands before it gives it its path as a name.
-                _ if place == 0 && self.before.is_empty() => drop(command.arg0(argument)),
+                _ if place == 0 && self.wrapped.words.is_empty() => drop(command.arg0(argument)),
                 _ if place == 0 => {}
                 Some((file, of_script)) if *of_script == place => drop(command.arg(door(file))),
                 _ => drop(command.arg(argument)),
             }
         }
         command.current_dir(self.ready.cwd.door()).env_clear().envs(self.env);
+        for name in &self.wrapped.without {
+            command.env_remove(name);
+        }
         command.stdin(stdin).stdout(stdout).stderr(stderr).process_group(group).kill_on_drop(false);
         // What is opened or executed only after the first exec stays open, for this child alone: nobody else starts processes here.
         let of_script = script.as_ref().map(|(file, _)| file.as_fd());
-        let of_program = (!self.before.is_empty()).then(|| stage.exe.fd());
+        let of_program = (!self.wrapped.words.is_empty()).then(|| stage.exe.fd());
         let kept: Vec<BorrowedFd<'_>> = of_script.into_iter().chain(of_program).collect();
         kept.iter().try_for_each(|fd| fcntl_setfd(fd, FdFlags::empty()))?;
         let child = command.spawn();

@@ -3,6 +3,7 @@
 //! No signal is blocked and nothing is done between fork and exec, so that the standard library can use `posix_spawn` and the command gets a clean signal state.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
@@ -15,8 +16,12 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, Command};
 
+use super::isolate::Wrapped;
+
 /// Wanted size of a pipe in bytes: the kernel's buffer between a flood and our reads.
 const PIPE_BYTES: usize = 256 * 1024;
+/// Under memory pressure commands go first, then the process that hosts them.
+pub const OOM_SCORE_ADJ: i32 = 500;
 /// The kernel takes no argument longer than 128 KiB; a longer script goes another way, in bytes.
 const MAX_ARGUMENT: usize = 100 * 1024;
 /// Reads the whole script from stdin before running it, so that the script finds its stdin at its end, as a short one does.
@@ -33,6 +38,10 @@ pub struct Script {
     pub cwd: PathBuf,
     /// The whole environment.
     pub env: BTreeMap<String, String>,
+    /// What stands before the shell and shuts it in; nothing when empty.
+    pub wrapped: Wrapped,
+    /// How early the kernel ends it when memory is short.
+    pub oom_score_adj: i32,
 }
 
 /// Why a command did not start.
@@ -147,26 +156,31 @@ fn start(script: &Script) -> io::Result<Running> {
     } else {
         (Stdio::null(), script.text.as_str())
     };
+    let words = script.wrapped.words.iter().map(OsString::as_os_str);
+    let mut words = words.chain([OsStr::new(&script.shell), OsStr::new("-c"), OsStr::new(argument)]);
     #[expect(clippy::disallowed_methods, reason = "exec is where commands are started, inside a shim")]
-    let mut command = Command::new(&script.shell);
-    command.arg("-c").arg(argument).current_dir(&script.cwd).env_clear().envs(&script.env);
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words).current_dir(&script.cwd).env_clear().envs(&script.env);
+    for name in &script.wrapped.without {
+        command.env_remove(name);
+    }
     command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(false);
     let mut child = command.spawn()?;
     let lost = || io::Error::other("the command has no output pipe");
     let stdout = child.stdout.take().ok_or_else(lost)?.into_owned_fd()?;
     let stderr = child.stderr.take().ok_or_else(lost)?.into_owned_fd()?;
-    running(Leader::of(vec![child])?, stdout, stderr)
+    running(Leader::of(vec![child])?, stdout, stderr, script.oom_score_adj)
 }
 
 /// A command that was started, with the reading ends of its pipes.
-pub(super) fn running(leader: Leader, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Running> {
+pub(super) fn running(leader: Leader, stdout: OwnedFd, stderr: OwnedFd, oom_score_adj: i32) -> io::Result<Running> {
     for pipe in [&stdout, &stderr] {
         // Refused when the user has many large pipes; the default size is only slower.
         let _ = fcntl_setpipe_size(pipe, PIPE_BYTES);
     }
     for pid in leader.pids() {
-        // Under memory pressure the command goes first, then we. Where this is not allowed nothing is lost.
-        let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), "500");
+        // Where this is not allowed nothing is lost.
+        let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), oom_score_adj.to_string());
     }
     Ok(Running { leader, stdout: Receiver::from_owned_fd(stdout)?, stderr: Receiver::from_owned_fd(stderr)? })
 }
@@ -184,7 +198,8 @@ mod tests {
     use super::*;
 
     fn script(shell: &str, cwd: &str, text: &str) -> Script {
-        Script { shell: shell.into(), text: text.into(), cwd: cwd.into(), env: BTreeMap::new() }
+        let (wrapped, oom_score_adj) = (Wrapped::default(), OOM_SCORE_ADJ);
+        Script { shell: shell.into(), text: text.into(), cwd: cwd.into(), env: BTreeMap::new(), wrapped, oom_score_adj }
     }
 
     #[tokio::test]

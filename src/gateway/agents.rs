@@ -1,11 +1,12 @@
 //! The configured agents, resolved once for each configuration.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Config;
 use crate::config::agent_parts::{Heartbeat, Identity};
+use crate::config::isolation::AgentIsolation;
 use crate::config::tools::ExecSecurity;
 use crate::exec::policy::rule::Wish;
 use crate::protocol::event::health::{AgentHealth, HeartbeatHealth, SessionCounts};
@@ -36,6 +37,8 @@ pub struct Agent {
     pub may_exec: bool,
     /// What is configured of its heartbeats.
     pub heartbeat: Heartbeat,
+    /// How its runs are shut in and limited.
+    pub isolation: AgentIsolation,
 }
 
 /// The agents and the rules of their runs.
@@ -50,9 +53,9 @@ pub struct Agents {
 pub const MAX_TIMEOUT_MS: u64 = 30 * 24 * 3600 * 1000;
 
 impl Agents {
-    /// The agents of this configuration.
+    /// The agents of this configuration; `home` is what `~` stands for.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, home: &Path) -> Self {
         let settings = config.agent_ids().into_iter().filter_map(|id| config.agent(Some(id.as_str())));
         let mut agents: Vec<Arc<Agent>> = settings
             .map(|settings| Agent {
@@ -66,11 +69,13 @@ impl Agents {
                 exec: settings.exec.security,
                 may_exec: settings.may_exec,
                 heartbeat: Heartbeat::default(),
+                isolation: AgentIsolation::default(),
             })
             .map(|mut agent| {
                 let listed = config.agents.list.iter().find(|listed| listed.id.eq_ignore_ascii_case(agent.id.as_str()));
                 let heartbeat = listed.and_then(|listed| listed.heartbeat.as_ref()).or(config.agents.defaults.heartbeat.as_ref());
                 agent.heartbeat = heartbeat.cloned().unwrap_or_default();
+                agent.isolation = config.isolation(listed, home);
                 Arc::new(agent)
             })
             .collect();
@@ -101,9 +106,9 @@ impl Agents {
         &self.default_id
     }
 
-    /// The work of a run of `agent`: what it runs, where, for how long, or why it may not.
+    /// The work of a run of `agent`: what it runs, where, how shut in, for how long, or why it may not. `is_main`: in the agent's main session.
     #[must_use]
-    pub fn work(&self, agent: &Agent, message: String, timeout_ms: Option<u64>) -> Work {
+    pub fn work(&self, agent: &Agent, is_main: bool, message: String, timeout_ms: Option<u64>) -> Work {
         let timeout_ms = match timeout_ms {
             None => self.timeout_ms,
             Some(0) => MAX_TIMEOUT_MS,
@@ -118,6 +123,8 @@ impl Agents {
             attachments: Vec::new(),
             exec: Wish::default(),
             extra_system_prompt: None,
+            isolation: agent.isolation.of_session(is_main),
+            env: BTreeMap::new(),
         }
     }
 

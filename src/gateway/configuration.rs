@@ -72,7 +72,7 @@ impl Configuration {
     pub fn new(sources: Sources, loaded: Arc<Loaded>) -> (Self, mpsc::Receiver<Ask>) {
         let (asks, asked) = mpsc::channel(ASKS);
         let calls = Room::new(loaded.config.gateway.limits.max_calls);
-        let agents = Arc::new(Agents::new(&loaded.config));
+        let agents = Arc::new(Agents::new(&loaded.config, &loaded.paths.home));
         let standing = Standing { issues: Vec::new(), restart_needed: Vec::new(), watcher: "inotify" };
         let current = watch::Sender::new(Current { loaded, agents, calls });
         (Self { sources, current, standing: Mutex::new(standing), asks, restart: CancellationToken::new() }, asked)
@@ -104,7 +104,7 @@ impl Configuration {
 
     /// Puts another configuration into effect for whoever reads from now on.
     pub fn replace(&self, loaded: Arc<Loaded>) {
-        let agents = Arc::new(Agents::new(&loaded.config));
+        let agents = Arc::new(Agents::new(&loaded.config, &loaded.paths.home));
         let places = loaded.config.gateway.limits.max_calls;
         self.current.send_modify(|current| {
             if current.loaded.config.gateway.limits.max_calls != places {

@@ -81,7 +81,7 @@ mod tests {
     fn agent(identity: serde_json::Value, workspace: &std::path::Path) -> Agent {
         let config: Config =
             serde_json::from_value(json!({ "agents": { "list": [{ "id": "a", "workspace": workspace, "identity": identity }] } })).unwrap();
-        Agent::clone(Agents::new(&config).get("a").unwrap())
+        Agent::clone(Agents::new(&config, std::path::Path::new("/home/u")).get("a").unwrap())
     }
 
     fn ui(value: serde_json::Value) -> Ui {

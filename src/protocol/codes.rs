@@ -164,6 +164,11 @@ pub static DETAIL_CODES: &[DetailCode] = &[
         "Saved, but not in effect; `issues` in the details say why, such as a port that is taken.",
     ),
     of("CONFIG_KEY_NOT_FOUND", &["config.schema.lookup"], "No such key exists."),
+    of(
+        "ENV_REFUSED",
+        AGENT,
+        "A variable of `env` is not taken: its name changes what programs load or run, belongs to the gateway, or `exec.security` is not `full`. The text names it; leave it out.",
+    ),
     of("UNKNOWN_CHANNEL", AGENT, "The channel is neither `webchat` nor `last`."),
     of(
         "ATTACHMENT_NOT_TAKEN",

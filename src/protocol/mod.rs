@@ -8,6 +8,7 @@ pub mod escape;
 pub mod event;
 pub mod frame;
 pub mod ids;
+pub mod isolation;
 pub mod ready;
 pub mod run;
 pub mod scope;

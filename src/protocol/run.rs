@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::approval::AwaitedApproval;
 use super::ids::{AgentId, RunId, SessionKey};
+use super::isolation::{Level, LimitsApplied};
 
 /// Where a run stands. `accepted` → `queued` → `running` → one of the five ends, and never back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -152,6 +153,15 @@ pub struct Outcome {
     /// How many left-over processes were killed at the end.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub swept: u32,
+    /// How far its commands were shut in; absent = not at all.
+    #[serde(default, skip_serializing_if = "Level::is_off")]
+    pub sandbox: Level,
+    /// Which limits it had; absent = none were configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsApplied>,
+    /// The kernel ended processes of the run because it used more memory than it may.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub oom_killed: bool,
     /// The run whose turn answered this one too; how that one ended is how this one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merged_into: Option<RunId>,
@@ -188,6 +198,9 @@ impl Outcome {
             peak_rss_bytes: 0,
             pipes_held_open: false,
             swept: 0,
+            sandbox: Level::Off,
+            limits: None,
+            oom_killed: false,
             merged_into: None,
             may_have_run: None,
         }

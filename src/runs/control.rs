@@ -10,8 +10,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
+use crate::exec::isolate::Confinement;
 use crate::exec::policy::Plan;
 use crate::protocol::ids::{AgentId, RunId, SessionKey};
+use crate::protocol::isolation::Cgroup;
 
 /// Version of the control messages and of [`RunSpec`].
 pub const VERSION: u32 = 1;
@@ -58,6 +60,12 @@ pub struct RunSpec {
     pub socket_path: Option<PathBuf>,
     /// The id of the run's (first) tool call.
     pub tool_call_id: String,
+    /// How its commands are shut in and limited; absent = not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confinement: Option<Confinement>,
+    /// The control group in which the run gets one of its own; absent = there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<Cgroup>,
 }
 
 /// How much output of a run is kept, and how fast it is taken.
@@ -184,6 +192,8 @@ pub(crate) mod tests {
             output: OutputLimits::default(),
             socket_path: None,
             tool_call_id: "call_1".to_owned(),
+            confinement: None,
+            cgroup: None,
         }
     }
 

@@ -19,11 +19,12 @@ use super::launcher::{LaunchError, ShimChild};
 use super::live::{Ended, Host, Live};
 use super::policy::{Admitted, refused};
 use super::queue::Why;
-use super::supervisor::Supervisor;
+use super::supervisor::{Settings, Supervisor};
 use crate::clock::now_ms;
 use crate::events::hub::Hub;
+use crate::exec::isolate::Confinement;
 use crate::exec::policy::Denied;
-use crate::exec::proc;
+use crate::exec::{cgroup, probe, proc};
 use crate::failpoint::failpoint;
 use crate::journal;
 use crate::journal::reader::{Line, Reader};
@@ -111,6 +112,7 @@ impl Supervisor {
         let settings = self.settings();
         // A shim that knows no plans finds no shell either, and runs nothing.
         let shell = if plan.is_some() { String::new() } else { work.shell.to_string_lossy().into_owned() };
+        let confinement = (!work.isolation.is_none()).then(|| self.confinement(&settings, &work));
         RunSpec {
             v: control::VERSION,
             run_id: live.record.run_id.clone(),
@@ -128,6 +130,19 @@ impl Supervisor {
             output: settings.output,
             socket_path: Some(self.socket_path(&live.record.file_id)),
             tool_call_id: "exec-1".to_owned(),
+            cgroup: confinement.as_ref().and(settings.cgroup.clone()),
+            confinement,
+        }
+    }
+
+    fn confinement(&self, settings: &Settings, work: &Work) -> Confinement {
+        Confinement {
+            isolation: work.isolation.clone(),
+            protected: settings.protected.clone(),
+            attachments: work.attachments.iter().map(|file| file.path.clone()).collect(),
+            closed_ports: self.closed_ports(),
+            bubblewrap: probe::bubblewrap(),
+            ..Confinement::default()
         }
     }
 
@@ -197,7 +212,7 @@ impl Supervisor {
             let found = journal::scan::scan_path(&live.journal, &live.record.run_id);
             let outcome = match &found {
                 Ok(found) => {
-                    sweep(&live.record.file_id, found).await;
+                    self.sweep(&live.record.file_id, found).await;
                     journal::close::interrupted(found, now_ms())
                 }
                 Err(cause) => {
@@ -212,13 +227,21 @@ impl Supervisor {
     }
 }
 
-/// Kills what a dead shim left behind.
-pub(super) async fn sweep(file_id: &str, found: &Scan) {
-    let Some(host) = found.host.clone() else { return };
-    let file_id = file_id.to_owned();
-    let swept = tokio::task::spawn_blocking(move || super::orphans::sweep_run(&file_id, &host)).await;
-    if let Ok(swept @ 1..) = swept {
-        warn!(swept, "processes of a lost run were killed");
+impl Supervisor {
+    /// Kills what a dead shim left behind.
+    pub(super) async fn sweep(&self, file_id: &str, found: &Scan) {
+        let Some(host) = found.host.clone() else { return };
+        let (file_id, cgroup) = (file_id.to_owned(), self.settings().cgroup.clone());
+        let sweep = move || {
+            let swept = super::orphans::sweep_run(&file_id, &host);
+            if let Some(parent) = cgroup {
+                cgroup::end(&parent.path, &file_id);
+            }
+            swept
+        };
+        if let Ok(swept @ 1..) = tokio::task::spawn_blocking(sweep).await {
+            warn!(swept, "processes of a lost run were killed");
+        }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod follow;
 mod gate;
 pub mod handle;
 pub mod hold;
+pub mod host;
 mod hosted;
 pub mod inside;
 pub mod launcher;

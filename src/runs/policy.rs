@@ -102,7 +102,7 @@ impl Supervisor {
 }
 
 fn environment(settings: &Settings, live: &Live, work: &Work) -> BTreeMap<String, String> {
-    let mut env = env::child_env(std::env::vars_os(), &settings.env_passthrough, &BTreeMap::new(), &live.record.file_id);
+    let mut env = env::child_env(std::env::vars_os(), &settings.env_passthrough, &work.env, &live.record.file_id);
     env.extend(work.attachment_env());
     env
 }

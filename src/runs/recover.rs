@@ -141,7 +141,7 @@ impl Supervisor {
                 Fate::Requeue
             }
             Ok(found) => {
-                super::follow::sweep(&live.record.file_id, &found).await;
+                self.sweep(&live.record.file_id, &found).await;
                 let mut outcome = journal::close::interrupted(&found, now_ms());
                 if lost_its_lines {
                     outcome.may_have_run = Some(true);

@@ -1,10 +1,12 @@
 //! What the store keeps of a request so that its run can be started at any later time.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::exec::policy::rule::Wish;
+use crate::protocol::isolation::Isolation;
 use crate::protocol::run::RunErrorCode;
 
 /// A run's work, complete: later changes of the configuration do not change it.
@@ -31,6 +33,12 @@ pub struct Work {
     /// Further instructions, for runners that have a model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra_system_prompt: Option<String>,
+    /// How its commands are shut in and limited.
+    #[serde(default, skip_serializing_if = "Isolation::is_none")]
+    pub isolation: Isolation,
+    /// Variables that the request gives to its commands.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
 }
 
 /// A file that came with a message.
@@ -62,16 +70,18 @@ impl Work {
             }
         }
         let timeout_ms = earlier.iter().map(|work| work.timeout_ms).chain([own.timeout_ms]).max().unwrap_or(own.timeout_ms);
-        let mut attachments = Vec::new();
+        let (mut attachments, mut env) = (Vec::new(), BTreeMap::new());
         let exec = earlier.iter().fold(own.exec, |wish, work| wish.and(work.exec));
         for work in earlier {
+            env.extend(work.env);
             message.push_str(&work.message);
             message.push('\n');
             attachments.extend(work.attachments);
         }
         message.push_str(&own.message);
         attachments.extend(own.attachments);
-        Self { message, timeout_ms, attachments, exec, ..own }
+        env.extend(own.env);
+        Self { message, timeout_ms, attachments, exec, env, ..own }
     }
 
     /// What commands find in their environment about the files: `SKYKOI_ATTACHMENTS`, their paths, one a line, and `SKYKOI_ATTACHMENT_1`, `SKYKOI_ATTACHMENT_2`, … each path on its own.
@@ -106,6 +116,8 @@ mod tests {
             attachments: Vec::new(),
             exec: Wish::default(),
             extra_system_prompt: None,
+            isolation: Isolation::default(),
+            env: BTreeMap::new(),
         }
     }
 

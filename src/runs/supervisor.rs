@@ -29,6 +29,7 @@ use crate::failpoint::failpoint;
 use crate::journal;
 use crate::protocol::event::health::RunCounts;
 use crate::protocol::ids::{RunId, SessionKey};
+use crate::protocol::isolation::Cgroup;
 use crate::protocol::run::RunRow;
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -37,6 +38,9 @@ use crate::tasks::Tasks;
 
 /// How many starts of runs a connection may lag behind before it looks at the whole list.
 const ANNOUNCEMENTS: usize = 256;
+
+/// Metadata services of clouds (169.254.169.254, fd00:ec2::254) give a machine's credentials to whoever asks here.
+const METADATA_PORT: u16 = 80;
 
 /// What the supervisor needs to know of the configuration.
 #[derive(Clone, Debug)]
@@ -57,6 +61,10 @@ pub struct Settings {
     pub audit_commands: bool,
     /// Which commands run.
     pub exec: super::policy::ExecRules,
+    /// What no isolated run may see.
+    pub protected: Vec<PathBuf>,
+    /// The control group in which runs get groups of their own, if the gateway has one.
+    pub cgroup: Option<Cgroup>,
 }
 
 /// Handle to the supervisor; clones are the same one.
@@ -67,6 +75,8 @@ pub struct Supervisor {
 
 pub(super) struct Inner {
     settings: RwLock<Arc<Settings>>,
+    /// The gateway's own ports.
+    ports: RwLock<Vec<u16>>,
     pub store: Store,
     pub launcher: Launcher,
     pub hub: Arc<Hub>,
@@ -141,6 +151,7 @@ impl Supervisor {
         let entries = ApprovalsFile::new(settings.state_dir.clone());
         let inner = Inner {
             settings: RwLock::new(Arc::new(settings)),
+            ports: RwLock::default(),
             store,
             launcher,
             hub,
@@ -168,6 +179,17 @@ impl Supervisor {
         *held = Arc::new(Settings { state_dir, socket_dir, ..settings });
         drop(held);
         self.decide(Event::Tick);
+    }
+
+    /// The ports on which this gateway listens: isolated runs that start from now on cannot connect to them.
+    pub fn listens_on(&self, ports: Vec<u16>) {
+        *self.inner.ports.write().unwrap_or_else(PoisonError::into_inner) = ports;
+    }
+
+    /// Ports that isolated runs cannot connect to: ours, and that of the metadata services of clouds.
+    pub(super) fn closed_ports(&self) -> Vec<u16> {
+        let own = self.inner.ports.read().unwrap_or_else(PoisonError::into_inner);
+        own.iter().copied().chain([METADATA_PORT]).collect()
     }
 
     pub(super) fn settings(&self) -> Arc<Settings> {

@@ -42,6 +42,7 @@ mod files;
 mod handshake;
 mod harness;
 mod http_gate;
+mod isolation;
 mod limits;
 mod listeners;
 mod live_config;

@@ -74,7 +74,7 @@ until_true() {
 process_is_gone() { ! kill -0 "$1" 2>/dev/null; }
 
 # --- the container -----------------------------------------------------------
-packages=systemd,systemd-sysv,dbus,iproute2,procps,sudo,ca-certificates,nginx,openssl,curl
+packages=systemd,systemd-sysv,dbus,iproute2,procps,sudo,ca-certificates,nginx,openssl,curl,bubblewrap
 # The name tells what is in it, so that a root made for an older list is not used.
 root=$cache/nspawn-root-$suite-$(echo "$packages" | cksum | cut -d ' ' -f 1)
 mkdir -p "$cache"
@@ -160,6 +160,25 @@ pass "install.sh again, with nginx: restarted; https and WebSocket work on 443"
 as_user skg agent 'grep NoNewPrivs /proc/self/status; sudo -n true' >"$work/nnp.out" 2>&1 || true
 grep -q 'NoNewPrivs:[[:space:]]*1' "$work/nnp.out" || fail "a run may gain rights: $(cat "$work/nnp.out")"
 pass "a run cannot gain rights (NoNewPrivs 1)"
+
+# --- isolated --------------------------------------------------------------------
+isolate() { as_user skg config set agents.defaults.sandbox "$1" >"$work/isolate.out" 2>&1; }
+isolate '{ level: "strict" }' && fail "a level that the shipped unit does not allow was taken"
+grep -q 'cannot be given by this machine' "$work/isolate.out" || fail "the refusal does not say why: $(cat "$work/isolate.out")"
+inside install -D -m 0644 /opt/skykoi/systemd/skykoi-gateway-sandbox.conf "/etc/systemd/system/$unit.d/sandbox.conf"
+inside systemctl daemon-reload
+inside systemctl restart "$unit" || fail "it does not start with the drop-in of level strict"
+isolate '{ level: "strict" }' || fail "level strict with its drop-in: $(cat "$work/isolate.out")"
+as_user skg agent 'echo > strict-was-here; ls; ls /proc | grep -c "^[0-9]"; cat ~/.skykoi/skykoi.json /etc/shadow /proc/1/environ' \
+    >"$work/strict.out" 2>&1 || true
+grep -qx strict-was-here "$work/strict.out" || fail "a run on level strict does not work in its workspace: $(cat "$work/strict.out")"
+[ -n "$(find "$work/root/home/ubuntu" -name strict-was-here)" ] || fail "what a run on level strict wrote is lost"
+grep -qE 'token|root:' "$work/strict.out" && fail "a run on level strict sees too much: $(cat "$work/strict.out")"
+isolate null || fail "isolation cannot be taken back: $(cat "$work/isolate.out")"
+inside rm "/etc/systemd/system/$unit.d/sandbox.conf"
+inside systemctl daemon-reload
+inside systemctl restart "$unit"
+pass "level strict: refused by the unit as shipped, works with its drop-in"
 
 # --- killed ----------------------------------------------------------------------
 begin_run killed

@@ -12,7 +12,8 @@ use tokio::time::timeout;
 
 use super::Scene;
 use super::finding::Finding;
-use crate::exec::process::{Script, spawn};
+use crate::exec::isolate::Wrapped;
+use crate::exec::process::{OOM_SCORE_ADJ, Script, spawn};
 
 /// Where clouds answer with the machine's credentials.
 const METADATA: [SocketAddr; 2] = [
@@ -140,6 +141,8 @@ async fn sudo(scene: &Scene) -> Finding {
         text: "exec sudo -n true".to_owned(),
         cwd: "/".into(),
         env: BTreeMap::from([("PATH".to_owned(), path)]),
+        wrapped: Wrapped::default(),
+        oom_score_adj: OOM_SCORE_ADJ,
     };
     let asked = async {
         let mut running = spawn(&script).ok()?;

@@ -150,8 +150,6 @@ fn what_this_version_cannot_do_is_refused_and_not_pretended() {
         json!({ "agents": { "list": [{ "id": "a", "tools": { "exec": { "host": "node" } } }] } }),
         "agents.list[0].tools.exec.host",
     );
-    one_blocker(json!({ "agents": { "defaults": { "sandbox": { "mode": "all" } } } }), "agents.defaults.sandbox.mode");
-    one_blocker(json!({ "agents": { "list": [{ "id": "a", "sandbox": { "mode": "non-main" } }] } }), "agents.list[0].sandbox.mode");
     one_blocker(json!({ "gateway": { "tailscale": { "mode": "funnel" } } }), "gateway.tailscale.mode");
 }
 

@@ -34,7 +34,7 @@ impl Home {
     fn load_with(&self, flags: FlagLayer, env: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
         let flags = FlagLayer { state_dir: Some(self.0.path().to_owned()), ..flags };
         let env = env.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
-        load(&Sources { flags, env })
+        load(&Sources { flags, env, ..Sources::default() })
     }
 
     fn strip(&self, text: &str) -> String {

@@ -51,7 +51,7 @@ impl World {
     }
 
     fn spawn(&self, plan: &Plan) -> Result<Running, PlannedError> {
-        spawn(plan, &self.env, &self.trust, &[])
+        spawn(plan, &self.env, &self.trust, &Wrapped::default(), 500)
     }
 
     /// Stdout, stderr and the exit code.
@@ -108,10 +108,10 @@ async fn what_stands_before_a_planned_command_becomes_the_held_file() {
     let script = put(&world.dir, "bin/deploy", text.as_bytes(), 0o755);
     world.entries.list.push(Entry { pattern: script.display().to_string(), sha256: Some(sha256(text.as_bytes())) });
     let plan = world.plan("deploy a 'b c' | cat");
-    let before = ["/usr/bin/env".into(), "INSIDE=1".into()];
-    let running = spawn(&plan, &world.env, &world.trust, &before).unwrap();
+    let before = Wrapped { words: vec!["/usr/bin/env".into(), "INSIDE=1".into()], without: Vec::new() };
+    let running = spawn(&plan, &world.env, &world.trust, &before, 500).unwrap();
     assert_eq!(finish(running).await.0, "a|b c|");
-    let running = spawn(&world.plan("cat /proc/self/environ"), &world.env, &world.trust, &before).unwrap();
+    let running = spawn(&world.plan("cat /proc/self/environ"), &world.env, &world.trust, &before, 500).unwrap();
     assert_eq!(finish(running).await.0, "LC_ALL=C\0INSIDE=1\0");
 }
 

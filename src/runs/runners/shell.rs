@@ -2,6 +2,7 @@
 //!
 //! Its events: `tool` start, output as `exec` chunks, `tool` result; the `lifecycle` lines around them are the shim's.
 
+use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -10,13 +11,15 @@ use serde_json::json;
 
 use crate::clock::now_ms;
 use crate::exec::execution::{Ended, Rules, follow};
+use crate::exec::isolate::{Confinement, Wrapped};
 use crate::exec::output::{Counts, Output};
 use crate::exec::planned::{self, PlannedError};
 use crate::exec::policy::trust::Trust;
-use crate::exec::process::{Running, Script, spawn};
+use crate::exec::process::{OOM_SCORE_ADJ, Running, Script, spawn};
 use crate::protocol::event::agent::{Stream, Tool};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
 use crate::runs::control::RunSpec;
+use crate::runs::launcher::this_program;
 use crate::runs::runner::{Job, RunError, Runner, Work};
 use crate::runs::sink::RunSink;
 use crate::runs::stop::{Cause, Stop};
@@ -68,18 +71,27 @@ async fn run(job: Job, out: RunSink, stop: Stop) -> Result<Outcome, RunError> {
     }
 }
 
-/// Starts what was planned, or the shell with the whole message if nothing had to be.
+/// Starts what was planned, or the shell with the whole message if nothing had to be; either shut in as the agent's isolation says.
 fn start_command(spec: &RunSpec) -> Result<Running, RunError> {
+    let confinement = spec.confinement.as_ref();
+    let wrapped = confinement.map(|confinement| wrap(confinement, spec)).transpose();
+    let wrapped =
+        wrapped.map_err(|failed| RunError::Unavailable(format!("the path of this program is not known: {failed}")))?.unwrap_or_default();
+    let oom_score_adj = confinement.and_then(|confinement| confinement.isolation.limits.oom_score_adj).unwrap_or(OOM_SCORE_ADJ);
     match &spec.plan {
-        Some(plan) => planned::spawn(plan, &spec.env, &Trust::default(), &[]).map_err(|failed| match failed {
+        Some(plan) => planned::spawn(plan, &spec.env, &Trust::default(), &wrapped, oom_score_adj).map_err(|failed| match failed {
             PlannedError::Denied(denied) => RunError::Denied(denied),
             PlannedError::Spawn(failed) => RunError::Unavailable(failed.to_string()),
         }),
         None => {
-            let script = Script { shell: spec.shell.clone(), text: spec.message.clone(), cwd: spec.cwd.clone(), env: spec.env.clone() };
-            spawn(&script).map_err(|failed| RunError::Unavailable(failed.to_string()))
+            let (shell, text, cwd, env) = (spec.shell.clone(), spec.message.clone(), spec.cwd.clone(), spec.env.clone());
+            spawn(&Script { shell, text, cwd, env, wrapped, oom_score_adj }).map_err(|failed| RunError::Unavailable(failed.to_string()))
         }
     }
+}
+
+fn wrap(confinement: &Confinement, spec: &RunSpec) -> io::Result<Wrapped> {
+    Ok(confinement.wrap(&this_program()?, &spec.cwd, &spec.env))
 }
 
 /// Writes the result of the call. A journal that is full loses it; the terminal line says the same.

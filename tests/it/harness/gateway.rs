@@ -51,7 +51,12 @@ impl Gateway {
 
     /// A configuration that is not started yet.
     pub fn prepared(patch: &Value) -> Self {
-        let dir = tempfile::Builder::new().prefix("skykoi-it-").tempdir().unwrap();
+        Self::prepared_in(&std::env::temp_dir(), patch)
+    }
+
+    /// As [`Self::prepared`], with the state directory in this one.
+    pub fn prepared_in(parent: &Path, patch: &Value) -> Self {
+        let dir = tempfile::Builder::new().prefix("skykoi-it-").tempdir_in(parent).unwrap();
         let mut config = json!({
             // Tests kill daemons as often as they like; those of safe mode say so.
             "gateway": { "mode": "local", "port": 0, "auth": { "mode": "token", "token": TOKEN }, "limits": { "safeModeBoots": 1000 } },

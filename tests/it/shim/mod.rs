@@ -58,6 +58,8 @@ impl Bench {
             output: OutputLimits::default(),
             socket_path: Some(dir.path().join("run").join(format!("{file_id}.sock"))),
             tool_call_id: "call_1".to_owned(),
+            confinement: None,
+            cgroup: None,
             file_id,
         };
         let launcher = Launcher {

@@ -5,4 +5,5 @@ pub mod identity_get;
 pub mod run;
 pub mod target;
 pub mod tools;
+pub mod variables;
 pub mod wait;

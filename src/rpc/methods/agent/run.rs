@@ -1,11 +1,13 @@
 //! `agent`: give an agent a message. Answered twice: `accepted` when the run is on disk, and the outcome when it has ended.
 
+use std::collections::BTreeMap;
+
 use ring::digest::{SHA256, digest};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{files, target, tools};
+use super::{files, target, tools, variables};
 use crate::chat::attachments::Attachment;
 use crate::config::tools::{ExecAsk, ExecSecurity};
 use crate::exec::policy::rule::Wish;
@@ -72,6 +74,10 @@ pub struct RunParams {
     /// Files for the run, at most 32 and no larger than `policy.attachments` of hello says. Commands find their paths in `SKYKOI_ATTACHMENTS`, one a line, and in `SKYKOI_ATTACHMENT_1`, `SKYKOI_ATTACHMENT_2`, ….
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attachments: Option<Vec<Attachment>>,
+    /// Variables for the commands of the run, at most 64 with 32 KiB together. Names that change what programs load or run, and the gateway's own, are refused; and all of them unless `exec.security` is `full`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub env: BTreeMap<String, String>,
     /// The sender, for `session.dmScope`; has a meaning only without `sessionKey`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
@@ -319,12 +325,15 @@ async fn new_run(cx: &Call, mut params: RunParams) -> Result<NewRun, RpcError> {
         let text = format!("invalid agent params: unknown channel: {}", crate::protocol::frame::short(channel));
         return Err(RpcError::invalid(text).with_code("UNKNOWN_CHANNEL"));
     }
+    variables::check(Run::NAME, &agent, &params.env)?;
     let attachments = files::take(cx, &mut params.attachments).await?;
     let key = params.idempotency_key.clone();
     let digest = digest_of(&params);
     let title = params.label.clone().unwrap_or_else(|| title_of(&params.message));
-    let mut work = cx.gateway.agents().work(&agent, params.message, params.timeout.map(|seconds| seconds.saturating_mul(1000)));
-    (work.attachments, work.exec, work.extra_system_prompt) = (attachments, wish, params.extra_system_prompt);
+    let is_main = gateway.sessions.settings().main_key(&agent.id) == session_key;
+    let mut work = gateway.agents().work(&agent, is_main, params.message, params.timeout.map(|seconds| seconds.saturating_mul(1000)));
+    (work.attachments, work.exec) = (attachments, wish);
+    (work.extra_system_prompt, work.env) = (params.extra_system_prompt, params.env);
     let spec = serde_json::to_string(&work).map_err(|error| RpcError::unavailable("the request could not be stored", error))?;
     Ok(NewRun {
         file_id: uuid::Uuid::now_v7().simple().to_string(),

@@ -233,7 +233,8 @@ impl<'a> Request<'a> {
         let (gateway, params) = (&self.cx.gateway, &self.params);
         let message = text.unwrap_or_else(|| params.message.clone());
         let title = title_of(&message);
-        let mut work = gateway.agents().work(self.agent, message, params.timeout_ms);
+        let is_main = gateway.sessions.settings().main_key(&self.agent.id) == self.key;
+        let mut work = gateway.agents().work(self.agent, is_main, message, params.timeout_ms);
         work.attachments.clone_from(&self.files);
         work.exec = target::exec_wish(self.session.as_ref());
         let spec = serde_json::to_string(&work).map_err(|error| RpcError::unavailable("the request could not be stored", error))?;

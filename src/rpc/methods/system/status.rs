@@ -1,13 +1,18 @@
 //! `status`: what an operator wants to see at a glance.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::sessions_status::{HeartbeatStatus, SessionsStatus};
+use crate::gateway::agents::Agent;
 use crate::gateway::certificate::TlsStatus;
 use crate::gateway::{Gateway, VERSION};
 use crate::protocol::error::RpcError;
 use crate::protocol::event::health::{AgentHealth, AuditHealth, ConfigHealth, RunCounts};
+use crate::protocol::ids::AgentId;
+use crate::protocol::isolation::{Abilities, Level, Limits};
 use crate::protocol::ready::Ready;
 use crate::protocol::scope::Scope;
 use crate::protocol::system::SystemInfo;
@@ -62,12 +67,40 @@ pub struct StatusReply {
     pub config: ConfigHealth,
     /// The machine and what the runs use of it, at most a second old; null if it cannot be looked at.
     pub system: Option<SystemInfo>,
+    /// What isolates and limits runs.
+    pub isolation: IsolationStatus,
     /// Warnings about the configuration, and what to do about safe mode.
     pub warnings: Vec<String>,
     /// Lines about channels; always empty.
     pub channel_summary: Vec<String>,
     /// System events that wait for the default agent's main session, oldest first.
     pub queued_system_events: Vec<String>,
+}
+
+/// What isolates and limits runs.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IsolationStatus {
+    /// That of each agent's runs.
+    pub agents: Vec<AgentIsolationStatus>,
+    /// What this machine can give, tried at most once a minute; null if it cannot be tried.
+    pub host: Option<Abilities>,
+}
+
+/// The isolation of an agent's runs.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentIsolationStatus {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// How far its runs are shut in.
+    pub level: Level,
+    /// Whether its main session is isolated too.
+    pub main_too: bool,
+    /// Whether isolated runs have a network.
+    pub network: bool,
+    /// What its runs may use.
+    pub limits: Limits,
 }
 
 /// The store.
@@ -127,11 +160,24 @@ impl Method for Status {
             audit: gateway.audit_health(),
             config: gateway.configuration.health(),
             system,
+            isolation: IsolationStatus { agents: isolations(gateway), host: gateway.abilities().await },
             warnings: warnings(gateway),
             channel_summary: Vec::new(),
             queued_system_events: gateway.system_events.waiting(&gateway.sessions.settings().main_key(gateway.agents().default_id())),
         })
     }
+}
+
+fn isolations(gateway: &Gateway) -> Vec<AgentIsolationStatus> {
+    let agents = gateway.agents();
+    let of = |agent: &Arc<Agent>| AgentIsolationStatus {
+        agent_id: agent.id.clone(),
+        level: agent.isolation.isolated.level,
+        main_too: agent.isolation.main_too,
+        network: agent.isolation.isolated.network,
+        limits: agent.isolation.isolated.limits.clone(),
+    };
+    agents.all().iter().map(of).collect()
 }
 
 fn warnings(gateway: &Gateway) -> Vec<String> {
