@@ -70,9 +70,13 @@ impl Lane {
         self.messages() + self.reserved.len() + 1 > cap.max(1) + next_to_start
     }
 
-    /// Puts a run in at its place.
-    pub fn insert(&mut self, waiting: Waiting) {
+    /// Puts a run in at its place. Who came to a free session is who was let in first, and not who is through with the disk first.
+    pub fn insert(&mut self, mut waiting: Waiting) {
         let at = self.line.iter().rposition(|other| other.order < waiting.order).map_or(0, |at| at + 1);
+        waiting.fresh = at == 0 && self.running.is_empty() && self.line.front().is_none_or(|front| front.fresh);
+        if let Some(front) = self.line.front_mut().filter(|_| waiting.fresh) {
+            front.fresh = false;
+        }
         self.line.insert(at, waiting);
     }
 

@@ -275,11 +275,11 @@ impl Queue {
         let lane = self.lanes.entry(session).or_default();
         let steers = matches!(mode, Some(Mode::Steer | Mode::SteerBacklog));
         let into = lane.running.iter().find(|(_, takes_input)| *takes_input && steers).map(|(run, _)| run.clone());
-        let (fresh, asked, rules) = (lane.is_free(), into.is_some(), item.rules);
+        let (asked, rules) = (into.is_some(), item.rules);
         if let Some(into) = into {
             decisions.push(Decision::Steer { run: item.run.clone(), into });
         }
-        lane.insert(Waiting { order, at: now, fresh, asked, item });
+        lane.insert(Waiting { order, at: now, fresh: false, asked, item });
         let dropped = rules.map(|rules| lane.overflow(&rules)).unwrap_or_default();
         for run in dropped {
             self.places.remove(&run);

@@ -92,6 +92,26 @@ fn a_message_to_a_free_session_has_its_own_turn_also_when_it_waits_for_a_place()
 }
 
 #[test]
+fn of_two_messages_to_a_free_session_the_first_that_was_let_in_has_its_own_turn_whichever_is_through_first() {
+    let collect = Some(rules(Mode::Collect));
+    for first_leaves in [false, true] {
+        let mut queue = Queue::new(4);
+        let places: Vec<i64> = (0..2).map(|_| queue.admit("s", collect.as_ref()).unwrap()).collect();
+        let second = Item { place: Some(places[1]), ..item("b", "s", collect) };
+        assert_eq!(queue.handle(Event::Submit(second), 0), []);
+        if first_leaves {
+            let left = queue.handle(Event::Left { session: "s".into(), place: places[0] }, 1);
+            assert_eq!(left, [start("b", &[], &[])], "nobody else is there to wait for");
+            continue;
+        }
+        let first = Item { place: Some(places[0]), ..item("a", "s", collect) };
+        assert_eq!(queue.handle(Event::Submit(first), 1), [start("a", &[], &[])]);
+        assert_eq!(ended(&mut queue, "a", 2), []);
+        assert_eq!(queue.handle(Event::Tick, 101), [start("b", &[], &[])]);
+    }
+}
+
+#[test]
 fn messages_are_answered_together_as_far_as_their_size_allows() {
     let mut queue = Queue::new(4);
     let collect = Some(Rules { cap: 10, ..rules(Mode::Collect) });
