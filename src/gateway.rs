@@ -9,7 +9,9 @@ pub mod configuration;
 pub mod health;
 pub mod identity;
 pub mod importing;
+pub mod lockouts;
 pub mod looks;
+pub mod portal;
 pub mod presence;
 pub mod presence_line;
 pub mod queueing;
@@ -44,6 +46,7 @@ use chronicle::Scribe;
 use commands::Served;
 use configuration::{Ask, Configuration};
 use health::Health;
+use portal::Turnstile;
 use presence::Presence;
 use system_events::SystemEvents;
 use usage::Usage;
@@ -81,6 +84,8 @@ pub struct Gateway {
     pub health: Health,
     /// Who may come in.
     pub access: Access,
+    /// Where requests of one user of a portal wait for each other.
+    pub turnstile: Turnstile,
     /// Notes that wait for a session's next turn.
     pub system_events: SystemEvents,
     /// What runs have used on days that are over.
@@ -140,6 +145,7 @@ impl Gateway {
             health: Health::default(),
             commands: Served::default(),
             access,
+            turnstile: Turnstile::default(),
             configuration,
             system_events: SystemEvents::default(),
             usage: Usage::default(),

@@ -11,6 +11,7 @@ use super::watching::Watching;
 use crate::auth::credential::{CredentialId, Lease};
 use crate::events::hub::SessionEvent;
 use crate::gateway::Gateway;
+use crate::gateway::portal::Home;
 use crate::protocol::error::RpcError;
 use crate::protocol::event::agent::ToolDetail;
 use crate::protocol::frame;
@@ -29,6 +30,8 @@ pub struct Caller {
     pub principal: Arc<str>,
     /// Whether it knows of everybody's runs: its credential grants admin. Else of its own only.
     pub sees_all: bool,
+    /// Where it is at home, if it is a user of a portal: it has this session and no other.
+    pub home: Option<Home>,
     /// Which credential it came with.
     pub credential: CredentialId,
     /// When that ends, wall-clock ms since the epoch.

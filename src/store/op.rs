@@ -1,6 +1,7 @@
 //! What crosses from the async handle to the threads of the store: operations with their results, questions with their answers.
 
 use super::error::StoreError;
+use super::lockouts::LockoutRow;
 use super::record::{Accepted, ExpiredRun, NewRun, RunFilter, RunPage, RunRecord};
 use super::sessions::{Change, Import, Looks, SessionEdit, SessionFilter, SessionPage, SessionRecord};
 use super::usage::{UsageFilter, UsageSum};
@@ -71,6 +72,8 @@ pub enum Op {
     NoteLooks(Box<Looks>),
     /// Take rows of another store.
     ImportSessions(Box<Import>),
+    /// Remember a lock-out, and forget those that are long over.
+    KeepLockout(LockoutRow),
     /// Pass through the writer; touches the disk only while writes fail, to find out whether they work again.
     Ping,
 }
@@ -126,6 +129,8 @@ pub enum Query {
     WasImported(String),
     /// Sums over runs that ended.
     Usage(UsageFilter),
+    /// The lock-outs that are remembered.
+    Lockouts,
     /// Some runs that ended at or before this time, oldest end first.
     Expired {
         /// Ms since the epoch.
@@ -152,6 +157,8 @@ pub enum Found {
     Count(u64),
     /// To `Usage`.
     Usage(Vec<UsageSum>),
+    /// To `Lockouts`.
+    Lockouts(Vec<LockoutRow>),
     /// To `Expired`.
     Expired(Vec<ExpiredRun>),
 }

@@ -54,6 +54,7 @@ pub fn read(conn: &Connection, query: &Query) -> rusqlite::Result<Found> {
         Query::CountSessions(filter) => Ok(Found::Count(sql_sessions::count(conn, filter)?)),
         Query::WasImported(source) => Ok(Found::Count(u64::from(sql_sessions::was_imported(conn, source)?))),
         Query::Usage(filter) => Ok(Found::Usage(super::usage::read(conn, filter)?)),
+        Query::Lockouts => Ok(Found::Lockouts(super::lockouts::all(conn)?)),
         Query::Expired { ended_until, limit } => Ok(Found::Expired(expired(conn, *ended_until, *limit)?)),
     }
 }

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::error::StoreError;
+use super::lockouts;
 use super::op::{Accept, Applied, Op};
 use super::record::{Accepted, NewRun, RunRecord};
 use super::sql_read::{RUN_COLUMNS, ms, run_record};
@@ -45,6 +46,7 @@ pub fn apply(conn: &Connection, op: &Op) -> Result<Applied, Failure> {
         Op::EditSession { key, edit } => sql_sessions::edit(conn, key, edit),
         Op::NoteLooks(looks) => sql_sessions::note_looks(conn, looks),
         Op::ImportSessions(import) => sql_sessions::import(conn, import),
+        Op::KeepLockout(row) => lockouts::keep(conn, row),
         Op::Ping => {
             execute(conn, "UPDATE probe SET times = times + 1", [])?;
             Ok(Applied::Done)

@@ -8,6 +8,7 @@ use serde_json::json;
 use tracing::warn;
 
 use super::wire::Peer;
+use crate::audit::{Action, Decision, Event};
 use crate::auth::credential::Verified;
 use crate::gateway::Gateway;
 use crate::gateway::access::{Moment, Refused};
@@ -38,7 +39,11 @@ async fn check_secret(
     let upper = mode.to_ascii_uppercase();
     let now = Moment { wall_ms: gateway.now(), uptime_ms: gateway.uptime_ms() };
     match gateway.access.check(address, presented, now).await {
-        Ok(verified) => Ok(verified),
+        Ok(verified) => {
+            let who = Event::new(Action::AuthOk).by(&verified.principal).credential(Some(&verified.credential.to_string()));
+            gateway.audit.note(who.from(Some(address)));
+            Ok(verified)
+        }
         Err(Refused::Locked(locked)) => {
             let mut error = RpcError::invalid("unauthorized: too many failed attempts from this address; try again later");
             error.retryable = Some(true);
@@ -54,8 +59,11 @@ async fn check_secret(
         }
         Err(Refused::Busy) => Err(RpcError::try_again("too many logins are being checked", 1000).with_code("OVERLOADED")),
         Err(Refused::Wrong { hold, locked }) => {
+            gateway.audit.note(Event::new(Action::AuthFail).by("unknown").from(Some(address)).decided(Decision::Deny));
             if locked {
                 warn!(%address, "too many wrong credentials; the address is locked out for a while");
+                gateway.audit.note(Event::new(Action::AuthLockout).by("unknown").from(Some(address)));
+                gateway.keep_lock(address).await;
             }
             tokio::time::sleep(hold).await;
             Err(mismatch(gateway, params))

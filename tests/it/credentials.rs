@@ -277,3 +277,90 @@ async fn m61_secrets_that_are_none_refuse_to_start_with_78_and_the_reason() {
     assert_eq!(gateway.try_launch().unwrap_err().code(), Some(78));
     assert!(gateway.log().contains("gateway.auth.token: stands in a file that other users"), "{}", gateway.log());
 }
+
+#[tokio::test]
+async fn m48_a_lock_outlives_the_daemon_and_no_set_clock_ends_it() {
+    let mut gateway = Gateway::prepared(&json!({ "gateway": { "auth": { "rateLimit": { "maxAttempts": 3 } } } }));
+    let shift = gateway.state_dir().join("shift");
+    std::fs::write(&shift, "0").unwrap();
+    gateway.env("SKYKOI_CLOCK_SHIFT", shift.to_str().unwrap());
+    gateway.launch();
+    for _ in 0..3 {
+        assert_eq!(code(&refused(&gateway, asking("wrong", &json!([]))).await), "AUTH_TOKEN_MISMATCH");
+    }
+    let locked = async |gateway: &Gateway| {
+        let error = refused(gateway, asking(TOKEN, &json!([]))).await;
+        assert_eq!(code(&error), "AUTH_RATE_LIMITED", "{error}");
+        error["retryAfterMs"].as_u64().unwrap()
+    };
+    let before = locked(&gateway).await;
+    for off in ["0", "86400000", "-86400000"] {
+        std::fs::write(&shift, off).unwrap();
+        gateway.kill_and_restart();
+        let after = locked(&gateway).await;
+        assert!(after <= before && after > before - 60_000, "{off}: {before} {after}");
+    }
+    Client::open_from([127, 0, 0, 2], gateway.port(), &[]).await.hello(connect_params()).await.unwrap();
+    Client::local(&gateway).await.ok("health", json!({})).await;
+}
+
+#[tokio::test]
+async fn g14_of_two_thousand_guesses_from_one_address_ten_are_looked_at() {
+    let gateway = Gateway::start();
+    let mut looked_at = 0;
+    for n in 0..2000 {
+        let mut client = Client::open_from([127, 0, 0, 7], gateway.port(), &[]).await;
+        let error = client.hello(asking(&format!("guess-number-{n}-of-many-0123456789"), &json!([]))).await.unwrap_err()["error"].clone();
+        looked_at += u32::from(code(&error) == "AUTH_TOKEN_MISMATCH");
+        assert!(["AUTH_TOKEN_MISMATCH", "AUTH_RATE_LIMITED"].contains(&code(&error)), "{error}");
+    }
+    assert_eq!(looked_at, 10);
+    Client::connect(&gateway).await;
+}
+
+#[tokio::test]
+async fn route_census_every_route_has_a_class_and_every_verb_its_answer() {
+    use crate::sockets::{Raw, status};
+    use skykoi_gateway::transport::http::{Class, ROUTES};
+    let gateway = Gateway::start();
+    let ask = async |verb: &str, path: &str| {
+        let mut raw = Raw::to(&gateway).await;
+        let request = format!("{verb} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\n\r\n", raw.port);
+        raw.send(request.as_bytes()).await;
+        raw.rest().await
+    };
+    for (path, class) in ROUTES {
+        for verb in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"] {
+            let answer = ask(verb, path).await;
+            let wanted = match (verb, class) {
+                ("GET" | "HEAD", Class::Socket) => 426,
+                ("GET" | "HEAD", Class::Live | Class::Started | Class::Ready) => 200,
+                _ => 405,
+            };
+            assert_eq!(status(&answer), wanted, "{verb} {path}: {answer}");
+            let lower = answer.to_lowercase();
+            assert!(!lower.contains("access-control-") && !answer.contains(TOKEN) && !answer.contains("skykoi.json"), "{answer}");
+        }
+    }
+    for path in ["/nothing", "/ws/", "/health/x", "/api", "/config", "/metrics", "/.env"] {
+        for verb in ["GET", "POST", "DELETE", "OPTIONS"] {
+            assert_eq!(status(&ask(verb, path).await), 404, "{verb} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn m51_headers_that_claim_an_identity_say_nothing() {
+    let gateway = Gateway::start();
+    let claims = [
+        ("X-Forwarded-User", "root"),
+        ("X-Remote-User", "root"),
+        ("Tailscale-User-Login", "a@b"),
+        ("X-Skykoi-Scopes", "operator.admin"),
+        ("Cookie", "session=1"),
+    ];
+    let mut client = Client::open(gateway.port(), &claims).await;
+    let mut params = connect_params();
+    params["auth"] = json!({});
+    assert_eq!(client.hello(params).await.unwrap_err()["error"]["code"], "NOT_PAIRED");
+}

@@ -40,6 +40,7 @@ mod live_config;
 mod liveness;
 mod nginx;
 mod own_tls;
+mod portals;
 mod proxied;
 mod raw_frames;
 mod reconnects;
