@@ -74,7 +74,8 @@ pub async fn alone<'c>(cx: &'c Call, new: &NewRun) -> Result<Option<MutexGuard<'
     let Some(home) = &cx.caller.home else { return Ok(None) };
     let held = cx.gateway.turnstile.pass(&home.session).await;
     let lives = cx.gateway.runs.live_of(&home.session);
-    let Some(active) = lives.iter().find(|live| live.ended().is_none()) else { return Ok(held) };
+    // Who has seen the last event of a run may begin the next one, although the store is still being told of the end.
+    let Some(active) = lives.iter().find(|live| live.ended().is_none() && !live.log.is_finished()) else { return Ok(held) };
     let known = cx.gateway.runs.known_request(new.clone()).await?;
     if known.is_some() {
         return Ok(held);

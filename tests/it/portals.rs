@@ -111,10 +111,11 @@ async fn mk01_a_user_works_in_a_session_and_a_directory_of_its_own_and_sees_noth
     assert!(!ann.hello.to_string().contains(gateway.state_dir().to_str().unwrap()), "nothing of the machine is told");
     let last = ann.script("pwd; touch mine; ls").await;
     assert_eq!(last["payload"]["sessionKey"], json!(session));
-    let text = last["payload"].to_string();
+    let text = ann.until_said(last["payload"]["runId"].as_str().unwrap()).await.to_string();
     let slug = session.rsplit(':').next().unwrap();
     assert!(text.contains(&format!("users/{slug}")) && text.contains("mine"), "{text}");
-    let theirs = bob.script("pwd; ls").await["payload"].to_string();
+    let theirs = bob.script("pwd; ls").await["payload"]["runId"].as_str().unwrap().to_owned();
+    let theirs = bob.until_said(&theirs).await.to_string();
     assert!(!theirs.contains("mine") && !theirs.contains(slug), "{theirs}");
     for params in [
         json!({ "sessionKey": "agent:main:main" }),
