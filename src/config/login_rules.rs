@@ -250,7 +250,10 @@ mod tests {
         one(json!({ "tokens": [token(json!({ "name": "../x" }))] }), "tokens[0].name: must be a letter");
         one(json!({ "tokens": [token(json!({ "hash": "sha256:12" }))] }), "tokens[0].hash: must be `sha256:` and 64");
         one(json!({ "tokens": [token(json!({ "hash": null }))] }), "neither `hash` nor `token`");
-        one(json!({ "tokens": [token(json!({ "hash": null, "token": "31-characters-are-not-enough-abc" }))] }), "tokens[0].token: is");
+        one(
+            json!({ "tokens": [token(json!({ "hash": null, "token": "31-characters-are-not-enough-ab" }))] }),
+            "tokens[0].token: must have at least 32",
+        );
         one(json!({ "tokens": [token(json!({ "hash": null, "token": "short-and-random-73kf02k" }))] }), "at least 32 characters");
         one(json!({ "tokens": [token(json!({ "token": "0123456789abcdef0123456789abcdef" }))] }), "cannot stand beside `token`");
         one(json!({ "tokens": [token(json!({ "scopes": [] }))] }), "tokens[0].scopes: is empty");

@@ -1,12 +1,13 @@
 //! Users of a portal against a real gateway: who they are follows from the assertion, where they work from who they are.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
+use skykoi_gateway::clock::now_ms;
 
 use crate::harness::client::connect_params;
 use crate::harness::gateway::merge;
@@ -16,7 +17,7 @@ use crate::live_config::patch;
 const SECRET: &str = "portal-secret-4be17700a92f5c3d68e1";
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+    now_ms() / 1000
 }
 
 fn claims(user: &str) -> Value {
