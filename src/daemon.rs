@@ -303,6 +303,7 @@ async fn build(
         tasks,
         safe_mode,
     });
+    gateway.restore_locks().await;
     gateway.import_found().await;
     gateway.tell_restart();
     if let Err(cause) = gateway.refresh_health().await {

@@ -12,7 +12,9 @@ pub mod devices;
 pub mod health;
 pub mod identity;
 pub mod importing;
+pub mod lockouts;
 pub mod looks;
+pub mod portal;
 pub mod presence;
 pub mod presence_line;
 pub mod queueing;
@@ -55,6 +57,7 @@ use commands::Served;
 use configuration::{Ask, Configuration};
 use devices::Devices;
 use health::Health;
+use portal::Turnstile;
 use presence::Presence;
 use system_events::SystemEvents;
 use usage::Usage;
@@ -100,6 +103,8 @@ pub struct Gateway {
     pub probe: Probe,
     /// What TLS shows of us.
     pub certificate: Presented,
+    /// Where requests of one user of a portal wait for each other.
+    pub turnstile: Turnstile,
     /// Notes that wait for a session's next turn.
     pub system_events: SystemEvents,
     /// What runs have used on days that are over.
@@ -184,6 +189,7 @@ impl Gateway {
             commands: Served::default(),
             access,
             certificate: Presented::default(),
+            turnstile: Turnstile::default(),
             configuration,
             probe: Probe::default(),
             system_events: SystemEvents::default(),

@@ -24,6 +24,15 @@ impl<T: Serialize> Ready<T> {
     }
 }
 
+impl<T> Ready<T> {
+    /// An object without members, for who may not be told what stands here.
+    #[must_use]
+    pub fn withheld() -> Self {
+        let text = to_raw_value(&serde_json::Map::new()).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        Self { text: Arc::from(text), says: PhantomData }
+    }
+}
+
 impl<T: Serialize + Default> Default for Ready<T> {
     fn default() -> Self {
         Self::new(&T::default())

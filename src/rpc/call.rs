@@ -13,6 +13,7 @@ use crate::audit::{Action, Event};
 use crate::auth::credential::{CredentialId, Lease};
 use crate::events::hub::SessionEvent;
 use crate::gateway::Gateway;
+use crate::gateway::portal::Home;
 use crate::gateway::room::Taken;
 use crate::protocol::error::RpcError;
 use crate::protocol::event::agent::ToolDetail;
@@ -32,6 +33,8 @@ pub struct Caller {
     pub principal: Arc<str>,
     /// Whether it knows of everybody's runs: its credential grants admin. Else of its own only.
     pub sees_all: bool,
+    /// Where it is at home, if it is a user of a portal: it has this session and no other.
+    pub home: Option<Home>,
     /// Which credential it came with.
     pub credential: CredentialId,
     /// Where it is; none on the local socket.

@@ -9,6 +9,7 @@ use super::call::{Call, Caller};
 use super::committed;
 use super::method::{Answer, Entry};
 use super::methods::METHODS;
+use super::portal;
 use super::validate::Checker;
 use crate::protocol::error::{ErrorCode, RpcError};
 use crate::protocol::frame::{Request, short};
@@ -65,7 +66,8 @@ impl Router {
         if method == "connect" {
             return Err(RpcError::invalid("connect is only valid as the first request").with_code("ALREADY_CONNECTED"));
         }
-        let found = self.methods.get(method);
+        // For a user of a portal most methods do not exist.
+        let found = self.methods.get(method).filter(|_| caller.home.is_none() || portal::is_open(method));
         let needed = found.map_or(Scope::Admin, |compiled| compiled.entry.scope);
         if !caller.scopes.allows(needed) {
             return Err(missing_scope(needed, caller.protocol));
@@ -81,10 +83,13 @@ impl Router {
     /// Parameters that are not acceptable.
     pub fn prepare(&self, entry: &'static Entry, call: Call, request: &Request<'_>) -> Result<Answer, RpcError> {
         let name = entry.name;
-        let params = match request.params {
+        let mut params = match request.params {
             None => Value::Object(Map::new()),
             Some(raw) => strict::from_json(raw.get()).map_err(|error| RpcError::invalid(format!("invalid {name} params: {error}")))?,
         };
+        if let Some(home) = &call.caller.home {
+            portal::confine(home, name, &mut params)?;
+        }
         if let Some(compiled) = self.methods.get(name) {
             compiled.checker()?.check(&params).map_err(|problems| RpcError::invalid(format!("invalid {name} params: {problems}")))?;
         }
@@ -103,6 +108,18 @@ fn missing_scope(scope: Scope, protocol: u32) -> RpcError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::scope::ScopeSet;
+    use crate::rpc::method::{Effect, Rate};
+
+    #[test]
+    fn no_effect_is_reached_under_a_weaker_scope_than_its_own() {
+        for entry in METHODS {
+            let (allowed, floor) = (ScopeSet::of(&[entry.scope]), entry.effect.floor());
+            assert!(allowed.allows(floor) || floor == Scope::Read, "{} needs {:?} and {}", entry.name, entry.scope, entry.effect.name());
+            let pairs = [(Rate::Read, Effect::Reads), (Rate::Abort, Effect::Ends)];
+            assert!(pairs.iter().all(|(rate, effect)| (entry.rate == *rate) == (entry.effect == *effect)), "{}", entry.name);
+        }
+    }
 
     #[test]
     fn every_schema_compiles_and_every_name_stands_once() {

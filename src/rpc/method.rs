@@ -38,6 +38,53 @@ impl Rate {
     }
 }
 
+/// What a call does, as far as rights go. The least scope for each stands in [`Effect::floor`], so that no method reaches an effect under a weaker one than another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Tells something.
+    Reads,
+    /// Changes records of the gateway.
+    Changes,
+    /// Starts work on the machine.
+    Runs,
+    /// Ends work.
+    Ends,
+    /// Changes what runs, where and by which rules: the configuration and the files of agents.
+    Configures,
+}
+
+impl Effect {
+    /// The word for it in the schema.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reads => "reads",
+            Self::Changes => "changes",
+            Self::Runs => "runs",
+            Self::Ends => "ends",
+            Self::Configures => "configures",
+        }
+    }
+
+    /// The least that a caller needs for it.
+    #[must_use]
+    pub const fn floor(self) -> Scope {
+        match self {
+            Self::Reads => Scope::Read,
+            Self::Changes | Self::Runs | Self::Ends => Scope::Write,
+            Self::Configures => Scope::Admin,
+        }
+    }
+
+    const fn of_rate(rate: Rate) -> Self {
+        match rate {
+            Rate::Read => Self::Reads,
+            Rate::Write => Self::Changes,
+            Rate::Abort => Self::Ends,
+        }
+    }
+}
+
 /// A method of the protocol.
 pub trait Method: Sized + 'static {
     /// Name on the wire, `<resource>.<verb>`.
@@ -46,6 +93,8 @@ pub trait Method: Sized + 'static {
     const SCOPE: Scope;
     /// How often it may be called.
     const RATE: Rate = Rate::Read;
+    /// What it does; a method that starts work or configures says so.
+    const EFFECT: Effect = Effect::of_rate(Self::RATE);
     /// Whether unknown parameters are ignored, for methods that stock clients call with parameters of their own.
     const LOOSE: bool = false;
     /// Parameters; their doc comment is the method's description.
@@ -69,6 +118,8 @@ pub struct Entry {
     pub scope: Scope,
     /// How often it may be called.
     pub rate: Rate,
+    /// What it does.
+    pub effect: Effect,
     /// Whether unknown parameters are ignored.
     pub loose: bool,
     /// Schema of the parameters, complete in itself.
@@ -87,6 +138,7 @@ impl Entry {
             name: M::NAME,
             scope: M::SCOPE,
             rate: M::RATE,
+            effect: M::EFFECT,
             loose: M::LOOSE,
             params: || params_schema::<M::Params>(M::LOOSE),
             output: output_schema::<M::Output>,

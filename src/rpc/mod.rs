@@ -6,6 +6,7 @@ pub mod dispatch;
 pub mod error;
 pub mod method;
 pub mod methods;
+pub mod portal;
 pub mod reference;
 pub mod schema;
 pub mod validate;

@@ -50,11 +50,12 @@ struct Book<'a> {
 
 impl Book<'_> {
     fn methods(&self, text: &mut String) {
-        text.push_str("\n## Methods\n\n| method | scope | what it does |\n|---|---|---|\n");
+        text.push_str("\n## Methods\n\n| method | scope | effect | rate | what it does |\n|---|---|---|---|---|\n");
         let methods = entries(self.document.get("x-methods"));
         for (name, method) in &methods {
             let first = describe(method).split_inclusive(". ").next().unwrap_or_default().trim_end().to_owned();
-            let _ = writeln!(text, "| [`{name}`](#{}) | {} | {} |", anchor(name), scope(method), cell(&first));
+            let (effect, rate) = (word(method, "effect"), word(method, "rate"));
+            let _ = writeln!(text, "| [`{name}`](#{}) | {} | {effect} | {rate} | {} |", anchor(name), scope(method), cell(&first));
         }
         for (name, method) in methods {
             self.method(text, name, method);

@@ -213,7 +213,7 @@ fn frames(defs: &mut Defs, error: &Value) -> Vec<Value> {
 
 fn methods(defs: &mut Defs) -> Value {
     let mut methods = Map::new();
-    let mut add = |name: &str, scope: Option<&str>, rate: &str, params: Value, output: Value| {
+    let mut add = |name: &str, scope: Option<&str>, (rate, effect): (&str, &str), params: Value, output: Value| {
         let description = params.get("description").cloned().unwrap_or_default();
         let base = pascal(name);
         let codes = |code: &&crate::protocol::codes::DetailCode| code.methods.contains(&name);
@@ -221,15 +221,16 @@ fn methods(defs: &mut Defs) -> Value {
             "description": description,
             "scope": scope,
             "rate": rate,
+            "effect": effect,
             "params": defs.adopt(&format!("{base}Params"), params),
             "result": defs.adopt(&format!("{base}Result"), output),
             "errors": DETAIL_CODES.iter().filter(codes).map(|code| code.name).collect::<Vec<_>>(),
         });
         methods.insert(name.to_owned(), row);
     };
-    add("connect", None, "read", params_schema::<ConnectParams>(false), output_schema::<HelloOk>());
+    add("connect", None, ("read", "reads"), params_schema::<ConnectParams>(false), output_schema::<HelloOk>());
     for entry in METHODS {
-        add(entry.name, Some(entry.scope.name()), entry.rate.name(), (entry.params)(), (entry.output)());
+        add(entry.name, Some(entry.scope.name()), (entry.rate.name(), entry.effect.name()), (entry.params)(), (entry.output)());
     }
     methods.into()
 }

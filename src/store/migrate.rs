@@ -9,7 +9,7 @@ use rusqlite::Connection;
 pub const APPLICATION_ID: i32 = 0x534b_594b;
 
 /// The steps; step `i` leads to version `i + 1`.
-pub const STEPS: &[&str] = &[V1, V2, V3, V4, V5];
+pub const STEPS: &[&str] = &[V1, V2, V3, V4, V5, V6];
 
 /// Runs in order of acceptance, each with the idempotency key that leads to it, and the sessions they belong to.
 /// A run has ended when `ended_at` is set; its status and outcome are then final. A key that has outlived its time is set to NULL.
@@ -207,6 +207,18 @@ CREATE TABLE approvals (
 CREATE INDEX approvals_of_run ON approvals (file_id) WHERE file_id IS NOT NULL;
 CREATE INDEX approvals_open ON approvals (n) WHERE state IN ('pending', 'allowed-once', 'allowed-always');
 CREATE INDEX approvals_by_time ON approvals (created_at);
+";
+
+/// Addresses that guessed too often stay locked out over a restart. What is left of a lock is told by two clocks: the kernel's own while it runs, the wall clock over a reboot.
+const V6: &str = "
+CREATE TABLE lockouts (
+  address     TEXT PRIMARY KEY,
+  left_ms     INTEGER NOT NULL,
+  locks       INTEGER NOT NULL,
+  at          INTEGER NOT NULL,
+  boot        TEXT NOT NULL,
+  boot_ms     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Why a file cannot be brought to this schema.

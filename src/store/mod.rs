@@ -14,6 +14,7 @@ pub mod devices;
 pub mod error;
 pub mod fault;
 pub mod lock;
+pub mod lockouts;
 mod migrate;
 #[cfg(test)]
 mod old_files;

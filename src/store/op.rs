@@ -3,6 +3,7 @@
 use super::approvals::{ApprovalFilter, ApprovalRecord};
 use super::devices::{DeviceRows, DeviceWrite};
 use super::error::StoreError;
+use super::lockouts::LockoutRow;
 use super::record::{Accepted, ExpiredRun, NewRun, RunFilter, RunPage, RunRecord};
 use super::sessions::{Change, Import, Looks, SessionEdit, SessionFilter, SessionPage, SessionRecord};
 use super::usage::{UsageFilter, UsageSum};
@@ -84,6 +85,8 @@ pub enum Op {
     },
     /// Write rows about devices, all or none.
     WriteDevices(Vec<DeviceWrite>),
+    /// Remember a lock-out, and forget those that are long over.
+    KeepLockout(LockoutRow),
     /// Pass through the writer; touches the disk only while writes fail, to find out whether they work again.
     Ping,
 }
@@ -143,6 +146,8 @@ pub enum Query {
     Devices,
     /// Sums over runs that ended.
     Usage(UsageFilter),
+    /// The lock-outs that are remembered.
+    Lockouts,
     /// Some runs that ended at or before this time, oldest end first.
     Expired {
         /// Ms since the epoch.
@@ -173,6 +178,8 @@ pub enum Found {
     Devices(Box<DeviceRows>),
     /// To `Usage`.
     Usage(Vec<UsageSum>),
+    /// To `Lockouts`.
+    Lockouts(Vec<LockoutRow>),
     /// To `Expired`.
     Expired(Vec<ExpiredRun>),
 }

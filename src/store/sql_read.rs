@@ -56,6 +56,7 @@ pub fn read(conn: &Connection, query: &Query) -> rusqlite::Result<Found> {
         Query::Approvals(filter) => Ok(Found::Approvals(super::approvals::read(conn, filter)?)),
         Query::Devices => Ok(Found::Devices(Box::new(sql_devices::all(conn)?))),
         Query::Usage(filter) => Ok(Found::Usage(super::usage::read(conn, filter)?)),
+        Query::Lockouts => Ok(Found::Lockouts(super::lockouts::all(conn)?)),
         Query::Expired { ended_until, limit } => Ok(Found::Expired(expired(conn, *ended_until, *limit)?)),
     }
 }

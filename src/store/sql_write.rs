@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::error::StoreError;
+use super::lockouts;
 use super::op::{Accept, Applied, Op};
 use super::record::{Accepted, NewRun, RunRecord};
 use super::sql_read::{RUN_COLUMNS, ms, run_record};
@@ -48,6 +49,7 @@ pub fn apply(conn: &Connection, op: &Op) -> Result<Applied, Failure> {
         Op::SaveApproval(record) => super::approvals::save(conn, record),
         Op::DropApprovals { created_until, limit } => super::approvals::drop_old(conn, *created_until, *limit),
         Op::WriteDevices(writes) => sql_devices::write(conn, writes),
+        Op::KeepLockout(row) => lockouts::keep(conn, row),
         Op::Ping => {
             execute(conn, "UPDATE probe SET times = times + 1", [])?;
             Ok(Applied::Done)

@@ -9,6 +9,7 @@ use tracing::warn;
 
 use super::devices::{self, Admitted, Claims};
 use super::wire::Peer;
+use crate::audit::{Action, Event};
 use crate::gateway::Gateway;
 use crate::gateway::access::{Moment, Refused};
 use crate::protocol::connect::{ClientMode, ConnectParams};
@@ -60,6 +61,8 @@ pub async fn refused(gateway: &Gateway, address: IpAddr, params: &ConnectParams,
         Refused::Wrong { hold, locked } => {
             if locked {
                 warn!(%address, "too many wrong credentials; the address is locked out for a while");
+                gateway.audit.note(Event::new(Action::AuthLockout).by("unknown").from(Some(address)));
+                gateway.keep_lock(address).await;
             }
             tokio::time::sleep(hold).await;
             mismatch(gateway, params)

@@ -19,6 +19,7 @@ use crate::auth::device::{self, Expected, Unproven};
 use crate::clock::now_ms;
 use crate::gateway::access::Counted;
 use crate::gateway::devices::Issued;
+use crate::gateway::portal::Home;
 use crate::gateway::{Gateway, VERSION, presence};
 use crate::protocol::connect::{
     AttachmentPolicy, Challenge, ClientMode, ConnectParams, Features, Granted, HelloOk, PROTOCOLS, Policy, ServerInfo, SessionDefaults,
@@ -29,6 +30,7 @@ use crate::protocol::event::EVENTS;
 use crate::protocol::event::presence::PresenceEntry;
 use crate::protocol::frame::{self, Request};
 use crate::protocol::ids::ConnId;
+use crate::protocol::ready::Ready;
 use crate::protocol::scope::{Scope, ScopeSet};
 use crate::protocol::strict;
 use crate::rpc::call::Caller;
@@ -138,11 +140,16 @@ pub async fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(A
         verified.granted = ScopeSet::of(&[Scope::Read, Scope::Write]);
     }
     let lease = verified.lease(now_ms(), Instant::now());
+    let home = match &verified.credential {
+        CredentialId::User(user) => Some(Home::of(arrival.gateway, user)),
+        _ => None,
+    };
     // The record of the credential says how much of what is asked for is given; a node role has no scopes.
     let scopes = if role == "operator" { wanted.granted_by(verified.granted) } else { ScopeSet::NONE };
     let caller = Arc::new(Caller {
         conn_id: ConnId::fresh(),
         sees_all: verified.granted.allows(Scope::Admin),
+        home,
         principal: verified.principal,
         credential: verified.credential,
         address: audited::address(arrival.peer),
@@ -158,8 +165,7 @@ pub async fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(A
         closed: arrival.closed.child_token(),
     });
     let only = (!caller.sees_all).then(|| Arc::clone(&caller.principal));
-    let confined = matches!(caller.credential, CredentialId::User(_));
-    let feeds = subscribe(Audience { scopes, only, confined, lease });
+    let feeds = subscribe(Audience { scopes, only, confined: caller.home.is_some(), lease });
     // Whose credential was taken back just before this may have missed the signal.
     if caller.lease.ended(Instant::now()).is_some() {
         return Err(refuse(1008, mismatch(arrival.gateway, &params)));
@@ -271,7 +277,10 @@ fn hello(gateway: &Gateway, caller: &Caller, issued: Option<Issued>) -> HelloOk 
     let config = &loaded.config;
     let limits = &config.gateway.limits;
     let attachments = crate::chat::attachments::Limits::of_payload(limits.max_payload);
-    let default_agent_id = gateway.agents().default_id().clone();
+    let home = caller.home.as_ref();
+    let default_agent_id = home.map_or_else(|| gateway.agents().default_id().clone(), |home| home.agent.clone());
+    // A user of a portal is told of its own session and nothing of the machine.
+    let path = |path: &std::path::Path| if home.is_some() { String::new() } else { path.display().to_string() };
     let model_configured = gateway.default_model(&default_agent_id).model.is_some();
     HelloOk {
         kind: "hello-ok",
@@ -284,14 +293,14 @@ fn hello(gateway: &Gateway, caller: &Caller, issued: Option<Issued>) -> HelloOk 
         },
         features: Features { methods: Router::names(), events: EVENTS.iter().map(|event| event.name).collect() },
         snapshot: Snapshot {
-            presence: gateway.presence.snapshot(),
-            health: gateway.health_summary(),
+            presence: if home.is_some() { Vec::new() } else { gateway.presence.snapshot() },
+            health: if home.is_some() { Ready::withheld() } else { gateway.health_summary() },
             state_version: gateway.hub.versions(),
             uptime_ms: gateway.uptime_ms(),
-            config_path: loaded.path.display().to_string(),
-            state_dir: loaded.paths.state_dir.display().to_string(),
+            config_path: path(&loaded.path),
+            state_dir: path(&loaded.paths.state_dir),
             session_defaults: SessionDefaults {
-                main_session_key: gateway.sessions.settings().main_key(&default_agent_id),
+                main_session_key: home.map_or_else(|| gateway.sessions.settings().main_key(&default_agent_id), |home| home.session.clone()),
                 default_agent_id,
                 main_key: key::MAIN,
                 scope: config.session.scope.name(),

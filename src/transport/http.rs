@@ -92,21 +92,44 @@ pub struct Visit {
     pub guard: Mutex<Option<ConnectionGuard>>,
 }
 
-/// All routes.
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Anybody: it says that the process lives.
+    Live,
+    /// Anybody: it says that the process has started.
+    Started,
+    /// Anybody: it says whether the gateway is ready and what is not.
+    Ready,
+    /// Who shows a credential in the first frame; until then nothing is served.
+    Socket,
+}
+
+/// All routes, each with its class. Everything else is 404.
+pub const ROUTES: [(&str, Class); 10] = [
+    ("/healthz", Class::Live),
+    ("/health", Class::Live),
+    ("/startupz", Class::Started),
+    ("/startup", Class::Started),
+    ("/readyz", Class::Ready),
+    ("/ready", Class::Ready),
+    ("/api/health", Class::Ready),
+    ("/", Class::Socket),
+    ("/ws", Class::Socket),
+    ("/api/agent/ws", Class::Socket),
+];
+
+/// The routes.
 pub fn router(front: Arc<Front>) -> Router {
-    let live = || async { Json(json!({"ok": true, "status": "live"})) };
-    let started = || async { Json(json!({"ok": true, "status": "started"})) };
-    Router::new()
-        .route("/healthz", get(live))
-        .route("/health", get(live))
-        .route("/startupz", get(started))
-        .route("/startup", get(started))
-        .route("/readyz", get(ready))
-        .route("/ready", get(ready))
-        .route("/api/health", get(ready))
-        .route("/", get(upgrade))
-        .route("/ws", get(upgrade))
-        .route("/api/agent/ws", get(upgrade))
+    let say = |status: &'static str| get(move || async move { Json(json!({"ok": true, "status": status})) });
+    let serve = |class| match class {
+        Class::Live => say("live"),
+        Class::Started => say("started"),
+        Class::Ready => get(ready),
+        Class::Socket => get(upgrade),
+    };
+    let routes = ROUTES.iter().fold(Router::new(), |routes, (path, class)| routes.route(path, serve(*class)));
+    routes
         .fallback(|| async { (StatusCode::NOT_FOUND, "not found\n") })
         .layer(from_fn_with_state(Arc::clone(&front), gate))
         .with_state(front)

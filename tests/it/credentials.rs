@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use skykoi_gateway::clock::now_ms;
 
 use crate::harness::client::connect_params;
 use crate::harness::gateway::{TOKEN, merge};
@@ -195,18 +196,17 @@ async fn m59_scopes_that_are_narrowed_end_the_connection_within_a_second_and_not
 #[tokio::test]
 async fn i11_a_token_that_runs_out_ends_its_connection_at_that_moment() {
     let mut gateway = Gateway::prepared(&json!({}));
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let ends = now + Duration::from_secs(4);
+    let ends = now_ms() + 4000;
     let mut entry = named("ci", CI, &["operator.read"]);
-    entry["expiresAt"] = json!(jiff::Timestamp::from_millisecond(i64::try_from(ends.as_millis()).unwrap()).unwrap().to_string());
+    entry["expiresAt"] = json!(skykoi_gateway::clock::iso(ends));
     let config = crate::live_config::text(&gateway, &json!({ "gateway": { "auth": { "tokens": [entry] } } }));
     gateway.write_config(&config);
     gateway.launch();
     let mut client = with(&gateway, CI).await;
     let closed = client.until_closed().await;
-    let late = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().saturating_sub(ends);
+    let late = now_ms().saturating_sub(ends);
     assert_eq!((closed.code, closed.reason.as_str()), (Some(1008), "credential expired"));
-    assert!(late < Duration::from_secs(1), "{late:?}");
+    assert!(late < 1000, "{late}");
     assert_eq!(code(&refused(&gateway, asking(CI, &json!([]))).await), "AUTH_TOKEN_MISMATCH");
 }
 
@@ -235,17 +235,15 @@ async fn a_password_is_checked_against_its_hash_and_guesses_are_counted_exactly(
     assert_eq!(client.hello["snapshot"]["authMode"], "password");
     with(&gateway, CI).await;
     // Eight at once: each is a guess, and three are as many as there are.
-    let guesses = (0..8).map(|n| {
+    let mut guesses = tokio::task::JoinSet::new();
+    for n in 0..8 {
         let (port, params) = (gateway.port(), saying(&format!("correct horse battery stapl{n}")));
-        tokio::spawn(async move {
+        guesses.spawn(async move {
             let mut client = Client::open_from([127, 0, 0, 9], port, &[]).await;
             client.hello(params).await.unwrap_err()["error"]["details"]["code"].as_str().unwrap().to_owned()
-        })
-    });
-    let mut codes = Vec::new();
-    for guess in guesses.collect::<Vec<_>>() {
-        codes.push(guess.await.unwrap());
+        });
     }
+    let mut codes = guesses.join_all().await;
     codes.sort();
     assert_eq!(codes.iter().filter(|code| *code == "AUTH_PASSWORD_MISMATCH").count(), 3, "{codes:?}");
     assert_eq!(codes.iter().filter(|code| *code == "AUTH_RATE_LIMITED").count(), 5, "{codes:?}");
@@ -276,4 +274,91 @@ async fn m61_secrets_that_are_none_refuse_to_start_with_78_and_the_reason() {
     std::fs::set_permissions(gateway.config_path(), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     assert_eq!(gateway.try_launch().unwrap_err().code(), Some(78));
     assert!(gateway.log().contains("gateway.auth.token: stands in a file that other users"), "{}", gateway.log());
+}
+
+#[tokio::test]
+async fn m48_a_lock_outlives_the_daemon_and_no_set_clock_ends_it() {
+    let mut gateway = Gateway::prepared(&json!({ "gateway": { "auth": { "rateLimit": { "maxAttempts": 3 } } } }));
+    let shift = gateway.state_dir().join("shift");
+    std::fs::write(&shift, "0").unwrap();
+    gateway.env("SKYKOI_CLOCK_SHIFT", shift.to_str().unwrap());
+    gateway.launch();
+    for _ in 0..3 {
+        assert_eq!(code(&refused(&gateway, asking("wrong", &json!([]))).await), "AUTH_TOKEN_MISMATCH");
+    }
+    let locked = async |gateway: &Gateway| {
+        let error = refused(gateway, asking(TOKEN, &json!([]))).await;
+        assert_eq!(code(&error), "AUTH_RATE_LIMITED", "{error}");
+        error["retryAfterMs"].as_u64().unwrap()
+    };
+    let before = locked(&gateway).await;
+    for off in ["0", "86400000", "-86400000"] {
+        std::fs::write(&shift, off).unwrap();
+        gateway.kill_and_restart();
+        let after = locked(&gateway).await;
+        assert!(after <= before && after > before - 60_000, "{off}: {before} {after}");
+    }
+    Client::open_from([127, 0, 0, 2], gateway.port(), &[]).await.hello(connect_params()).await.unwrap();
+    Client::local(&gateway).await.ok("health", json!({})).await;
+}
+
+#[tokio::test]
+async fn g14_of_two_thousand_guesses_from_one_address_ten_are_looked_at() {
+    let gateway = Gateway::start();
+    let mut looked_at = 0;
+    for n in 0..2000 {
+        let mut client = Client::open_from([127, 0, 0, 7], gateway.port(), &[]).await;
+        let error = client.hello(asking(&format!("guess-number-{n}-of-many-0123456789"), &json!([]))).await.unwrap_err()["error"].clone();
+        looked_at += u32::from(code(&error) == "AUTH_TOKEN_MISMATCH");
+        assert!(["AUTH_TOKEN_MISMATCH", "AUTH_RATE_LIMITED"].contains(&code(&error)), "{error}");
+    }
+    assert_eq!(looked_at, 10);
+    Client::connect(&gateway).await;
+}
+
+#[tokio::test]
+async fn route_census_every_route_has_a_class_and_every_verb_its_answer() {
+    use crate::sockets::{Raw, status};
+    use skykoi_gateway::transport::http::{Class, ROUTES};
+    let gateway = Gateway::start();
+    let ask = async |verb: &str, path: &str| {
+        let mut raw = Raw::to(&gateway).await;
+        let request = format!("{verb} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\n\r\n", raw.port);
+        raw.send(request.as_bytes()).await;
+        raw.rest().await
+    };
+    for (path, class) in ROUTES {
+        for verb in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"] {
+            let answer = ask(verb, path).await;
+            let wanted = match (verb, class) {
+                ("GET" | "HEAD", Class::Socket) => 426,
+                ("GET" | "HEAD", Class::Live | Class::Started | Class::Ready) => 200,
+                _ => 405,
+            };
+            assert_eq!(status(&answer), wanted, "{verb} {path}: {answer}");
+            let lower = answer.to_lowercase();
+            assert!(!lower.contains("access-control-") && !answer.contains(TOKEN) && !answer.contains("skykoi.json"), "{answer}");
+        }
+    }
+    for path in ["/nothing", "/ws/", "/health/x", "/api", "/config", "/metrics", "/.env"] {
+        for verb in ["GET", "POST", "DELETE", "OPTIONS"] {
+            assert_eq!(status(&ask(verb, path).await), 404, "{verb} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn m51_headers_that_claim_an_identity_say_nothing() {
+    let gateway = Gateway::start();
+    let claims = [
+        ("X-Forwarded-User", "root"),
+        ("X-Remote-User", "root"),
+        ("Tailscale-User-Login", "a@b"),
+        ("X-Skykoi-Scopes", "operator.admin"),
+        ("Cookie", "session=1"),
+    ];
+    let mut client = Client::open(gateway.port(), &claims).await;
+    let mut params = connect_params();
+    params["auth"] = json!({});
+    assert_eq!(client.hello(params).await.unwrap_err()["error"]["code"], "NOT_PAIRED");
 }

@@ -52,6 +52,7 @@ mod matrix;
 mod nginx;
 mod own_tls;
 mod pairing;
+mod portals;
 mod proxied;
 mod raw_frames;
 mod reconnects;

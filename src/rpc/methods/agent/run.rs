@@ -17,7 +17,8 @@ use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
 use crate::rpc::error::{denied_code, queue_full};
-use crate::rpc::method::{Method, Rate};
+use crate::rpc::method::{Effect, Method, Rate};
+use crate::rpc::portal;
 use crate::runs::handle::Handle;
 use crate::runs::live::Ended;
 use crate::runs::supervisor::Submitted;
@@ -204,6 +205,7 @@ impl Method for Run {
     const NAME: &'static str = "agent";
     const SCOPE: Scope = Scope::Write;
     const RATE: Rate = Rate::Write;
+    const EFFECT: Effect = Effect::Runs;
     type Params = RunParams;
     type Output = Reply;
 
@@ -214,6 +216,7 @@ impl Method for Run {
         let order = cx.caller.order.lock().await;
         let new = new_run(&cx, params).await?;
         let detail = tools::detail(&cx, &new.session_key, None).await;
+        let alone = portal::alone(&cx, &new).await?;
         let (handle, first) = match cx.gateway.runs.submit_in_order(new, order).await? {
             Submitted::Conflict => {
                 return Err(RpcError::new(ErrorCode::IdempotencyConflict, "this idempotencyKey was used with other parameters")
@@ -228,6 +231,7 @@ impl Method for Run {
             }
             Submitted::Same(handle) => (handle, false),
         };
+        drop(alone);
         if !first && handle.ended().is_none() {
             if let Handle::Live(live) = &handle {
                 tools::tell(&cx, &live.log, detail).await;
@@ -334,6 +338,9 @@ async fn new_run(cx: &Call, mut params: RunParams) -> Result<NewRun, RpcError> {
     let mut work = gateway.agents().work(&agent, is_main, params.message, params.timeout.map(|seconds| seconds.saturating_mul(1000)));
     (work.attachments, work.exec) = (attachments, wish);
     (work.extra_system_prompt, work.env) = (params.extra_system_prompt, params.env);
+    if let Some(home) = &cx.caller.home {
+        work.cwd.push(&home.directory);
+    }
     let spec = serde_json::to_string(&work).map_err(|error| RpcError::unavailable("the request could not be stored", error))?;
     Ok(NewRun {
         file_id: uuid::Uuid::now_v7().simple().to_string(),

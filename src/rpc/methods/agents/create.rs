@@ -13,7 +13,7 @@ use crate::protocol::error::RpcError;
 use crate::protocol::ids::AgentId;
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
-use crate::rpc::method::{Method, Rate};
+use crate::rpc::method::{Effect, Method, Rate};
 use crate::workspace::seed;
 
 /// Longest id of an agent.
@@ -60,6 +60,7 @@ impl Method for Create {
     const NAME: &'static str = "agents.create";
     const SCOPE: Scope = Scope::Admin;
     const RATE: Rate = Rate::Write;
+    const EFFECT: Effect = Effect::Configures;
     type Params = CreateParams;
     type Output = CreateReply;
 

@@ -16,7 +16,7 @@ use crate::protocol::error::RpcError;
 use crate::protocol::ids::AgentId;
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
-use crate::rpc::method::{Method, Rate};
+use crate::rpc::method::{Effect, Method, Rate};
 
 /// Delete an agent and the bindings to it. With `deleteFiles` its workspace and its own state are moved to `<state>/trash`; a directory that another agent uses too, or that holds more than an agent's files, stays where it is. The agent `main` cannot be deleted, and one with a run at work not before that has ended.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -51,6 +51,7 @@ impl Method for Delete {
     const NAME: &'static str = "agents.delete";
     const SCOPE: Scope = Scope::Admin;
     const RATE: Rate = Rate::Write;
+    const EFFECT: Effect = Effect::Configures;
     type Params = DeleteParams;
     type Output = DeleteReply;
 

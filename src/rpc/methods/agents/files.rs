@@ -13,7 +13,7 @@ use crate::protocol::frame::short;
 use crate::protocol::ids::AgentId;
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
-use crate::rpc::method::{Method, Rate};
+use crate::rpc::method::{Effect, Method, Rate};
 use crate::workspace::files::{self, MAX_BYTES, WorkspaceFile};
 
 /// List the files of instructions of an agent: those that every workspace may have, whether they are there or not.
@@ -153,6 +153,7 @@ impl Method for Set {
     const NAME: &'static str = "agents.files.set";
     const SCOPE: Scope = Scope::Admin;
     const RATE: Rate = Rate::Write;
+    const EFFECT: Effect = Effect::Configures;
     type Params = SetParams;
     type Output = SetReply;
 

@@ -10,7 +10,7 @@ use crate::protocol::error::RpcError;
 use crate::protocol::ids::AgentId;
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
-use crate::rpc::method::{Method, Rate};
+use crate::rpc::method::{Effect, Method, Rate};
 
 /// Change an agent. What is absent stays. It is written into the configuration and acts at once; a new workspace is made and gets the usual files where they are missing.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -54,6 +54,7 @@ impl Method for Update {
     const NAME: &'static str = "agents.update";
     const SCOPE: Scope = Scope::Admin;
     const RATE: Rate = Rate::Write;
+    const EFFECT: Effect = Effect::Configures;
     type Params = UpdateParams;
     type Output = UpdateReply;
 

@@ -17,9 +17,10 @@ use crate::protocol::run::RunStatus;
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
 use crate::rpc::error::queue_full;
-use crate::rpc::method::{Method, Rate};
+use crate::rpc::method::{Effect, Method, Rate};
 use crate::rpc::methods::agent::run::{digest_of, not_served, title_of};
 use crate::rpc::methods::agent::{files, target, tools};
+use crate::rpc::portal;
 use crate::runs::handle::Handle;
 use crate::runs::queue::rules::{Mode, Rules};
 use crate::runs::spec::Attached;
@@ -124,6 +125,7 @@ impl Method for Send {
     const NAME: &'static str = "chat.send";
     const SCOPE: Scope = Scope::Write;
     const RATE: Rate = Rate::Write;
+    const EFFECT: Effect = Effect::Runs;
     type Params = SendParams;
     type Output = SendReply;
 
@@ -193,6 +195,7 @@ impl<'a> Request<'a> {
         let runs = &self.cx.gateway.runs;
         let new = self.new_run(text)?;
         let detail = tools::detail(self.cx, &self.key, None).await;
+        let _alone = portal::alone(self.cx, &new).await?;
         match runs.submit_in_order(new, order).await? {
             Submitted::Full(full) => Err(queue_full(full)),
             Submitted::New(ticket) => {
@@ -237,6 +240,9 @@ impl<'a> Request<'a> {
         let mut work = gateway.agents().work(self.agent, is_main, message, params.timeout_ms);
         work.attachments.clone_from(&self.files);
         work.exec = target::exec_wish(self.session.as_ref());
+        if let Some(home) = &self.cx.caller.home {
+            work.cwd.push(&home.directory);
+        }
         let spec = serde_json::to_string(&work).map_err(|error| RpcError::unavailable("the request could not be stored", error))?;
         Ok(NewRun {
             file_id: uuid::Uuid::now_v7().simple().to_string(),

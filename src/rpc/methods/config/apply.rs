@@ -8,7 +8,7 @@ use crate::config::change::Edit;
 use crate::protocol::error::RpcError;
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
-use crate::rpc::method::{Method, Rate};
+use crate::rpc::method::{Effect, Method, Rate};
 
 /// Write the whole configuration file and put it into effect, whatever `gateway.reload.mode` says about unasked changes. The gateway restarts only for keys that need it, and only if the mode lets it.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -44,6 +44,7 @@ impl Method for Apply {
     const NAME: &'static str = "config.apply";
     const SCOPE: Scope = Scope::Admin;
     const RATE: Rate = Rate::Write;
+    const EFFECT: Effect = Effect::Configures;
     type Params = ApplyParams;
     type Output = AppliedReply;
 

@@ -13,7 +13,7 @@ use crate::config::parse::parse;
 use crate::protocol::error::RpcError;
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
-use crate::rpc::method::{Method, Rate};
+use crate::rpc::method::{Effect, Method, Rate};
 
 /// Change some keys of the configuration and put them into effect. The patch is merged by RFC 7396 into the text as it was written: comments, `$include` and `${NAME}` stay, and neither defaults nor resolved secrets are written. A key of an included file is changed there.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -54,6 +54,7 @@ impl Method for Patch {
     const NAME: &'static str = "config.patch";
     const SCOPE: Scope = Scope::Admin;
     const RATE: Rate = Rate::Write;
+    const EFFECT: Effect = Effect::Configures;
     type Params = PatchParams;
     type Output = AppliedReply;
 

@@ -9,7 +9,7 @@ use crate::config::change::Edit;
 use crate::protocol::error::RpcError;
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
-use crate::rpc::method::{Method, Rate};
+use crate::rpc::method::{Effect, Method, Rate};
 
 /// Write the whole configuration file. It is only written: the watcher takes it a moment later, by `gateway.reload.mode`. Nothing is saved that would not start.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -51,6 +51,7 @@ impl Method for Set {
     const NAME: &'static str = "config.set";
     const SCOPE: Scope = Scope::Admin;
     const RATE: Rate = Rate::Write;
+    const EFFECT: Effect = Effect::Configures;
     type Params = SetParams;
     type Output = SetReply;
 
