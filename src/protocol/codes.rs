@@ -77,6 +77,10 @@ const OF_A_SESSION: &[&str] = &[
 
 const ASKS: &[&str] = &["exec.approval.request"];
 const RESOLVES: &[&str] = &["exec.approval.resolve"];
+/// The methods by which a command comes to be asked about.
+const ASKED: &[&str] = &["agent", "chat.send", "exec.approval.request"];
+/// The methods that tell how a decision went on.
+const DECIDED: &[&str] = &["agent", "chat.send", "exec.approval.resolve"];
 const SETS_APPROVALS: &[&str] = &["exec.approvals.set"];
 /// The methods that name one approval.
 const OF_AN_APPROVAL: &[&str] = &["exec.approval.resolve", "exec.approval.get", "exec.approval.waitDecision"];
@@ -140,8 +144,6 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     any("TRANSCRIPT_UNAVAILABLE", "The file of a conversation cannot be read or written; the gateway's log says why."),
     any("INTERNAL", "A defect of the gateway; its log says more."),
     of("EXEC_DENIED", STARTERS, "The rules do not permit the command; `token` names the rule that was broken. Nothing of it ran."),
-    of("APPROVAL_NO_APPROVER", STARTERS, "A person would have to allow the command, and nobody is there to be asked. Nothing of it ran."),
-    of("APPROVAL_STALE", STARTERS, "The command was allowed, and since then something that was allowed has changed. Nothing of it ran."),
     of("STOPPING", STOPPABLE, "The gateway is stopping. Retryable."),
     of("IDEMPOTENCY_CONFLICT", STARTERS, "The idempotency key was used before with other parameters."),
     of("QUEUE_FULL", STARTERS, "As many runs wait as may, in the session or in all. Nothing was accepted. Retryable."),
@@ -210,8 +212,8 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     of("APPROVAL_NOT_FOUND", OF_AN_APPROVAL, "No approval has this id, or it is so old that it was forgotten."),
     of(
         "APPROVAL_NO_APPROVER",
-        ASKS,
-        "Nobody is connected who may decide. Connect with `operator.approvals` and another credential, or let `approvals.exec.withoutApprover` wait.",
+        ASKED,
+        "Somebody would have to allow the command, and nobody is connected who may; nothing of it ran. Connect with `operator.approvals` and another credential, or let `approvals.exec.withoutApprover` wait.",
     ),
     of("TOO_MANY_APPROVALS", ASKS, "As many approvals wait as may. Retryable."),
     of("APPROVAL_ID_TAKEN", ASKS, "There is or was an approval of this id."),
@@ -223,7 +225,7 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     of("EXPIRED", RESOLVES, "Nobody decided in time."),
     of("CANCELLED", RESOLVES, "What asked is gone: `reason` in the details is `restart`, or why its run ended."),
     of("FORBIDDEN", RESOLVES, "Who asked must not allow it."),
-    of("APPROVAL_STALE", RESOLVES, "What was to start had changed since it was shown; nothing ran."),
+    of("APPROVAL_STALE", DECIDED, "What was to start had changed since it was shown; nothing of it ran."),
     of("APPROVALS_BASE_HASH_REQUIRED", SETS_APPROVALS, "`baseHash` is missing: send the `hash` of `exec.approvals.get`."),
     of("APPROVALS_CONFLICT", SETS_APPROVALS, "Somebody else has changed the file since `exec.approvals.get`."),
     of("APPROVALS_INVALID", SETS_APPROVALS, "The file would say nothing sensible; the message says where."),

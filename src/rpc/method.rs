@@ -49,6 +49,8 @@ pub enum Effect {
     Runs,
     /// Ends work.
     Ends,
+    /// Lets somebody in or something run: pairing, tokens of devices, approvals.
+    Permits,
     /// Changes what runs, where and by which rules: the configuration and the files of agents.
     Configures,
 }
@@ -62,17 +64,19 @@ impl Effect {
             Self::Changes => "changes",
             Self::Runs => "runs",
             Self::Ends => "ends",
+            Self::Permits => "permits",
             Self::Configures => "configures",
         }
     }
 
-    /// The least that a caller needs for it.
+    /// The scopes one of which is the least that a caller needs for it.
     #[must_use]
-    pub const fn floor(self) -> Scope {
+    pub const fn floor(self) -> &'static [Scope] {
         match self {
-            Self::Reads => Scope::Read,
-            Self::Changes | Self::Runs | Self::Ends => Scope::Write,
-            Self::Configures => Scope::Admin,
+            Self::Reads => &Scope::ALL,
+            Self::Changes | Self::Runs | Self::Ends => &[Scope::Write],
+            Self::Permits => &[Scope::Approvals, Scope::Pairing, Scope::Admin],
+            Self::Configures => &[Scope::Admin],
         }
     }
 

@@ -29,4 +29,5 @@ pub mod sink;
 pub mod spec;
 pub mod stop;
 pub mod supervisor;
+pub mod ticket;
 mod turns;

@@ -21,6 +21,7 @@ use super::launcher::Launcher;
 use super::live::{Ended, Live, row_of};
 use super::log::RunLog;
 use super::queue::{Event, Full, Queue};
+use super::ticket::Ticket;
 use crate::approvals::Approvals;
 use crate::audit::Audit;
 use crate::events::hub::Hub;
@@ -111,30 +112,6 @@ pub enum Submitted {
     Full(Full),
 }
 
-/// Holds an accepted run back until it is released or dropped.
-pub struct Ticket {
-    supervisor: Supervisor,
-    /// Its place in the order of arrival.
-    place: Option<i64>,
-    /// The run.
-    pub live: Arc<Live>,
-}
-
-impl Ticket {
-    /// Lets the run take its turn.
-    #[must_use]
-    pub fn release(self) -> Arc<Live> {
-        failpoint!("runs.after_ack");
-        Arc::clone(&self.live)
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.supervisor.enqueue(&self.live, self.place);
-    }
-}
-
 impl Supervisor {
     /// A supervisor without runs.
     #[must_use]
@@ -214,7 +191,7 @@ impl Supervisor {
                 let place = place.keep();
                 let live = self.add(record);
                 failpoint!("runs.after_accept");
-                Ok(Submitted::New(Ticket { supervisor: self.clone(), place, live }))
+                Ok(Submitted::New(Ticket::new(self.clone(), place, live)))
             }
             known => self.known(known).await,
         }

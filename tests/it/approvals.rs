@@ -49,7 +49,7 @@ fn code(res: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn m71_a_command_waits_where_it_can_be_seen_and_runs_once_when_somebody_else_allows_it() {
+async fn m71_defect_20_a_command_waits_where_it_can_be_seen_and_runs_once_when_somebody_else_allows_it() {
     let gateway = asking(&json!({}));
     let mut approver = Client::local(&gateway).await;
     let mut client = Client::connect(&gateway).await;
@@ -128,7 +128,7 @@ async fn an_approver_who_comes_later_finds_what_waits_if_the_configuration_waits
 }
 
 #[tokio::test]
-async fn m71_what_nobody_decides_in_time_ends_its_run_and_a_late_click_is_told_so() {
+async fn m71_defect_20_what_nobody_decides_in_time_ends_its_run_and_a_late_click_is_told_so() {
     let gateway = asking(&json!({ "timeoutMs": 1000 }));
     let mut approver = Client::local(&gateway).await;
     let mut client = Client::connect(&gateway).await;

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use skykoi_gateway::protocol::event::EVENTS;
 
 use crate::harness::client::connect_params;
 use crate::harness::gateway::TOKEN;
@@ -73,36 +72,6 @@ async fn defect_16_a_secret_of_as_many_letters_and_other_bytes_is_wrong_and_no_m
         assert_eq!(refused["error"]["details"]["code"], "AUTH_TOKEN_MISMATCH", "{wrong}");
         assert_eq!(client.until_closed().await.code, Some(1008), "with an answer and a close frame");
     }
-}
-
-/// Devices are not paired here yet. What holds: a proof of a device grants nothing, no token of a device is taken, minted or kept.
-#[tokio::test]
-async fn defect_19_no_token_of_a_device_is_taken_given_or_kept() {
-    let gateway = Gateway::start();
-    let mut client = Client::connect(&gateway).await;
-    assert!(client.hello["auth"].get("deviceToken").is_none(), "{}", client.hello["auth"]);
-    let mut params = connect_params();
-    params["auth"] = json!({"deviceToken": "0123456789abcdef0123456789abcdef"});
-    let refused = Client::open(gateway.port(), &[]).await.hello(params).await.unwrap_err();
-    assert_eq!(refused["error"]["code"], "NOT_PAIRED", "{refused}");
-    for method in ["device.token.rotate", "device.token.revoke", "device.pair.approve"] {
-        let error = client.err(method, json!({"deviceId": "x"})).await;
-        assert_eq!(error["message"], format!("unknown method: {method}"));
-    }
-    assert!(!gateway.state_dir().join("devices").exists());
-}
-
-/// Approvals are not there yet. What holds: nobody is told that they are, and who asks is answered at once.
-#[tokio::test]
-async fn defect_20_what_needs_an_approval_is_refused_and_never_hangs_on_an_event_that_may_be_dropped() {
-    let gateway = Gateway::with(&json!({"exec": {"security": "deny"}}));
-    let mut client = Client::connect(&gateway).await;
-    assert!(EVENTS.iter().all(|event| !event.name.starts_with("exec.approval")));
-    assert!(!client.hello["features"].to_string().contains("exec.approval."), "{}", client.hello["features"]);
-    let error = client.err("exec.approval.request", json!({"command": "true"})).await;
-    assert_eq!(error["message"], "unknown method: exec.approval.request");
-    let last = client.script("true").await;
-    assert_eq!(last["error"]["code"], "EXEC_DENIED", "{last}");
 }
 
 /// The original looked names of headers up in capitals and never found them.

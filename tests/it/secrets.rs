@@ -16,7 +16,7 @@ fn secret(slot: &str) -> String {
 }
 
 /// Every file below `dir` that holds one of the words.
-fn holding(dir: &Path, words: &[&str]) -> Vec<String> {
+pub fn holding(dir: &Path, words: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();

@@ -151,20 +151,10 @@ pub const PARTS: &[Part] = &[
 ];
 
 /// Rows without any test, and why. A line goes when the first test of its row comes: the test of the table insists.
-pub const OPEN: &[(u16, &str)] = &[
-    (51, "no test asks with such a header yet"),
-    (57, "devices are not paired yet"),
-    (58, "devices are not paired yet"),
-    (71, "commands are not approved one by one yet"),
-    (82, "runs are not isolated yet"),
-    (83, "runs hold no credentials of their own yet"),
-    (91, "no test takes away processes or memory"),
-];
+pub const OPEN: &[(u16, &str)] = &[(91, "no test takes away processes or memory")];
 
 /// Rows of which a part is not tested, or not as the row has it, and which part.
 pub const PARTLY: &[(u16, &str)] = &[
     (26, "ten thousand sockets: the test uses as many as fill the places"),
-    (70, "the approval itself, which is not there yet: only that the digest of what it is bound to changes"),
-    (72, "the approval itself, which is not there yet: only the prompt"),
     (79, "a step of the monotonic clock, which a process cannot make"),
 ];

@@ -65,6 +65,11 @@ pub fn tree(text: &str) -> Option<Tree> {
     (walk.at == text.len()).then_some(Tree { root, comments: walk.comments })
 }
 
+/// White space as the reader sees it: a byte order mark is, wherever it stands.
+fn is_space(c: char) -> bool {
+    c.is_whitespace() || c == '\u{feff}'
+}
+
 /// Behind the white space and comments that follow `at`.
 #[must_use]
 pub fn after_space(text: &str, at: usize) -> usize {
@@ -110,7 +115,7 @@ impl Walk<'_> {
                 self.at += rest.get(2..).and_then(|inner| inner.find("*/")).map_or(rest.len(), |end| end + 4);
                 self.comments.push(start..self.at);
             } else {
-                let blank = rest.find(|c: char| !c.is_whitespace() && c != '\u{feff}').unwrap_or(rest.len());
+                let blank = rest.find(|c: char| !is_space(c)).unwrap_or(rest.len());
                 if blank == 0 {
                     return;
                 }
@@ -129,7 +134,7 @@ impl Walk<'_> {
             '"' | '\'' => Kind::Text(self.quoted()?),
             _ => {
                 let rest = self.rest();
-                let end = rest.find(|c: char| c.is_whitespace() || matches!(c, ',' | '}' | ']' | '/' | ':')).unwrap_or(rest.len());
+                let end = rest.find(|c: char| is_space(c) || matches!(c, ',' | '}' | ']' | '/' | ':')).unwrap_or(rest.len());
                 self.at += end;
                 if end == 0 {
                     return None;
@@ -184,7 +189,7 @@ impl Walk<'_> {
             return self.quoted();
         }
         let rest = self.rest();
-        let end = rest.find(|c: char| c.is_whitespace() || matches!(c, ':' | '/' | ',' | '{' | '}'))?;
+        let end = rest.find(|c: char| is_space(c) || matches!(c, ':' | '/' | ',' | '{' | '}'))?;
         let name = rest.get(..end).filter(|name| !name.is_empty())?.to_owned();
         self.at += end;
         if !name.contains('\\') {
@@ -231,6 +236,7 @@ mod tests {
         for text in [
             "{}",
             " [ ] ",
+            "{x\u{feff}:\u{feff}{a:1\u{feff}}}",
             "\u{feff}// c\n{ a: 1, 'b c': \"x\\\"y\", /* } */ \"d\": [ .5, +1, -0x1F, 1e3, true, null, ], }// end",
             "{a:{b:{c:[[],[{}]]}},\\u0061b:2,$x_1:'it\\'s',e:'two \\\nlines'}",
             "{ url: 'http://x/y', s: \"/* no comment */ // none\", }\u{2028}",

@@ -42,7 +42,7 @@ pub struct AgentEvent {
 #[expect(dead_code, reason = "only its schema is used")]
 enum EventData {
     /// Of a `lifecycle` event.
-    Lifecycle(Lifecycle),
+    Lifecycle(Box<Lifecycle>),
     /// Of a `tool` event.
     Tool(Tool),
     /// Of an `exec` event.

@@ -52,7 +52,7 @@ async fn m58_who_was_rejected_does_not_ask_again_at_once() {
 }
 
 #[tokio::test]
-async fn m58_rotation_and_revocation_never_reach_above_the_caller() {
+async fn m58_defect_19_rotation_and_revocation_never_reach_above_the_caller() {
     let gateway = Gateway::start();
     let mut clerk = with_scopes(&gateway, &["operator.pairing", "operator.read"]).await;
     let (admin, writer) = (Device::random(), Device::random());
@@ -135,7 +135,7 @@ async fn a_device_gets_its_own_new_token_and_nobody_elses() {
 }
 
 #[tokio::test]
-async fn m59_a_revoked_device_is_cut_off_within_a_second_and_its_runs_go_as_the_config_says() {
+async fn m59_defect_19_a_revoked_device_is_cut_off_within_a_second_and_its_runs_go_as_the_config_says() {
     for (on_revoke, status) in [("continue", "ok"), ("abort", "aborted")] {
         let gateway = Gateway::with(&json!({ "gateway": { "pairing": { "onRevoke": on_revoke } } }));
         let mut owner = Client::connect(&gateway).await;

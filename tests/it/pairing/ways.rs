@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{audit, code, told, with_scopes};
 use crate::harness::gateway::TOKEN;
 use crate::harness::{Client, Device, Gateway};
+use crate::secrets::holding;
 
 const BOTH: [&str; 2] = ["operator.read", "operator.write"];
 
@@ -91,7 +92,7 @@ async fn m57_the_fourth_of_one_address_and_the_twenty_first_of_all_are_told_to_w
 }
 
 #[tokio::test]
-async fn a_restart_keeps_pairings_tokens_and_requests_and_a_request_that_is_over_stays_over() {
+async fn defect_19_a_restart_keeps_pairings_and_no_token_in_clear_and_a_request_that_is_over_stays_over() {
     let mut gateway = Gateway::prepared(&json!({}));
     let file = gateway.state_dir().join("clock");
     std::fs::write(&file, "0").unwrap();
@@ -102,6 +103,7 @@ async fn a_restart_keeps_pairings_tokens_and_requests_and_a_request_that_is_over
     let request = asking.ask(&gateway, &json!({})).await;
     let over = late.ask(&gateway, &json!({})).await;
     gateway.kill_and_restart();
+    assert_eq!(holding(gateway.state_dir(), &[&token]), Vec::<String>::new(), "only its digest is kept");
     paired.with_token(&gateway, &token, &BOTH).await.unwrap();
     let mut owner = Client::local(&gateway).await;
     owner.ok("device.pair.approve", json!({ "requestId": request })).await;
@@ -140,7 +142,8 @@ async fn a_setup_code_pairs_the_first_key_that_shows_it_and_no_other() {
 async fn m45_a_token_that_is_not_the_devices_counts_as_a_guess() {
     let gateway = Gateway::with(&json!({ "gateway": { "auth": { "rateLimit": { "maxAttempts": 3 } } } }));
     let device = Device::random();
-    let shown = |n: u32| json!({ "auth": { "deviceToken": format!("bogus-{n}"), "token": if n % 2 == 0 { "" } else { "wrong-too" } } });
+    let shown =
+        |n: u32| json!({ "auth": { "deviceToken": format!("bogus-{n}"), "token": if n.is_multiple_of(2) { "" } else { "wrong-too" } } });
     for n in 0..3 {
         let refused = device.connect(&gateway, &shown(n)).await.err().unwrap();
         assert!(["AUTH_DEVICE_TOKEN_MISMATCH", "AUTH_TOKEN_MISMATCH"].contains(&code(&refused)), "{refused}");

@@ -9,7 +9,7 @@ use crate::protocol::error::RpcError;
 use crate::protocol::event::device::PairedDeviceRow;
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
-use crate::rpc::method::{Method, Rate};
+use crate::rpc::method::{Effect, Method, Rate};
 
 /// Approve a device that waits: it is paired, and fetches its token with its next connection. Nobody can grant more than they have themselves, and no device can approve itself. Only callers with `operator.admin` are told why an approval is refused; to others such a request does not exist.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -41,6 +41,7 @@ impl Method for PairApprove {
     const NAME: &'static str = "device.pair.approve";
     const SCOPE: Scope = Scope::Pairing;
     const RATE: Rate = Rate::Write;
+    const EFFECT: Effect = Effect::Permits;
     type Params = PairApproveParams;
     type Output = PairApproveReply;
 

@@ -7,7 +7,7 @@ use super::by;
 use crate::protocol::error::RpcError;
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
-use crate::rpc::method::{Method, Rate};
+use crate::rpc::method::{Effect, Method, Rate};
 
 /// Reject a device that waits. It may ask again.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -35,6 +35,7 @@ impl Method for PairReject {
     const NAME: &'static str = "device.pair.reject";
     const SCOPE: Scope = Scope::Pairing;
     const RATE: Rate = Rate::Write;
+    const EFFECT: Effect = Effect::Permits;
     type Params = PairRejectParams;
     type Output = PairRejectReply;
 

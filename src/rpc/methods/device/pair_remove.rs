@@ -7,7 +7,7 @@ use super::by;
 use crate::protocol::error::RpcError;
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
-use crate::rpc::method::{Method, Rate};
+use crate::rpc::method::{Effect, Method, Rate};
 
 /// Forget a paired device with everything that it was granted. Its connections end within a second.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -33,6 +33,7 @@ impl Method for PairRemove {
     const NAME: &'static str = "device.pair.remove";
     const SCOPE: Scope = Scope::Pairing;
     const RATE: Rate = Rate::Write;
+    const EFFECT: Effect = Effect::Permits;
     type Params = PairRemoveParams;
     type Output = PairRemoveReply;
 

@@ -7,7 +7,7 @@ use super::{by, role, scopes};
 use crate::protocol::error::RpcError;
 use crate::protocol::scope::{Scope, ScopeSet};
 use crate::rpc::call::Call;
-use crate::rpc::method::{Method, Rate};
+use crate::rpc::method::{Effect, Method, Rate};
 
 /// Make a setup code: the first device that shows it (`auth.bootstrapToken` of `connect`) is paired without being asked about. It is good for ten minutes and for that one device, and never for more than its maker may do.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -44,6 +44,7 @@ impl Method for PairSetup {
     const NAME: &'static str = "device.pair.setup";
     const SCOPE: Scope = Scope::Pairing;
     const RATE: Rate = Rate::Write;
+    const EFFECT: Effect = Effect::Permits;
     type Params = PairSetupParams;
     type Output = PairSetupReply;
 

@@ -7,7 +7,7 @@ use super::{by, role};
 use crate::protocol::error::RpcError;
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
-use crate::rpc::method::{Method, Rate};
+use crate::rpc::method::{Effect, Method, Rate};
 
 /// Take back what a device was granted for one role. Its connections end within a second; `gateway.pairing.onRevoke` decides about its runs. The device stays in the list and may ask again.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -40,6 +40,7 @@ impl Method for TokenRevoke {
     const NAME: &'static str = "device.token.revoke";
     const SCOPE: Scope = Scope::Pairing;
     const RATE: Rate = Rate::Write;
+    const EFFECT: Effect = Effect::Permits;
     type Params = TokenRevokeParams;
     type Output = TokenRevokeReply;
 

@@ -10,7 +10,7 @@ use crate::auth::credential::CredentialId;
 use crate::protocol::error::RpcError;
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
-use crate::rpc::method::{Method, Rate};
+use crate::rpc::method::{Effect, Method, Rate};
 
 /// Replace a device's token. Only the device itself, when it came in with the old one, gets the new one here; for any other caller the device fetches it with its signature when it connects again, and the token passes nobody else. Connections with the old token end within a second. `scopes` can only take away.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -52,6 +52,7 @@ impl Method for TokenRotate {
     const NAME: &'static str = "device.token.rotate";
     const SCOPE: Scope = Scope::Pairing;
     const RATE: Rate = Rate::Write;
+    const EFFECT: Effect = Effect::Permits;
     type Params = TokenRotateParams;
     type Output = TokenRotateReply;
 

@@ -16,7 +16,7 @@ use crate::protocol::error::RpcError;
 use crate::protocol::ids::{AgentId, SessionKey};
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
-use crate::rpc::method::{Method, Rate};
+use crate::rpc::method::{Effect, Method, Rate};
 
 /// Shortest and longest wait that can be asked for, ms.
 const WAIT_MS: (u64, u64) = (1000, 86_400_000);
@@ -89,6 +89,7 @@ impl Method for Request {
     const NAME: &'static str = "exec.approval.request";
     const SCOPE: Scope = Scope::Approvals;
     const RATE: Rate = Rate::Write;
+    const EFFECT: Effect = Effect::Permits;
     // Existing clients send more about themselves, none of which decides anything here.
     const LOOSE: bool = true;
     type Params = RequestParams;

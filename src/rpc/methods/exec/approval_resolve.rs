@@ -12,7 +12,7 @@ use crate::protocol::frame::short;
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
 use crate::rpc::error::{approval_refused, mismatch};
-use crate::rpc::method::{Method, Rate};
+use crate::rpc::method::{Effect, Method, Rate};
 
 /// Decide about a command. The first refusal counts, and the last permission that is needed; who asked may take the question back but not answer it. Safe to repeat.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -55,6 +55,7 @@ impl Method for Resolve {
     const NAME: &'static str = "exec.approval.resolve";
     const SCOPE: Scope = Scope::Approvals;
     const RATE: Rate = Rate::Write;
+    const EFFECT: Effect = Effect::Permits;
     type Params = ResolveParams;
     type Output = ResolveReply;
 

@@ -11,7 +11,7 @@ use crate::audit::{Action, Event};
 use crate::protocol::error::RpcError;
 use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
-use crate::rpc::method::{Method, Rate};
+use crate::rpc::method::{Effect, Method, Rate};
 
 /// Replace the file of exec approvals, whole or not at all. The next command is judged by the new one.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -31,6 +31,7 @@ impl Method for ApprovalsSet {
     const NAME: &'static str = "exec.approvals.set";
     const SCOPE: Scope = Scope::Admin;
     const RATE: Rate = Rate::Write;
+    const EFFECT: Effect = Effect::Configures;
     type Params = SetParams;
     type Output = FileReply;
 
