@@ -144,6 +144,14 @@ impl Approvals {
     /// # Errors
     /// Nobody was asked.
     pub async fn ask(&self, question: Question) -> Result<Pending, AskError> {
+        self.ask_shown(question, |_| ()).await
+    }
+
+    /// As [`Self::ask`]; `show` is called when the approval is durable and before anybody is told, so that whoever hears of it finds it wherever `show` puts it.
+    ///
+    /// # Errors
+    /// Nobody was asked.
+    pub async fn ask_shown(&self, question: Question, show: impl FnOnce(&AwaitedApproval)) -> Result<Pending, AskError> {
         let settings = self.settings();
         if !settings.wait_for_approver && !self.reachable(&question.requester, &question.others) {
             return Err(AskError::NoApprover);
@@ -170,10 +178,11 @@ impl Approvals {
         if let Some(entry) = self.live().get_mut(&record.id) {
             entry.durable = true;
         }
+        let awaited = AwaitedApproval { id: record.id.clone(), expires_at_ms: record.expires_at };
+        show(&awaited);
         self.note(&record);
         self.tell_requested(&record);
-        self.watch_deadline(record.id.clone(), deadline);
-        let awaited = AwaitedApproval { id: record.id, expires_at_ms: record.expires_at };
+        self.watch_deadline(record.id, deadline);
         Ok(Pending { awaited, created_at: record.created_at, record: receiver })
     }
 

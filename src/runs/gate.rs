@@ -66,15 +66,15 @@ impl Supervisor {
             Ok(Some(earlier)) => return Err(boxed(before_restart(&earlier))),
             Err(cause) => return Err(failed(format!("approvals cannot be read: {cause}"))),
         }
-        let mut pending = match desk.ask(question(live, work, &subject, rule, always)).await {
-            Ok(pending) => pending,
-            Err(AskError::NoApprover) => return Err(boxed(unanswered(&subject))),
-            Err(error @ AskError::TooMany) => return Err(boxed(Denied::by_rule("TOO_MANY_APPROVALS", error.to_string()))),
-            Err(error) => return Err(failed(format!("nobody could be asked about the command: {error}"))),
-        };
+        let mut pending =
+            match desk.ask_shown(question(live, work, &subject, rule, always), |awaited| live.set_approval(Some(awaited.clone()))).await {
+                Ok(pending) => pending,
+                Err(AskError::NoApprover) => return Err(boxed(unanswered(&subject))),
+                Err(error @ AskError::TooMany) => return Err(boxed(Denied::by_rule("TOO_MANY_APPROVALS", error.to_string()))),
+                Err(error) => return Err(failed(format!("nobody could be asked about the command: {error}"))),
+            };
         let id = pending.awaited.id.clone();
         info!(run_id = %live.record.run_id, approval = id, "a run waits until its command is allowed");
-        live.set_approval(Some(pending.awaited.clone()));
         let mut abort = live.abort_asked();
         let settled = tokio::select! {
             record = pending.settled() => Ok(record),
