@@ -17,13 +17,14 @@ pub mod events;
 pub mod logging;
 pub mod store;
 
-// F3: who is asked about a command and what they decide; what was done, in a chain of records; who a peer is and what it may try; one run's event file; starting and ending processes; the file of a conversation; what the machine is doing; an agent's directory.
+// F3: who is asked about a command and what they decide; what was done, in a chain of records; who a peer is and what it may try; one run's event file; starting and ending processes; the file of a conversation; what the machine is doing; language models; an agent's directory.
 pub mod approvals;
 pub mod audit;
 pub mod auth;
 pub mod exec;
 pub mod journal;
 pub mod machine;
+pub mod model;
 pub mod transcript;
 pub mod workspace;
 

@@ -15,7 +15,7 @@ const FLOORS: [(u32, &[&str]); 11] = [
     (0, &["protocol", "clock", "tasks", "failpoint", "memory"]),
     (1, &["config"]),
     (2, &["store", "events", "logging"]),
-    (3, &["approvals", "audit", "exec", "auth", "journal", "machine", "transcript", "workspace"]),
+    (3, &["agent", "approvals", "audit", "exec", "auth", "journal", "machine", "model", "programs", "transcript", "workspace"]),
     (4, &["runs"]),
     (5, &["sessions"]),
     (6, &["chat"]),
