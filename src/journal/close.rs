@@ -17,7 +17,7 @@ use crate::protocol::ids::{RunId, SessionKey};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
 
 /// What [`close`] found or did. The number is the journal's head, the `seq` of its terminal line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Closed {
     /// There was a terminal line; this is what it says.
     Already(Outcome, u64),

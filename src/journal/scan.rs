@@ -15,7 +15,7 @@ use crate::protocol::run::Outcome;
 const MAX_LINE: u64 = 64 * 1024 * 1024;
 
 /// What a journal holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scan {
     /// `seq` of the last valid line, 0 if there is none.
     pub head: u64,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::approval::AwaitedApproval;
 use super::ids::{AgentId, RunId, SessionKey};
 use super::isolation::{Level, LimitsApplied};
+use super::usage::TokenUsage;
 
 /// Where a run stands. `accepted` → `queued` → `running` → one of the five ends, and never back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -106,7 +107,7 @@ impl Denied {
 }
 
 /// How a run ended: the payload of its final response, and the `data` of its terminal event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Outcome {
     /// One of the five ends.
@@ -168,6 +169,9 @@ pub struct Outcome {
     /// For `interrupted`: whether the work may have begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub may_have_run: Option<bool>,
+    /// What its models used; absent if it asked none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<TokenUsage>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde calls")]
@@ -203,6 +207,7 @@ impl Outcome {
             oom_killed: false,
             merged_into: None,
             may_have_run: None,
+            usage: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What was used: tokens and their cost, and what runs used of the machine.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Sums. Tokens and costs are those that runs report; a run of the shell runner has none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
@@ -49,4 +49,70 @@ pub struct UsageDay {
     /// What was used on it.
     #[serde(flatten)]
     pub totals: UsageTotals,
+}
+
+/// What one request to a model, or several together, used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TokenUsage {
+    /// Tokens read, without those from the cache.
+    pub input: u64,
+    /// Tokens written.
+    pub output: u64,
+    /// Tokens read from the cache.
+    pub cache_read: u64,
+    /// Tokens written to the cache.
+    pub cache_write: u64,
+    /// What they cost; absent if the price is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<TokenCost>,
+}
+
+/// A cost in dollars, by kind of token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TokenCost {
+    /// Of what was read.
+    pub input: f64,
+    /// Of what was written.
+    pub output: f64,
+    /// Of reading the cache.
+    pub cache_read: f64,
+    /// Of writing it.
+    pub cache_write: f64,
+    /// All of it.
+    pub total: f64,
+}
+
+impl TokenUsage {
+    /// All tokens.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.input + self.output + self.cache_read + self.cache_write
+    }
+
+    /// Tokens of the conversation as the model was asked about it.
+    #[must_use]
+    pub fn prompt(&self) -> u64 {
+        self.input + self.cache_read + self.cache_write
+    }
+
+    /// Adds another request's.
+    pub fn add(&mut self, other: &Self) {
+        self.input += other.input;
+        self.output += other.output;
+        self.cache_read += other.cache_read;
+        self.cache_write += other.cache_write;
+        self.cost = match (self.cost, other.cost) {
+            (Some(mut sum), Some(more)) => {
+                sum.input += more.input;
+                sum.output += more.output;
+                sum.cache_read += more.cache_read;
+                sum.cache_write += more.cache_write;
+                sum.total += more.total;
+                Some(sum)
+            }
+            (one, other) => one.or(other),
+        };
+    }
 }

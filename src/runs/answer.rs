@@ -188,7 +188,7 @@ impl Answer {
             Tool::Start { name, tool_call_id, args, .. } if self.calls.len() < CALLS => {
                 self.calls.push(Call { name, id: tool_call_id, args, result: None });
             }
-            Tool::Start { .. } => {}
+            Tool::Start { .. } | Tool::Update { .. } => {}
             Tool::Result { ref tool_call_id, .. } => {
                 if let Some(call) = self.calls.iter_mut().find(|call| call.id == *tool_call_id) {
                     call.result = Some(tool);

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::protocol::ids::{RunId, SessionKey};
 use crate::protocol::run::Outcome;
+use crate::protocol::usage::TokenUsage;
 
 /// Payload of the `agent` event. The keys are written in this order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -29,7 +30,7 @@ pub struct AgentEvent {
     /// A piece of output; it stands nowhere else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// Depends on `stream`: [`Lifecycle`], [`Tool`] or [`ExecOutput`].
+    /// Depends on `stream`: [`Lifecycle`], [`Tool`], [`ExecOutput`], [`AssistantText`], [`ThinkingText`], [`Whole`] or [`Compacted`].
     #[schemars(with = "EventData")]
     pub data: Value,
 }
@@ -47,6 +48,14 @@ enum EventData {
     Tool(Tool),
     /// Of an `exec` event.
     Exec(ExecOutput),
+    /// Of an `assistant` event.
+    Assistant(AssistantText),
+    /// Of a `message` event.
+    Message(Box<Whole>),
+    /// Of a `compaction` event.
+    Compaction(Compacted),
+    /// Of a `thinking` event.
+    Thinking(ThinkingText),
 }
 
 /// The kinds of run events.
@@ -61,6 +70,69 @@ pub enum Stream {
     Exec,
     /// Text of a model.
     Assistant,
+    /// What a model thinks.
+    Thinking,
+    /// A message that is whole: what the transcript is written from.
+    Message,
+    /// Earlier parts of the conversation were replaced by a summary.
+    Compaction,
+}
+
+/// `data` of an `assistant` event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AssistantText {
+    /// The whole text of the current message so far. A shorter one than before, or one behind a `message` event, begins the next message.
+    pub text: String,
+    /// What is new in it.
+    pub delta: String,
+}
+
+/// `data` of a `thinking` event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ThinkingText {
+    /// What is new.
+    pub delta: String,
+}
+
+/// `data` of a `message` event. From these lines alone the transcript is written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Whole {
+    /// `{role: "assistant" | "user", content: [block]}`; a block is `{type: "text", text}`, `{type: "thinking", text, signature}`, `{type: "redacted", data}`, `{type: "toolUse", id, name, input}`, `{type: "toolResult", id, content, isError}` or `{type: "image", mimeType, data}`.
+    pub message: Value,
+    /// Who made a message of the assistant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// Its model, as the provider knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The language in which it was asked, such as `anthropic-messages`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<String>,
+    /// What the request used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<TokenUsage>,
+    /// Why the model stopped: `stop`, `toolUse`, `length`, `refusal`, `aborted`, `error`, or the provider's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_reason: Option<String>,
+    /// What went wrong, for `error`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// `data` of a `compaction` event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Compacted {
+    /// What the replaced part said.
+    pub summary: String,
+    /// How many of the newest messages stay as they are; the summary stands for all before them.
+    pub kept_messages: u64,
+    /// Tokens of the conversation before.
+    pub tokens_before: u64,
+    /// Tokens after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_after: Option<u64>,
 }
 
 /// The constant `streaming`.
@@ -82,6 +154,18 @@ pub enum Lifecycle {
         /// The process that hosts the run.
         host: HostProcess,
     },
+    /// A request to a model failed and is made again.
+    Retry {
+        /// 1 for the first time.
+        attempt: u32,
+        /// What went wrong, one line.
+        error: String,
+        /// How long it is waited for, ms.
+        delay_ms: u64,
+        /// `provider/model` that is asked now, if that is another one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<String>,
+    },
     /// Last line of a run that was served: its own end, or an abort.
     End(Outcome),
     /// Last line of a run that could not run, timed out or was lost.
@@ -89,7 +173,7 @@ pub enum Lifecycle {
 }
 
 /// `data` of the `lifecycle` error event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
     /// The same text as `outcome.summary`, where existing clients look for it.
@@ -115,7 +199,7 @@ impl Lifecycle {
     #[must_use]
     pub fn into_outcome(self) -> Option<Outcome> {
         match self {
-            Self::Start { .. } => None,
+            Self::Start { .. } | Self::Retry { .. } => None,
             Self::End(outcome) => Some(outcome),
             Self::Error(failure) => Some(failure.outcome),
         }
@@ -152,6 +236,13 @@ pub enum Tool {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         description: Option<String>,
     },
+    /// A call that runs has something to show.
+    Update {
+        /// The call.
+        tool_call_id: String,
+        /// Everything that it has given so far.
+        partial_result: Value,
+    },
     /// A call is over.
     Result {
         /// Name of the tool.
@@ -168,6 +259,9 @@ pub enum Tool {
         duration_ms: u64,
         /// Whether it failed.
         is_error: bool,
+        /// What it gave, shortened; of a command, its output stands in the `exec` events.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        result: Option<Value>,
     },
 }
 

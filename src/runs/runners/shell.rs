@@ -103,6 +103,7 @@ fn result(job: &Job, out: &RunSink, status: Option<ExitStatus>) {
         signal: status.and_then(|status| status.signal()).map(signal_name),
         duration_ms: elapsed_ms(job),
         is_error: !status.is_some_and(|status| status.success()),
+        result: None,
     };
     let _ = out.emit(Stream::Tool, &result);
 }
