@@ -33,10 +33,10 @@ async fn connections_become(client: &mut Client, wanted: u64) {
 async fn m24_a_peer_that_answers_no_ping_is_ended_and_one_that_does_stays() {
     let gateway = quick();
     let mut asker = Client::local(&gateway).await;
+    let began = Instant::now();
     let mut deaf = Raw::connected(&gateway).await;
     let mut lively = Client::connect(&gateway).await;
     connections_become(&mut asker, 3).await;
-    let began = Instant::now();
     let ended = async {
         let mut pinged = false;
         // It reads all the time: only its pongs are missing.
