@@ -12,6 +12,7 @@ use std::process::Command;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::io::Errno;
+use rustix::process::{Signal, set_parent_process_death_signal};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
 };
@@ -44,6 +45,9 @@ pub struct Plan {
     /// Also closes calls into the kernel that ordinary work has no need of.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub hardened: bool,
+    /// Gets TERM when the process that started it ends.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub end_with_parent: bool,
 }
 
 /// What a command may do with files: read all but what is protected, and write where it is told.
@@ -92,6 +96,9 @@ pub enum ConfineError {
         /// Why not.
         cause: io::Error,
     },
+    /// It cannot be tied to its parent.
+    #[error("be told of the end of the parent: {0}")]
+    Tie(#[source] io::Error),
     /// Landlock refuses.
     #[error("Landlock: {0}")]
     Fence(String),
@@ -123,6 +130,10 @@ impl Plan {
     /// # Errors
     /// A part of it cannot be had; others may hold already.
     pub fn apply(&self) -> Result<(), ConfineError> {
+        if self.end_with_parent {
+            let tied = set_parent_process_death_signal(Some(Signal::TERM));
+            tied.map_err(|cause| ConfineError::Tie(cause.into()))?;
+        }
         if let Some(path) = &self.cgroup {
             fs::write(path.join("cgroup.procs"), "0").map_err(|cause| ConfineError::Group { path: path.clone(), cause })?;
         }
@@ -225,6 +236,7 @@ mod tests {
             files: Some(Files { protected: vec!["/s".into()], ..Files::default() }),
             sockets: Some(Sockets { network: true, closed_ports: vec![80], unix: false }),
             hardened: true,
+            end_with_parent: true,
         };
         assert_eq!(serde_json::from_str::<Plan>(&plan.to_text()).unwrap(), plan);
         assert_eq!(Plan::default().to_text(), "{}");

@@ -18,6 +18,7 @@ pub mod policy;
 pub mod probe;
 pub mod proc;
 pub mod process;
+pub mod program;
 pub mod sweep;
 pub mod usage;
 pub mod utf8;

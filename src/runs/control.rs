@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::exec::isolate::Confinement;
 use crate::exec::policy::Plan;
+use crate::programs::spec::ProgramSpec;
 use crate::protocol::ids::{AgentId, RunId, SessionKey};
 use crate::protocol::isolation::Cgroup;
 
@@ -66,6 +67,9 @@ pub struct RunSpec {
     /// The control group in which the run gets one of its own; absent = there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<Cgroup>,
+    /// The turn of an agent program that is not ours; absent for other runners.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Box<ProgramSpec>>,
 }
 
 /// How much output of a run is kept, and how fast it is taken.
@@ -194,6 +198,7 @@ pub(crate) mod tests {
             tool_call_id: "call_1".to_owned(),
             confinement: None,
             cgroup: None,
+            program: None,
         }
     }
 

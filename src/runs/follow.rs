@@ -131,6 +131,7 @@ impl Supervisor {
             socket_path: Some(self.socket_path(&live.record.file_id)),
             tool_call_id: "exec-1".to_owned(),
             cgroup: confinement.as_ref().and(settings.cgroup.clone()),
+            program: None,
             confinement,
         }
     }

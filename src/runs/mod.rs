@@ -20,6 +20,7 @@ pub mod live;
 pub mod log;
 pub mod orphans;
 pub mod policy;
+pub mod programs;
 pub mod queue;
 pub mod recover;
 mod retell;

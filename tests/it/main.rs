@@ -53,6 +53,7 @@ mod nginx;
 mod own_tls;
 mod pairing;
 mod portals;
+mod programs;
 mod proxied;
 mod raw_frames;
 mod reconnects;

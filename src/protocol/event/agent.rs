@@ -166,6 +166,18 @@ pub enum Lifecycle {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         model: Option<String>,
     },
+    /// The program that does the run's work has a name for the conversation, by which it can be taken up again.
+    Session {
+        /// Name of the runner.
+        runner: String,
+        /// An id or a path, as the program wants it back.
+        reference: String,
+    },
+    /// Something that a person may want to know; the run goes on.
+    Warning {
+        /// One line.
+        text: String,
+    },
     /// Last line of a run that was served: its own end, or an abort.
     End(Outcome),
     /// Last line of a run that could not run, timed out or was lost.
@@ -199,7 +211,7 @@ impl Lifecycle {
     #[must_use]
     pub fn into_outcome(self) -> Option<Outcome> {
         match self {
-            Self::Start { .. } | Self::Retry { .. } => None,
+            Self::Start { .. } | Self::Retry { .. } | Self::Session { .. } | Self::Warning { .. } => None,
             Self::End(outcome) => Some(outcome),
             Self::Error(failure) => Some(failure.outcome),
         }

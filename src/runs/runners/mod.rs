@@ -1,8 +1,10 @@
 //! The runners, one per file and one line each in [`RUNNERS`].
 
+pub mod program;
 pub mod shell;
 
 use super::runner::Runner;
+use crate::programs::spec::Kind;
 
 /// One kind of runner.
 pub struct Entry {
@@ -17,7 +19,13 @@ pub struct Entry {
 }
 
 /// Every runner, in the order in which they are listed to people.
-pub static RUNNERS: &[Entry] = &[Entry { name: "shell", takes_input: false, message_is_command: true, build: || Box::new(shell::Shell) }];
+pub static RUNNERS: &[Entry] = &[
+    Entry { name: "shell", takes_input: false, message_is_command: true, build: || Box::new(shell::Shell) },
+    Entry { name: "codex", takes_input: false, message_is_command: false, build: || Box::new(program::Program(Kind::Codex)) },
+    Entry { name: "claude", takes_input: false, message_is_command: false, build: || Box::new(program::Program(Kind::Claude)) },
+    Entry { name: "pi", takes_input: false, message_is_command: false, build: || Box::new(program::Program(Kind::Pi)) },
+    Entry { name: "acp", takes_input: false, message_is_command: false, build: || Box::new(program::Program(Kind::Acp)) },
+];
 
 /// The runner of this name.
 #[must_use]

@@ -1,0 +1,258 @@
+//! One test for each trap that was found in a real program.
+
+use super::*;
+use crate::programs::event::EXEC;
+
+#[test]
+fn claude_success_with_is_error_is_a_failure() {
+    let (how, cause, message) = end(&replay("claude-success-with-is-error"));
+    assert_eq!((how, cause), (How::Failed, Some(Cause::Auth)));
+    assert!(message.contains("401"), "{message}");
+}
+
+#[test]
+fn claude_aborted_is_cancelled_whatever_its_subtype_says() {
+    for name in ["claude-interrupt-text", "claude-interrupt-command"] {
+        assert_eq!(end(&replay(name)).0, How::Cancelled, "{name}");
+    }
+}
+
+#[test]
+fn claude_says_the_exit_code_in_words() {
+    let replay = replay("claude-exit-code");
+    let (chunks, result, code) = output(&replay);
+    assert_eq!((chunks.as_slice(), result, code), ([("hi\nerr", false)].as_slice(), "Exit code 3\nhi\nerr", Some(3)));
+}
+
+#[test]
+fn claude_costs_are_those_of_the_turn_and_not_of_the_session() {
+    // The session had cost 0.0008 before this turn, which cost as much again.
+    let replay = replay("claude-think");
+    let used: Vec<f64> = replay.told.iter().filter_map(|event| if let Event::Usage(used) = event { used.cost_usd } else { None }).collect();
+    assert!((used[..][0] - 0.000_802).abs() < 1e-9 && used.len() == 1, "{used:?}");
+}
+
+#[test]
+fn claude_without_the_conversation_says_so() {
+    assert_eq!(end(&replay("claude-session-lost")).1, Some(Cause::SessionLost));
+}
+
+#[test]
+fn claude_goes_on_while_messages_wait() {
+    let mut replay = Replay::new("claude");
+    let result =
+        |queued| json!({ "dir": "<", "msg": { "type": "result", "subtype": "success", "is_error": false, "queued_turn_count": queued } });
+    replay.step(&result(1));
+    assert!(replay.turn.tale.end().is_none());
+    replay.step(&result(0));
+    assert_eq!(end(&replay).0, How::Done);
+}
+
+#[test]
+fn codex_prefix_of_output_that_was_never_streamed_is_told() {
+    let replay = replay("codex-tool");
+    let (chunks, result, code) = output(&replay);
+    assert_eq!(chunks, [("out2\n", false), ("out3\n", false), ("e\n", false), ("out1\n", true)]);
+    assert_eq!((result, code), ("out1\nout2\nout3\ne\n", Some(4)));
+    let starts =
+        replay.told.iter().filter_map(|event| if let Event::ToolStart { name, args, .. } = event { Some((name, args)) } else { None });
+    let command = "for i in 1 2 3; do echo out$i; sleep 0.4; done; echo e >&2; exit 4";
+    assert_eq!(starts.collect::<Vec<_>>(), [(&EXEC.to_owned(), &json!({ "command": command, "cwd": "/home/user/ws" }))]);
+}
+
+#[test]
+fn codex_interrupt_without_item_completed_closes_the_call_and_cleans_its_terminal() {
+    let mut replay = replay_until_cancelled("codex-interrupt-command");
+    assert!(replay.said.iter().any(|line| line["method"] == "turn/interrupt"));
+    assert!(replay.said.iter().any(|line| line["method"] == "thread/backgroundTerminals/clean"), "the command would run on");
+    // The program never says that the command is over.
+    assert!(replay.turn.tale.end().is_none());
+    replay.talk.waited(&mut replay.turn);
+    replay.settle();
+    assert_eq!(end(&replay).0, How::Cancelled);
+    assert!(matches!(
+        replay.told.iter().rev().find(|event| matches!(event, Event::ToolEnd { .. })),
+        Some(Event::ToolEnd { is_error: true, .. })
+    ));
+}
+
+/// Without the step that ends the waiting.
+fn replay_until_cancelled(name: &str) -> Replay {
+    let text = fs::read_to_string(captures().join(format!("{name}.jsonl"))).unwrap();
+    let mut replay = Replay::new(name);
+    replay.talk.open(&mut replay.turn);
+    replay.settle();
+    for line in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).filter(|line| line["msg"].get("wait").is_none()) {
+        replay.step(&line);
+    }
+    replay
+}
+
+#[test]
+fn codex_turn_completed_before_item_completed_waits_for_the_item() {
+    let replay = replay("codex-late-item");
+    let (chunks, result, code) = output(&replay);
+    assert_eq!((chunks.as_slice(), result, code), ([("late\n", false)].as_slice(), "late\n", Some(0)));
+    assert_eq!(end(&replay).0, How::Done);
+}
+
+#[test]
+fn codex_counts_what_is_told_again_at_an_interrupt_once() {
+    let mut replay = Replay::new("codex");
+    let tokens = |total: u64| {
+        let of = |n: u64| json!({ "inputTokens": n, "cachedInputTokens": 0, "cacheWriteInputTokens": 0, "outputTokens": n / 10 });
+        let usage = json!({ "total": of(total), "last": of(100) });
+        json!({ "dir": "<", "msg": { "method": "thread/tokenUsage/updated", "params": { "tokenUsage": usage } } })
+    };
+    // The thread had used 300 before this turn.
+    for total in [400, 500, 500] {
+        replay.step(&tokens(total));
+    }
+    replay.step(&json!({ "dir": "<", "msg": { "method": "turn/completed", "params": { "turn": { "status": "completed" } } } }));
+    let used = replay.told.iter().find_map(|event| if let Event::Usage(used) = event { Some(used.tokens.input) } else { None });
+    assert_eq!(used, Some(200));
+}
+
+#[test]
+fn codex_that_is_told_to_stop_before_its_turn_has_a_name_stops_when_it_has_one() {
+    let mut replay = Replay::new("codex");
+    for message in [json!({ "id": 1, "result": {} }), json!({ "id": 2, "result": { "thread": { "id": "t" } } })] {
+        replay.talk.heard(message, &mut replay.turn);
+    }
+    replay.talk.cancel(&mut replay.turn);
+    replay.turn.say.clear();
+    replay.talk.heard(json!({ "id": 3, "result": { "turn": { "id": "n" } } }), &mut replay.turn);
+    assert_eq!(replay.turn.say[0]["params"], json!({ "threadId": "t", "turnId": "n" }));
+}
+
+#[test]
+fn pi_cumulative_output_is_told_once_and_its_words_become_an_exit_code() {
+    for name in ["pi-tool", "pi-0.73-tool"] {
+        let replay = replay(name);
+        let (chunks, result, code) = output(&replay);
+        assert_eq!(chunks.iter().map(|(text, _)| *text).collect::<String>(), "out1\nout2\nout3\ne\n", "{name}");
+        assert!(chunks.len() >= 3 && result.ends_with("Command exited with code 4"), "{name}: {chunks:?}");
+        assert_eq!(code, Some(4), "{name}");
+    }
+}
+
+#[test]
+fn pi_073_repeats_the_message_in_every_piece_and_is_told_once() {
+    let long = "x".repeat(20);
+    let mut replay = Replay::new("pi");
+    let mut whole = String::new();
+    for _ in 0..200 {
+        whole.push_str(&long);
+        let partial = json!({ "role": "assistant", "content": [{ "type": "text", "text": whole }] });
+        let event = json!({ "type": "text_delta", "contentIndex": 0, "delta": long, "partial": partial });
+        replay.talk.heard(json!({ "type": "message_update", "assistantMessageEvent": event, "message": partial }), &mut replay.turn);
+    }
+    let told: usize = replay.turn.tale.take().iter().map(|event| if let Event::Text { delta } = event { delta.len() } else { 0 }).sum();
+    assert_eq!(told, whole.len());
+}
+
+#[test]
+fn pi_073_ends_without_being_settled_and_087_not_before() {
+    for name in ["pi-0.73-think", "pi-think"] {
+        let replay = replay(name);
+        let asked = replay.said.iter().filter(|line| line["type"] == "get_state").count();
+        assert_eq!((end(&replay).0, asked), (How::Done, if name == "pi-think" { 1 } else { 2 }), "{name}");
+    }
+}
+
+#[test]
+fn pi_that_tries_again_has_not_ended() {
+    let mut replay = Replay::new("pi");
+    replay.talk.open(&mut replay.turn);
+    replay.talk.heard(json!({ "id": "gw1", "type": "response", "command": "get_state", "success": true, "data": {} }), &mut replay.turn);
+    let message = json!({ "role": "assistant", "content": [], "stopReason": "error", "errorMessage": "529 overloaded" });
+    for line in [
+        json!({ "type": "message_end", "message": message }),
+        json!({ "type": "agent_end" }),
+        json!({ "type": "auto_retry_start", "attempt": 1, "errorMessage": "529 overloaded" }),
+        json!({ "id": "gw3", "type": "response", "command": "get_state", "success": true, "data": { "isStreaming": false } }),
+    ] {
+        replay.talk.heard(line, &mut replay.turn);
+    }
+    assert!(replay.turn.tale.end().is_none() && replay.turn.wait.unwrap().as_secs() > 3600);
+}
+
+#[test]
+fn acp_exit_codes_are_read_from_wherever_they_stand() {
+    let code = |name: &str| output(&replay(name)).2;
+    assert_eq!(["codex", "claude", "opencode"].map(|name| code(&format!("acp-{name}-tool"))), [Some(4); 3]);
+    // Its number is 1 for every failure; its words are right.
+    assert_eq!(code("acp-pi-tool"), Some(4));
+    // It has none at all, and calls a failed command completed.
+    assert_eq!(code("acp-gemini-tool"), None);
+}
+
+#[test]
+fn acp_missing_tool_call_is_made_from_the_question() {
+    let replay = replay("acp-gemini-tool");
+    let start = replay.told.iter().find_map(|event| if let Event::ToolStart { args, .. } = event { Some(args) } else { None });
+    assert_eq!(start, Some(&json!({ "command": "echo out1; echo e >&2; exit 4", "cwd": "/home/user/ws" })));
+}
+
+#[test]
+fn acp_end_turn_with_a_swallowed_error_is_a_failure() {
+    let (how, _, message) = end(&replay("acp-pi-swallowed-error"));
+    assert_eq!(how, How::Failed);
+    assert!(message.contains("without an answer"), "{message}");
+}
+
+#[test]
+fn acp_history_that_is_told_again_is_no_part_of_the_turn() {
+    let replay = replay("acp-claude-load");
+    let texts: String =
+        replay.told.iter().filter_map(|event| if let Event::Text { delta } = event { Some(delta.as_str()) } else { None }).collect();
+    assert_eq!(texts, "Hello from the fake model.");
+    assert!(!replay.told.iter().any(|event| matches!(event, Event::ToolStart { .. })));
+}
+
+#[test]
+fn acp_cumulative_content_is_told_once() {
+    let replay = replay("acp-opencode-cumulative");
+    let (chunks, ..) = output(&replay);
+    assert_eq!(chunks.iter().map(|(text, _)| *text).collect::<String>(), "out1\nout2\nout3\ne\n");
+}
+
+#[test]
+fn acp_mode_is_set_before_the_prompt_and_an_unknown_one_is_refused() {
+    let begin = |mode: &str| {
+        let mut spec = ProgramSpec::new(Kind::Acp, vec!["codex-acp".to_owned()]);
+        spec.mode = Some(mode.to_owned());
+        let (mut talk, mut turn) = (talk(&spec, "p", "/w"), Turn::default());
+        talk.open(&mut turn);
+        let modes = json!({ "availableModes": [{ "id": "read-only" }, { "id": "agent" }] });
+        for line in
+            [json!({ "id": 1, "result": { "protocolVersion": 1 } }), json!({ "id": 2, "result": { "sessionId": "s", "modes": modes } })]
+        {
+            talk.heard(line, &mut turn);
+        }
+        talk.heard(json!({ "id": 3, "result": {} }), &mut turn);
+        turn
+    };
+    let turn = begin("read-only");
+    let methods: Vec<&str> = turn.say.iter().filter_map(|line| line["method"].as_str()).collect();
+    assert_eq!(methods, ["initialize", "session/new", "session/set_mode", "session/prompt"]);
+    let refused = begin("yolo");
+    assert_eq!(refused.tale.end().unwrap().message, "the program has no mode yolo; it has read-only, agent");
+}
+
+#[test]
+fn a_question_that_is_open_at_the_cancel_is_answered() {
+    let mut replay = Replay::new("acp");
+    for line in [json!({ "id": 1, "result": {} }), json!({ "id": 2, "result": { "sessionId": "s" } })] {
+        replay.talk.open(&mut replay.turn);
+        replay.talk.heard(line, &mut replay.turn);
+    }
+    let call = json!({ "toolCallId": "c", "kind": "execute", "title": "rm x" });
+    replay
+        .talk
+        .heard(json!({ "id": 7, "method": "session/request_permission", "params": { "toolCall": call, "options": [] } }), &mut replay.turn);
+    replay.turn.say.clear();
+    replay.talk.cancel(&mut replay.turn);
+    let said = &replay.turn.say;
+    assert!(said.iter().any(|line| line["id"] == 7 && line["result"]["outcome"]["outcome"] == "cancelled"), "{said:?}");
+}

@@ -1,0 +1,143 @@
+//! The runners of agent programs that are not ours: `codex`, `claude`, `pi` and `acp`. Starts the program in the run's place, carries one turn of its conversation, and writes what happens into the journal.
+//!
+//! A program that lost the conversation it was to take up begins another one, once, and the journal says so.
+//! Its commands run inside of it: what it leaves behind when its turn is over, the shim sweeps.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::clock::now_ms;
+use crate::exec::process::OOM_SCORE_ADJ;
+use crate::exec::program::{self, Talking};
+use crate::exec::sweep::reap_all_but;
+use crate::programs::drive::{Patience, drive};
+use crate::programs::event::{Cause as Failure, End, How};
+use crate::programs::peer::Peer;
+use crate::programs::probe::locate;
+use crate::programs::spec::{Kind, ProgramSpec};
+use crate::programs::talk::talk;
+use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
+use crate::runs::launcher::this_program;
+use crate::runs::runner::{Job, RunError, Runner, Work};
+use crate::runs::sink::RunSink;
+use crate::runs::stop::{Cause, Stop};
+
+mod asking;
+mod teller;
+
+use asking::Gatekeeper;
+use teller::Teller;
+
+/// Most of the grace that a program is given to stop by itself, before it is told by a signal.
+const CANCEL: Duration = Duration::from_secs(3);
+/// Messages for a program at work that wait.
+const TOLD: usize = 1;
+
+/// The runner of programs of a kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Program(pub Kind);
+
+impl Runner for Program {
+    fn run(&self, job: Job, out: RunSink, stop: Stop) -> Work {
+        Box::pin(run(self.0, job, out, stop))
+    }
+}
+
+async fn run(kind: Kind, job: Job, out: RunSink, stop: Stop) -> Result<Outcome, RunError> {
+    let spec = job.spec.program.as_deref().filter(|spec| spec.kind == kind);
+    let missing = || RunError::Unavailable(format!("the run has no task for the program of its runner {}", kind.name()));
+    let mut spec = spec.cloned().ok_or_else(missing)?;
+    let teller = Arc::new(Teller::new(out.clone(), kind, job.spec.output, &spec));
+    if stop.cause().is_some() {
+        return Ok(Outcome { started_at: None, ..outcome(&job, &stop, &End::cancelled(), &teller) });
+    }
+    let mut end = turn(&job, &spec, &out, &stop, &teller).await?;
+    if end.cause == Some(Failure::SessionLost) && spec.session.is_some() && stop.cause().is_none() && !teller.has_content() {
+        spec.session = None;
+        teller.warn("the program no longer has the conversation; it begins another one and knows nothing of what was said before");
+        end = turn(&job, &spec, &out, &stop, &teller).await?;
+    }
+    Ok(outcome(&job, &stop, &end, &teller))
+}
+
+/// One turn of one process.
+async fn turn(job: &Job, spec: &ProgramSpec, out: &RunSink, stop: &Stop, teller: &Arc<Teller>) -> Result<End, RunError> {
+    let cwd = job.spec.cwd.to_string_lossy();
+    let mut peer = Peer::new(start(job, spec)?);
+    let pids = peer.pids().to_vec();
+    let mut talk = talk(spec, spec.prompt.as_deref().unwrap_or(&job.spec.message), &cwd);
+    let gate = Gatekeeper::new(out, &job.spec.cwd);
+    let grace = Duration::from_millis(job.spec.grace_ms);
+    let patience = Patience { silence: Duration::from_millis(spec.silence_ms), cancel: (grace / 2).min(CANCEL), grace: grace / 2 };
+    // Nobody speaks to it meanwhile: a message to a run at work waits for its end.
+    let (_speaker, mut told) = mpsc::channel(TOLD);
+    let told_to = Arc::clone(teller);
+    let mut tell = move |event| told_to.take(event);
+    let driven = drive(&mut peer, &mut *talk, &gate, patience, stop.token(), &mut told, &mut tell);
+    let unavailable = |failed: std::io::Error| RunError::Unavailable(format!("signals cannot be listened to: {failed}"));
+    let mut child_ended = signal(SignalKind::child()).map_err(unavailable)?;
+    let reaping = async {
+        loop {
+            // Orphans that end become ours to bury; a long run would else collect them.
+            reap_all_but(&pids);
+            let _ = child_ended.recv().await;
+        }
+    };
+    tokio::select! {
+        end = driven => Ok(end),
+        () = reaping => Err(RunError::Unavailable("signals are gone".to_owned())),
+        // Nobody could ever know what it does from here on; the sweep ends it.
+        failed = teller.keep_telling() => Err(RunError::Unavailable(format!("the journal cannot be written: {failed}"))),
+    }
+}
+
+fn start(job: &Job, spec: &ProgramSpec) -> Result<Talking, RunError> {
+    let mut env = job.spec.env.clone();
+    env.extend(spec.env.clone());
+    let path = locate(spec.kind, &spec.command, &env).map_err(RunError::Unavailable)?;
+    let own = this_program().map_err(|failed| RunError::Unavailable(format!("the path of this program is not known: {failed}")))?;
+    let confinement = job.spec.confinement.as_ref();
+    let wrapped = confinement.map(|confinement| confinement.wrap(&own, &job.spec.cwd, &env)).unwrap_or_default();
+    let oom_score_adj = confinement.and_then(|confinement| confinement.isolation.limits.oom_score_adj).unwrap_or(OOM_SCORE_ADJ);
+    let mut words: Vec<std::ffi::OsString> = spec.argv().into_iter().map(Into::into).collect();
+    match words.first_mut().filter(|_| !spec.command.is_empty()) {
+        Some(first) => *first = path.into(),
+        None => words.insert(0, path.into()),
+    }
+    let program = program::Program { words, cwd: job.spec.cwd.clone(), env, wrapped, tied_by: Some(own), oom_score_adj };
+    program::start(&program).map_err(|failed| RunError::Unavailable(failed.to_string()))
+}
+
+fn outcome(job: &Job, stop: &Stop, end: &End, teller: &Teller) -> Outcome {
+    let duration_ms = u64::try_from(job.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let seconds = |ms: u64| format!("{:.1} s", ms as f64 / 1000.0);
+    let took = seconds(duration_ms);
+    let mut stop_reason = None;
+    let (status, code, summary) = match (stop.cause(), end.how) {
+        (Some(Cause::Timeout), _) => {
+            let limit = seconds(job.spec.timeout_ms.unwrap_or(duration_ms));
+            (RunStatus::Timeout, Some(RunErrorCode::AgentTimeout), format!("timed out after {limit}"))
+        }
+        (Some(Cause::Abort(reason)), _) => {
+            stop_reason = Some(reason.clone());
+            (RunStatus::Aborted, None, format!("aborted after {took}"))
+        }
+        (None, How::Done) => (RunStatus::Ok, None, format!("completed in {took}")),
+        (None, How::Cancelled) => (RunStatus::Error, None, format!("the program stopped by itself after {took}")),
+        (None, How::Failed) => (RunStatus::Error, Some(RunErrorCode::Unavailable), teller.without_secrets(&end.message)),
+    };
+    let (counts, usage) = (teller.counts(), teller.usage());
+    Outcome {
+        stop_reason,
+        started_at: Some(job.started_at),
+        duration_ms,
+        stdout_bytes: counts.stdout_bytes,
+        dropped_bytes: counts.dropped_bytes,
+        truncated: counts.dropped_bytes > 0,
+        usage,
+        ..Outcome::without_work(status, code, summary, now_ms())
+    }
+}
