@@ -143,10 +143,11 @@ impl Reply {
                 Ok(None) => return Ok(None),
                 Ok(Some(Err(error))) => return Err(Broken::Lost(format!("the answer broke off: {}", chain(&error)))),
                 // What is no data is a trailer.
-                Ok(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(bytes) => return Ok(Some(bytes)),
-                    Err(_) => {}
-                },
+                Ok(Some(Ok(frame))) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        return Ok(Some(bytes));
+                    }
+                }
             }
         }
     }

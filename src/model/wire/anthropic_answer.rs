@@ -77,20 +77,16 @@ enum Begun {
 }
 
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 enum Delta {
-    TextDelta {
-        text: String,
-    },
-    InputJsonDelta {
-        partial_json: String,
-    },
-    ThinkingDelta {
-        thinking: String,
-    },
-    SignatureDelta {
-        signature: String,
-    },
+    #[serde(rename = "text_delta")]
+    Text { text: String },
+    #[serde(rename = "input_json_delta")]
+    InputJson { partial_json: String },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: String },
+    #[serde(rename = "signature_delta")]
+    Signature { signature: String },
     #[serde(other)]
     Unknown,
 }
@@ -135,10 +131,10 @@ impl State {
             Step::MessageStart { message } => self.count(message.usage, out),
             Step::ContentBlockStart { content_block } => begin(content_block, out),
             Step::ContentBlockDelta { delta } => match delta {
-                Delta::TextDelta { text } => push(out, Event::Text, text),
-                Delta::InputJsonDelta { partial_json } => push(out, Event::ToolArgs, partial_json),
-                Delta::ThinkingDelta { thinking } => push(out, Event::Thinking, thinking),
-                Delta::SignatureDelta { signature } => push(out, Event::Signature, signature),
+                Delta::Text { text } => push(out, Event::Text, text),
+                Delta::InputJson { partial_json } => push(out, Event::ToolArgs, partial_json),
+                Delta::Thinking { thinking } => push(out, Event::Thinking, thinking),
+                Delta::Signature { signature } => push(out, Event::Signature, signature),
                 Delta::Unknown => {}
             },
             Step::ContentBlockStop => out.push(Event::BlockEnd),

@@ -63,7 +63,7 @@ fn split(bytes: &[u8]) -> Result<Option<(Frame, &[u8])>, Fault> {
         return Err(garbled("the checksum of a prelude is wrong"));
     }
     let (total, headers) = (total as usize, headers as usize);
-    if total > MAX_FRAME || total < OVERHEAD || headers > total - OVERHEAD {
+    if !(OVERHEAD..=MAX_FRAME).contains(&total) || headers > total - OVERHEAD {
         return Err(garbled("the lengths of a frame are wrong"));
     }
     let Some((whole, behind)) = bytes.split_at_checked(total) else { return Ok(None) };

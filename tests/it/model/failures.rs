@@ -112,11 +112,11 @@ async fn silence_ends_an_answer() {
         let story = Answer { piece: Some(1), ..Answer::text("abcdef") };
         let fake = fake([story.faulty(5, Fault::Stall)]).await;
         let mut one = endpoint(&fake, api);
-        one.timeouts.silence_ms = 1000;
+        one.timeouts.silence_ms = 2000;
         let (events, error) = failed(ask(vec![one], &request("hello")).await);
         assert!(!events.is_empty());
         assert_eq!(error.kind, ErrorKind::Transport);
-        assert!(error.message.contains("nothing came for 1 s"), "{error}");
+        assert!(error.message.contains("nothing came for 2 s"), "{error}");
     }
 }
 
@@ -125,10 +125,10 @@ async fn an_answer_has_only_so_much_time_in_all() {
     let drip = Answer { piece: Some(1), pause_ms: 100, ..Answer::text(&"x".repeat(600)) };
     let fake = fake([drip, Answer::text("never")]).await;
     let mut one = endpoint(&fake, Api::AnthropicMessages);
-    one.timeouts.total_ms = 1500;
+    one.timeouts.total_ms = 3000;
     let (events, error) = failed(ask(vec![one], &request("hello")).await);
     assert!(!events.is_empty());
-    assert!(error.message.contains("no whole answer within 1 s"), "{error}");
+    assert!(error.message.contains("no whole answer within 3 s"), "{error}");
     assert_eq!(fake.seen().len(), 1);
 }
 

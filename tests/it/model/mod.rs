@@ -90,7 +90,7 @@ fn text(text: &str) -> Event {
     Event::Text(text.to_owned())
 }
 
-/// The header of a message block with the type `kind`, for looking into what was sent.
-fn blocks_of<'a>(body: &'a Value, index: usize) -> Vec<&'a str> {
+/// The types of the blocks of one message, as they were sent.
+fn blocks_of(body: &Value, index: usize) -> Vec<&str> {
     body["messages"][index]["content"].as_array().unwrap().iter().map(|block| block["type"].as_str().unwrap()).collect()
 }
