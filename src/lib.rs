@@ -17,7 +17,8 @@ pub mod events;
 pub mod logging;
 pub mod store;
 
-// F3: who is asked about a command and what they decide; what was done, in a chain of records; who a peer is and what it may try; one run's event file; starting and ending processes; the file of a conversation; what the machine is doing; language models; an agent's directory.
+// F3: the built-in agent; who is asked about a command and what they decide; what was done, in a chain of records; who a peer is and what it may try; one run's event file; starting and ending processes; the file of a conversation; what the machine is doing; language models; an agent's directory.
+pub mod agent;
 pub mod approvals;
 pub mod audit;
 pub mod auth;

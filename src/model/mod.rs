@@ -2,6 +2,9 @@
 //!
 //! Nothing here knows of runs, tools or transcripts.
 
+mod chain;
+pub mod endpoint;
+
 use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
@@ -215,4 +218,10 @@ pub type Events = Pin<Box<dyn Stream<Item = Result<Event, ModelError>> + Send>>;
 pub trait Model: Send + Sync {
     /// Asks. What is wrong with the request or the way there is the stream's first item.
     fn ask(&self, request: &Request) -> Events;
+}
+
+/// Opens a model: the first endpoint is asked, the others only when it fails in a way in which another may help. Nothing is read or connected before the first request; without an endpoint every request is refused.
+#[must_use]
+pub fn open(endpoints: Vec<endpoint::Endpoint>) -> Box<dyn Model> {
+    Box::new(chain::Chain::new(endpoints))
 }

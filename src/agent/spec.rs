@@ -1,0 +1,275 @@
+//! What an agent's turn is, complete: whoever hosts it needs nothing else from the daemon. Holds no secret; the models are opened by who starts the turn.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::tools::Profile;
+use crate::model::{Block, Message, Thinking};
+
+/// One turn of an agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentSpec {
+    /// What is to be done.
+    #[serde(default)]
+    pub task: Task,
+    /// The conversation until now, oldest first, as it is sent to the model; it may begin and end with either role.
+    #[serde(default)]
+    pub history: Vec<Message>,
+    /// What the user says now: text and pictures.
+    #[serde(default)]
+    pub prompt: Vec<Block>,
+    /// The agent's directory: files of instructions, and where relative paths begin.
+    pub workspace: PathBuf,
+    /// Whether this is the agent's main session, the only one that sees MEMORY.md.
+    #[serde(default)]
+    pub main_session: bool,
+    /// Further instructions of the request or the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra_system_prompt: Option<String>,
+    /// How the agent is called, if the configuration says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The shell that runs commands, a path or a name; shown to the model.
+    #[serde(default)]
+    pub shell: String,
+    /// Time zone in which the date is told, of the IANA list; the host's if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    /// How much the model thinks.
+    #[serde(default)]
+    pub thinking: Thinking,
+    /// What must be known of the model.
+    pub model: ModelFacts,
+    /// Files of instructions in the system prompt.
+    #[serde(default)]
+    pub bootstrap: Bootstrap,
+    /// Which tools there are.
+    #[serde(default)]
+    pub tools: ToolRules,
+    /// Where the tools for files may work.
+    #[serde(default)]
+    pub files: FileRules,
+    /// How commands run.
+    #[serde(default)]
+    pub exec: ExecRules,
+    /// How pages are fetched; absent = they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetch: Option<FetchRules>,
+    /// What the turn may use.
+    #[serde(default)]
+    pub budgets: Budgets,
+    /// How a long conversation is shortened.
+    #[serde(default)]
+    pub compaction: CompactionRules,
+}
+
+/// What is to be done in a turn.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub enum Task {
+    /// Answer the prompt.
+    #[default]
+    Answer,
+    /// Write down what is worth remembering and put a summary in place of the history; the prompt is empty.
+    Compact {
+        /// What the summary is to look after, in the user's words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instructions: Option<String>,
+    },
+}
+
+/// What the loop must know of the model that it asks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelFacts {
+    /// The provider's id in the configuration.
+    pub provider: String,
+    /// The model as the provider knows it.
+    pub model: String,
+    /// The language spoken, such as `anthropic-messages`.
+    #[serde(default)]
+    pub api: String,
+    /// Size of the context window, tokens.
+    pub context_window: u64,
+    /// Longest answer, tokens.
+    pub max_tokens: u64,
+    /// Whether it looks at pictures.
+    #[serde(default)]
+    pub images: bool,
+    /// What it costs.
+    #[serde(default)]
+    pub cost: Price,
+}
+
+/// What tokens cost, dollars per million.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Price {
+    /// Read.
+    pub input: f64,
+    /// Written.
+    pub output: f64,
+    /// Read from the provider's cache.
+    pub cache_read: f64,
+    /// Written to the provider's cache.
+    pub cache_write: f64,
+}
+
+/// Files of instructions in the system prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Bootstrap {
+    /// Leaves them out.
+    pub skip: bool,
+    /// Most characters of one file.
+    pub max_chars: u64,
+}
+
+impl Default for Bootstrap {
+    fn default() -> Self {
+        Self { skip: false, max_chars: 20_000 }
+    }
+}
+
+/// Which tools there are. A tool is offered if every layer permits it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ToolRules {
+    /// The layers: the common rules, those of the agent, those for the provider or model.
+    pub layers: Vec<ToolLayer>,
+    /// Offers `apply_patch`.
+    pub apply_patch: bool,
+}
+
+/// One layer of rules for tools.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ToolLayer {
+    /// The set to start from.
+    pub profile: Option<Profile>,
+    /// Only these.
+    pub allow: Option<Vec<String>>,
+    /// These besides the profile.
+    pub also_allow: Option<Vec<String>>,
+    /// Never these.
+    pub deny: Option<Vec<String>>,
+}
+
+/// Where the tools for files may work.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FileRules {
+    /// Only beneath the workspace, through no link. Set when the run is shut in.
+    pub workspace_only: bool,
+    /// Nothing is written.
+    pub read_only: bool,
+    /// Directories and files that are never opened: the gateway's own.
+    pub protected: Vec<PathBuf>,
+    /// Files that may be read although they lie there: attachments.
+    pub attachments: Vec<PathBuf>,
+}
+
+/// How commands run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ExecRules {
+    /// After this time a command goes on in the background, ms.
+    pub background_ms: u64,
+    /// Time limit of one command, ms.
+    pub timeout_ms: u64,
+    /// How long ended commands are remembered, ms.
+    pub cleanup_ms: u64,
+    /// Time between TERM and KILL, ms.
+    pub grace_ms: u64,
+    /// Most bytes of one command's output in the journal.
+    pub cap_bytes: u64,
+    /// How many of those are kept for the newest output.
+    pub tail_bytes: u64,
+    /// Most bytes per second taken from one pipe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bytes_per_second: Option<u64>,
+    /// Commands that may run at once.
+    pub max_commands: usize,
+}
+
+impl Default for ExecRules {
+    fn default() -> Self {
+        Self {
+            background_ms: 10_000,
+            timeout_ms: 1_800_000,
+            cleanup_ms: 1_800_000,
+            grace_ms: 5000,
+            cap_bytes: 16 << 20,
+            tail_bytes: 1 << 20,
+            max_bytes_per_second: None,
+            max_commands: 16,
+        }
+    }
+}
+
+/// How pages are fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FetchRules {
+    /// Characters of a page when the call does not say.
+    pub max_chars: usize,
+    /// Most characters a call may ask for.
+    pub max_chars_cap: usize,
+    /// Time limit, ms.
+    pub timeout_ms: u64,
+    /// Most redirects followed.
+    pub max_redirects: u32,
+    /// Sent as `User-Agent`.
+    pub user_agent: Option<String>,
+}
+
+impl Default for FetchRules {
+    fn default() -> Self {
+        Self { max_chars: 20_000, max_chars_cap: 50_000, timeout_ms: 30_000, max_redirects: 3, user_agent: None }
+    }
+}
+
+/// What a turn may use. The time limit of the run itself is its host's.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Budgets {
+    /// Requests to the model.
+    pub turns: u32,
+    /// Tokens, those of every request added up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// Dollars.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<f64>,
+    /// Time after which the model is not asked again, ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ms: Option<u64>,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Self { turns: 200, tokens: None, cost: None, ms: None }
+    }
+}
+
+/// How a long conversation is shortened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CompactionRules {
+    /// Tokens kept free in the window, besides those of an answer.
+    pub reserve_tokens: u64,
+    /// Share of the window that stays of the newest part, 0.1 to 0.9.
+    pub keep_share: f64,
+    /// Has the agent write memory files before.
+    pub memory_flush: bool,
+    /// What it is told for that; a text of ours if absent.
+    pub flush_prompt: Option<String>,
+}
+
+impl Default for CompactionRules {
+    fn default() -> Self {
+        Self { reserve_tokens: 20_000, keep_share: 0.25, memory_flush: true, flush_prompt: None }
+    }
+}
