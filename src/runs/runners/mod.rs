@@ -25,6 +25,12 @@ pub fn find(name: &str) -> Option<&'static Entry> {
     RUNNERS.iter().find(|entry| entry.name == name)
 }
 
+/// Whether a model speaks in runs of this runner.
+#[must_use]
+pub fn uses_model(name: &str) -> bool {
+    find(name).is_some_and(|entry| !entry.message_is_command)
+}
+
 /// Whether this version has the runner of this name.
 #[must_use]
 pub fn is_available(name: &str) -> bool {

@@ -60,6 +60,7 @@ impl Bench {
             tool_call_id: "call_1".to_owned(),
             confinement: None,
             cgroup: None,
+            agent: None,
             file_id,
         };
         let launcher = Launcher {
