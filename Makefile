@@ -13,7 +13,7 @@ LINK   := -C target-feature=+crt-static -C link-arg=-Wl,--icf=all -C link-arg=-W
 ARGS   ?=
 
 .DEFAULT_GOAL := list
-.PHONY: list build run test check gen bench soak fuzz-short mutants dist
+.PHONY: list build run test check gen demo-agent bench soak fuzz-short mutants dist
 
 list: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -40,6 +40,10 @@ check: ## formatting, lints, generated files, licences and known weaknesses of w
 
 gen: ## write the generated files of schema/ and docs/ anew
 	$(CARGO) run --quiet --locked -- gen
+
+demo-agent: ## show a whole run of the agent offline: a scripted model, its commands and files
+	$(CARGO) build --quiet --locked --bin skykoi-gateway --example fake_model
+	scripts/demo-agent $(DEBUG) $(TARGET)/debug/examples/fake_model
 
 bench: ## measure: one JSON line per figure, and a table
 	RUSTFLAGS="$(RUSTFLAGS) $(LINK)" $(CARGO) bench --locked --target $(HOST) --bench gateway

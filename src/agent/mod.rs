@@ -1,6 +1,24 @@
 //! The built-in agent: a model that is asked, uses tools, and is asked again, until it is done.
 //!
-//! It runs inside a run's shim. It opens no socket of ours, knows no daemon and starts no command by itself: what it needs from outside is the spec that it was given and a [`host::Host`].
+//! ```text
+//! prompt ──> [compact] ──> ask ──> gather ──> message ──> done · refused · longest answer · failed
+//!                ^                               └──> tools ──> results ──┐
+//!                └────────────── a budget left? ──────────────────────────┘
+//! ```
+//! It runs inside a run's shim. It opens no socket of ours, knows no daemon and starts no command by itself: what it needs from outside is the spec that it was given, a model, and a [`host::Host`].
 
+mod budget;
+mod calls;
+mod commands;
+mod compaction;
+mod conversation;
+mod gather;
 pub mod host;
+mod prompt;
 pub mod spec;
+#[cfg(test)]
+mod tests;
+mod tools;
+mod turn;
+
+pub use turn::run;

@@ -15,27 +15,45 @@ pub struct Rules<'c> {
     pub deny: Option<&'c [String]>,
 }
 
-/// The tool that runs commands.
-const EXEC: &str = "exec";
+/// The tool that runs commands, and its group.
+const EXEC: (&str, &str) = ("exec", "group:runtime");
+/// All tools of ours.
+const OURS: &str = "group:skykoi";
+/// Names by which tools were known before.
+const OLD_NAMES: [(&str, &str); 2] = [("bash", "exec"), ("apply-patch", "apply_patch")];
+/// Groups that a profile starts from.
+const OF_CODING: [&str; 5] = ["group:fs", "group:runtime", "group:sessions", "group:memory", "group:web"];
+const OF_MESSAGING: [&str; 2] = ["group:messaging", "group:sessions"];
 
 /// Whether one layer permits commands, the tool `exec`.
 #[must_use]
 pub fn permits_exec(rules: Rules<'_>) -> bool {
-    if rules.deny.is_some_and(names_exec) {
-        return false;
-    }
-    match (rules.allow, rules.profile) {
-        (Some(allow), _) => names_exec(allow),
-        (None, Some(Profile::Minimal | Profile::Messaging)) => rules.also_allow.is_some_and(names_exec),
-        (None, _) => true,
-    }
+    permits(rules, EXEC.0, EXEC.1)
 }
 
-/// Whether a list names `exec`, directly, by its old name, by its group or by a pattern.
-fn names_exec(list: &[String]) -> bool {
-    list.iter().map(|name| name.trim().to_lowercase()).any(|name| match name.as_str() {
-        "bash" | "group:runtime" | "group:skykoi" => true,
-        pattern => matches(pattern, EXEC),
+/// Whether one layer permits the tool of this name, which belongs to that group.
+#[must_use]
+pub fn permits(rules: Rules<'_>, tool: &str, group: &str) -> bool {
+    if rules.deny.is_some_and(|deny| names(deny, tool, group)) {
+        return false;
+    }
+    if let Some(allow) = rules.allow {
+        return names(allow, tool, group);
+    }
+    let by_profile = match rules.profile {
+        None | Some(Profile::Full) => true,
+        Some(Profile::Coding) => OF_CODING.contains(&group),
+        Some(Profile::Messaging) => OF_MESSAGING.contains(&group),
+        Some(Profile::Minimal) => false,
+    };
+    by_profile || rules.also_allow.is_some_and(|also| names(also, tool, group))
+}
+
+/// Whether a list names a tool, directly, by an old name, by its group or by a pattern.
+fn names(list: &[String], tool: &str, group: &str) -> bool {
+    list.iter().map(|name| name.trim().to_lowercase()).any(|name| {
+        let name = OLD_NAMES.iter().find(|(old, _)| *old == name).map_or(name.as_str(), |(_, new)| new);
+        name == group || name == OURS || matches(name, tool)
     })
 }
 
@@ -82,5 +100,29 @@ mod tests {
         assert!(!permits_exec(minimal));
         assert!(permits_exec(Rules { also_allow: Some(&more), ..minimal }));
         assert!(permits_exec(Rules { profile: Some(Profile::Coding), ..Rules::default() }));
+    }
+
+    #[test]
+    fn sk42_deny_wins_over_allow_and_allow_over_the_profile_for_every_tool() {
+        let tools = [
+            ("read", "group:fs"),
+            ("write", "group:fs"),
+            ("exec", "group:runtime"),
+            ("process", "group:runtime"),
+            ("web_fetch", "group:web"),
+        ];
+        let permitted = |rules| tools.iter().filter(|(tool, group)| permits(rules, tool, group)).map(|(tool, _)| *tool).collect::<Vec<_>>();
+        let (fs, exec, all, pattern) = (list(&["group:fs"]), list(&["Bash"]), list(&["*"]), list(&["web_*", "w*e"]));
+        let none = Rules::default();
+        assert_eq!(permitted(none).len(), 5);
+        assert_eq!(permitted(Rules { deny: Some(&fs), ..none }), ["exec", "process", "web_fetch"]);
+        assert_eq!(permitted(Rules { allow: Some(&fs), ..none }), ["read", "write"]);
+        assert_eq!(permitted(Rules { allow: Some(&all), deny: Some(&exec), ..none }), ["read", "write", "process", "web_fetch"]);
+        assert_eq!(permitted(Rules { allow: Some(&pattern), ..none }), ["write", "web_fetch"]);
+        assert_eq!(permitted(Rules { allow: Some(&all), deny: Some(&all), ..none }), Vec::<&str>::new());
+        assert_eq!(permitted(Rules { profile: Some(Profile::Minimal), also_allow: Some(&fs), ..none }), ["read", "write"]);
+        assert_eq!(permitted(Rules { profile: Some(Profile::Minimal), allow: Some(&exec), ..none }), ["exec"]);
+        assert_eq!(permitted(Rules { profile: Some(Profile::Messaging), ..none }), Vec::<&str>::new());
+        assert_eq!(permitted(Rules { profile: Some(Profile::Coding), deny: Some(&pattern), ..none }), ["read", "exec", "process"]);
     }
 }

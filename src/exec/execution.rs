@@ -17,10 +17,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::company::{Company, Member};
 use super::drain::Drain;
 use super::output::{Output, Sink};
 use super::process::{Leader, Running};
-use super::sweep::{Swept, group_lives, reap_all_but, sweep_all};
+use super::sweep::{Swept, group_lives};
 
 /// How long pipes that others hold open are waited for after the command's end.
 const HELD_WAIT: Duration = Duration::from_millis(100);
@@ -57,16 +58,32 @@ pub struct Ended {
 /// # Errors
 /// If the process cannot be waited for, or outlives its KILL (stuck in the kernel).
 pub async fn follow<S: Sink>(running: Running, output: &mut Output<S>, rules: Rules, stop: &CancellationToken) -> io::Result<Ended> {
+    follow_in(running, output, rules, stop, &Company::alone()).await
+}
+
+/// Follows one of several commands: what belongs to the others is left alone.
+///
+/// # Errors
+/// As [`follow`].
+pub async fn follow_in<S: Sink>(
+    running: Running,
+    output: &mut Output<S>,
+    rules: Rules,
+    stop: &CancellationToken,
+    company: &Company,
+) -> io::Result<Ended> {
     let Running { mut leader, stdout, stderr } = running;
+    let member = company.join(leader.pids());
     let hurry = CancellationToken::new();
     let mut drain = Drain::new(stdout, stderr, rules.max_bytes_per_second, hurry.clone());
     let mut reading = Alongside { future: std::pin::pin!(drain.run(output)), done: false };
 
-    let (status, kill_at) = reading.during(end_of(&mut leader, rules.grace, stop)).await?;
+    let (status, kill_at) = reading.during(end_of(&mut leader, rules.grace, stop, &member)).await?;
     hurry.cancel();
     if let Some(kill_at) = kill_at {
         // The shell is often the first to obey; what it started gets the rest of the grace too.
         reading.during(end_of_group(leader.pid(), kill_at)).await;
+        reading.during(member.end_group(SWEEP_LIMIT)).await;
     }
     if !reading.done {
         let held = tokio::time::timeout(HELD_WAIT, reading.future.as_mut()).await;
@@ -74,7 +91,7 @@ pub async fn follow<S: Sink>(running: Running, output: &mut Output<S>, rules: Ru
     }
     let mut ended = Ended { status, pipes_held_open: !reading.done, swept: Swept::default() };
     if !reading.done {
-        ended.swept = reading.during(sweep_all(SWEEP_LIMIT)).await;
+        ended.swept = reading.during(member.sweep(SWEEP_LIMIT)).await;
     }
     if !reading.done {
         // With the holders gone, only what the pipes still hold is left to read.
@@ -84,16 +101,21 @@ pub async fn follow<S: Sink>(running: Running, output: &mut Output<S>, rules: Ru
 }
 
 /// Waits for the leader and ends it when told to. The time is that of the KILL that the rest of the group has to fear, if there was a stop.
-async fn end_of(leader: &mut Leader, grace: Duration, stop: &CancellationToken) -> io::Result<(ExitStatus, Option<Instant>)> {
+async fn end_of(
+    leader: &mut Leader,
+    grace: Duration,
+    stop: &CancellationToken,
+    member: &Member,
+) -> io::Result<(ExitStatus, Option<Instant>)> {
     let mut child_ended = signal(SignalKind::child())?;
     // Orphans that ended before we listened are announced no more.
-    reap_all_but(leader.pids());
+    member.reap();
     loop {
         tokio::select! {
             status = leader.wait() => return Ok((status?, None)),
             () = stop.cancelled() => break,
             // Orphans that end become ours to bury; a long run would else collect them.
-            _ = child_ended.recv() => reap_all_but(leader.pids()),
+            _ = child_ended.recv() => member.reap(),
         }
     }
     leader.signal_group(Signal::TERM);

@@ -4,6 +4,7 @@
 
 pub mod bubble;
 pub mod cgroup;
+pub mod company;
 pub mod confine;
 pub mod drain;
 pub mod env;

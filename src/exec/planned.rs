@@ -43,9 +43,24 @@ pub fn spawn(
     wrapped: &Wrapped,
     oom_score_adj: i32,
 ) -> Result<Running, PlannedError> {
+    spawn_fed(plan, env, trust, wrapped, oom_score_adj, None)
+}
+
+/// The same with something to read for the first program.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_fed(
+    plan: &Plan,
+    env: &BTreeMap<String, String>,
+    trust: &Trust,
+    wrapped: &Wrapped,
+    oom_score_adj: i32,
+    stdin: Option<OwnedFd>,
+) -> Result<Running, PlannedError> {
     let ready = recheck(plan, env, trust).map_err(PlannedError::Denied)?;
     let mask = rustix::process::umask(MASK);
-    let started = Start { ready: &ready, env, wrapped, oom_score_adj }.all();
+    let started = Start { ready: &ready, env, wrapped, oom_score_adj }.all(stdin);
     rustix::process::umask(mask);
     started.map_err(|source| {
         let shell = plan.stages.iter().filter_map(|stage| stage.argv.first()).cloned().collect::<Vec<_>>().join(" | ");
@@ -61,13 +76,14 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
-    fn all(&self) -> io::Result<Running> {
+    fn all(&self, mut input: Option<OwnedFd>) -> io::Result<Running> {
         let (errors, stderr) = io::pipe()?;
         let mut children: Vec<Child> = Vec::new();
         let mut output: Option<PipeReader> = None;
         for stage in &self.ready.stages {
             let (reader, stdout) = io::pipe()?;
-            let stdin = output.replace(reader).map_or_else(Stdio::null, Stdio::from);
+            let fed = || input.take().map_or_else(Stdio::null, Stdio::from);
+            let stdin = output.replace(reader).map_or_else(fed, Stdio::from);
             let group = children.first().and_then(Child::id).and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0);
             let started = stderr.try_clone().and_then(|stderr| self.one(stage, group, [stdin, stdout.into(), stderr.into()]));
             match started {

@@ -135,6 +135,14 @@ impl Leader {
 /// # Errors
 /// If the folder is not there, or the shell cannot be started.
 pub fn spawn(script: &Script) -> Result<Running, SpawnError> {
+    spawn_fed(script, None)
+}
+
+/// Starts a script that reads `stdin`. A script that is too long for an argument reads nothing: it takes that way itself.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_fed(script: &Script, stdin: Option<OwnedFd>) -> Result<Running, SpawnError> {
     // Checked beforehand, because a missing folder and a missing program give the same error.
     match std::fs::metadata(&script.cwd) {
         Ok(found) if found.is_dir() => {}
@@ -147,14 +155,14 @@ pub fn spawn(script: &Script) -> Result<Running, SpawnError> {
     if script.text.contains('\0') {
         return Err(SpawnError::Nul);
     }
-    start(script).map_err(|source| SpawnError::System { shell: script.shell.clone(), source })
+    start(script, stdin).map_err(|source| SpawnError::System { shell: script.shell.clone(), source })
 }
 
-fn start(script: &Script) -> io::Result<Running> {
+fn start(script: &Script, stdin: Option<OwnedFd>) -> io::Result<Running> {
     let (stdin, argument) = if script.text.len() > MAX_ARGUMENT {
         (Stdio::from(in_memory(&script.text)?), SCRIPT_FROM_STDIN)
     } else {
-        (Stdio::null(), script.text.as_str())
+        (stdin.map_or_else(Stdio::null, Stdio::from), script.text.as_str())
     };
     let words = script.wrapped.words.iter().map(OsString::as_os_str);
     let mut words = words.chain([OsStr::new(&script.shell), OsStr::new("-c"), OsStr::new(argument)]);

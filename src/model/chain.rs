@@ -1,27 +1,71 @@
 //! The models of one agent in the order in which they are asked.
 
+use super::answer::{Sink, stream};
+use super::door::{Door, Doors};
 use super::endpoint::Endpoint;
+use super::failure::Failure;
+use super::notice::{Notice, Told};
 use super::{ErrorKind, Events, Model, ModelError, Request};
 
 /// A primary model and its fallbacks.
-#[derive(Debug)]
 pub(super) struct Chain {
-    endpoints: Vec<Endpoint>,
+    doors: Doors,
+    told: Told,
 }
 
 impl Chain {
-    pub(super) fn new(endpoints: Vec<Endpoint>) -> Self {
-        Self { endpoints }
+    pub(super) fn new(endpoints: Vec<Endpoint>, told: Told) -> Self {
+        Self { doors: endpoints.into_iter().map(Door::new).collect(), told }
     }
 }
 
 impl Model for Chain {
-    fn ask(&self, _request: &Request) -> Events {
-        let message = match self.endpoints.first() {
-            None => "no model is configured; set `agents.defaults.model`".to_owned(),
-            Some(endpoint) => format!("{}: this version does not speak the API of this provider", endpoint.provider),
-        };
-        let error = ModelError { kind: ErrorKind::BadRequest, message, retry_after_ms: None };
-        Box::pin(tokio_stream::once(Err(error)))
+    fn ask(&self, request: &Request) -> Events {
+        let (doors, told, request) = (self.doors.clone(), self.told.clone(), request.clone());
+        stream(|sink| async move {
+            if let Err(error) = ask(&doors, &told, &request, &sink).await {
+                sink.send(Err(error)).await;
+            }
+        })
     }
+}
+
+async fn ask(doors: &Doors, told: &Told, request: &Request, sink: &Sink) -> Result<(), ModelError> {
+    let mut failures: Vec<Failure> = Vec::new();
+    for (index, door) in doors.iter().enumerate() {
+        if let Some(last) = failures.last() {
+            // Only a larger window takes what was too long.
+            let longest = doors.iter().take(index).map(|door| door.endpoint.context_window).max();
+            if last.error.kind == ErrorKind::ContextLength && longest >= Some(door.endpoint.context_window) {
+                continue;
+            }
+            told.tell(Notice::Next { error: last.error.clone(), endpoint: index });
+        }
+        // A future of this size is better off on the heap than in each that waits for it.
+        let Err(failure) = Box::pin(door.ask(request, sink, told)).await else { return Ok(()) };
+        if failure.begun {
+            return Err(failure.error);
+        }
+        let elsewhere = failure.elsewhere;
+        failures.push(failure);
+        if !elsewhere {
+            break;
+        }
+    }
+    Err(summary(failures))
+}
+
+/// The failure of the primary, with what the others said.
+fn summary(failures: Vec<Failure>) -> ModelError {
+    let mut errors = failures.into_iter().map(|failure| failure.error);
+    let Some(mut first) = errors.next() else {
+        let message = "no model is configured; set `agents.defaults.model`".to_owned();
+        return ModelError { kind: ErrorKind::BadRequest, message, retry_after_ms: None };
+    };
+    for other in errors {
+        first.message.push_str("; then ");
+        first.message.push_str(&other.message);
+        first.retry_after_ms = first.retry_after_ms.min(other.retry_after_ms).or(first.retry_after_ms);
+    }
+    first
 }

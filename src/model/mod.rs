@@ -2,10 +2,19 @@
 //!
 //! Nothing here knows of runs, tools or transcripts.
 
+mod answer;
+mod aws;
 mod chain;
+mod door;
 pub mod endpoint;
+mod failure;
+mod http;
+pub mod notice;
+mod sse;
+mod wire;
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -223,5 +232,11 @@ pub trait Model: Send + Sync {
 /// Opens a model: the first endpoint is asked, the others only when it fails in a way in which another may help. Nothing is read or connected before the first request; without an endpoint every request is refused.
 #[must_use]
 pub fn open(endpoints: Vec<endpoint::Endpoint>) -> Box<dyn Model> {
-    Box::new(chain::Chain::new(endpoints))
+    Box::new(chain::Chain::new(endpoints, notice::Told::default()))
+}
+
+/// As [`open`], and tells `listener` of tries and fallbacks as they happen. It is called by whoever reads the events, and must not block.
+#[must_use]
+pub fn open_with(endpoints: Vec<endpoint::Endpoint>, listener: Arc<dyn Fn(notice::Notice) + Send + Sync>) -> Box<dyn Model> {
+    Box::new(chain::Chain::new(endpoints, notice::Told(Some(listener))))
 }

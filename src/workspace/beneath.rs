@@ -2,8 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::{Component, Path};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
@@ -88,6 +88,49 @@ impl Dir {
             let _ = rustix::fs::unlinkat(&self.fd, draft.as_str(), AtFlags::empty());
         }
         written
+    }
+
+    /// The directory at this path beneath this one, with no link on the way; made, mode 0700, with all those above it if `make` says so.
+    ///
+    /// # Errors
+    /// A link or no directory is on the way, or what the file system says.
+    pub fn below(&self, relative: &Path, make: bool) -> io::Result<Self> {
+        let mut at = self.fd.as_fd().try_clone_to_owned()?;
+        for component in relative.components() {
+            let name = match component {
+                Component::Normal(name) => name,
+                Component::CurDir => continue,
+                _ => return Err(is_link()),
+            };
+            if make {
+                match rustix::fs::mkdirat(&at, name, Mode::RWXU) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+            }
+            at = rustix::fs::openat(&at, name, LOOK | OFlags::DIRECTORY, Mode::empty()).map_err(|errno| match errno {
+                Errno::LOOP | Errno::NOTDIR => is_link(),
+                errno => errno.into(),
+            })?;
+        }
+        Ok(Self { fd: at })
+    }
+
+    /// Removes a plain file.
+    ///
+    /// # Errors
+    /// It is not there, is a link or no plain file, or what the file system says.
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        check(&rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?)?;
+        Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())?)
+    }
+
+    /// Where the directory is, whatever name it was opened by.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn real_path(&self) -> io::Result<PathBuf> {
+        std::fs::read_link(format!("/proc/self/fd/{}", self.fd.as_raw_fd()))
     }
 
     fn plain(&self, relative: &Path) -> io::Result<Option<(File, Facts)>> {

@@ -11,6 +11,8 @@
 
 #[path = "../support/echo.rs"]
 mod echo;
+#[path = "../fake_model/mod.rs"]
+mod fake_model;
 #[path = "../support/sockets.rs"]
 mod sockets;
 
@@ -49,6 +51,7 @@ mod live_config;
 mod liveness;
 #[cfg(debug_assertions)]
 mod matrix;
+mod model;
 mod nginx;
 mod own_tls;
 mod pairing;

@@ -1,0 +1,190 @@
+//! One command of a turn: what it is, what it printed, how it ended.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::unix::pipe::Sender;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Wanted;
+use super::kept::Kept;
+use crate::exec::execution;
+use crate::exec::output::Sink;
+use crate::protocol::event::agent::Source;
+
+/// How long a command may take to read what is written to it.
+const WRITE_LIMIT: Duration = Duration::from_secs(5);
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::agent) struct Ended {
+    /// Exit code.
+    pub exit_code: Option<i32>,
+    /// Name of the signal that ended it.
+    pub signal: Option<String>,
+    /// Its time limit was over.
+    pub timed_out: bool,
+    /// Why its end is not known.
+    pub lost: Option<String>,
+}
+
+/// A command.
+#[derive(Debug)]
+pub(in crate::agent) struct Command {
+    /// The id by which the model names it.
+    pub id: String,
+    /// The call that started it.
+    pub tool_call_id: String,
+    /// What it is.
+    pub text: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Ends it.
+    pub stop: CancellationToken,
+    started: Instant,
+    state: Mutex<State>,
+    stdin: tokio::sync::Mutex<Option<Sender>>,
+    ended: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    output: Kept,
+    /// How much of the output the model has been shown.
+    shown: u64,
+    timed_out: bool,
+    ended: Option<(Ended, Instant)>,
+}
+
+impl Command {
+    pub(super) fn new(id: String, wanted: &Wanted, pid: u32, stdin: Option<Sender>, stop: CancellationToken) -> Self {
+        Self {
+            id,
+            tool_call_id: wanted.tool_call_id.clone(),
+            text: wanted.text.clone(),
+            pid,
+            stop,
+            started: Instant::now(),
+            state: Mutex::default(),
+            stdin: tokio::sync::Mutex::new(stdin),
+            ended: watch::channel(false).0,
+        }
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&self) -> Option<Ended> {
+        self.lock().ended.as_ref().map(|(ended, _)| ended.clone())
+    }
+
+    /// How long ago it ended.
+    pub fn ended_for(&self) -> Option<Duration> {
+        self.lock().ended.as_ref().map(|(_, at)| at.elapsed())
+    }
+
+    /// How long it has run, or did.
+    pub fn ran_for(&self) -> Duration {
+        let state = self.lock();
+        state.ended.as_ref().map_or_else(|| self.started.elapsed(), |(_, at)| at.duration_since(self.started))
+    }
+
+    /// Waits for its end, at most so long. Returns whether it has ended.
+    pub async fn wait(&self, limit: Duration) -> bool {
+        let mut ended = self.ended.subscribe();
+        // The sender lives in this command, so only the limit can fail.
+        tokio::time::timeout(limit, ended.wait_for(|ended| *ended)).await.is_ok()
+    }
+
+    /// All of its output, as far as it is kept.
+    pub fn output(&self) -> String {
+        let mut state = self.lock();
+        state.shown = state.output.total();
+        state.output.since(0)
+    }
+
+    /// What it printed since it was last shown.
+    pub fn fresh_output(&self) -> String {
+        let mut state = self.lock();
+        let total = state.output.total();
+        let from = std::mem::replace(&mut state.shown, total);
+        state.output.since(from)
+    }
+
+    /// How many bytes it printed.
+    pub fn printed(&self) -> u64 {
+        self.lock().output.total()
+    }
+
+    /// Writes to its input, and perhaps ends it.
+    ///
+    /// # Errors
+    /// Why not, for the model.
+    pub async fn write(&self, bytes: &[u8], close: bool) -> Result<(), String> {
+        let mut stdin = self.stdin.lock().await;
+        let Some(sender) = stdin.as_mut() else {
+            return Err(format!("The input of {} is not open. Start the command with background: true to write to it.", self.id));
+        };
+        let written = tokio::time::timeout(WRITE_LIMIT, sender.write_all(bytes)).await;
+        if close {
+            *stdin = None;
+        }
+        match written {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(format!("{} does not read its input: {error}.", self.id)),
+            Err(_) => Err(format!("{} did not read its input within 5 s; only a part of it was written.", self.id)),
+        }
+    }
+
+    pub(super) fn time_is_over(&self) {
+        self.lock().timed_out = true;
+        self.stop.cancel();
+    }
+
+    pub(super) fn finish(&self, ended: io::Result<execution::Ended>) {
+        let (status, lost) = match ended {
+            Ok(ended) => (Some(ended.status), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let mut state = self.lock();
+        let ended = Ended {
+            exit_code: status.and_then(|status| status.code()),
+            signal: status.and_then(|status| status.signal()).map(name_of),
+            timed_out: state.timed_out,
+            lost,
+        };
+        state.ended = Some((ended, Instant::now()));
+        drop(state);
+        self.ended.send_replace(true);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The name of a signal, such as `SIGKILL`.
+fn name_of(number: i32) -> String {
+    nix::sys::signal::Signal::try_from(number).map_or_else(|_| format!("SIG{number}"), |signal| signal.as_str().to_owned())
+}
+
+/// Output on its way to the host and to the model.
+pub(super) struct Tee {
+    pub command: std::sync::Arc<Command>,
+    pub inner: Box<dyn Sink + Send>,
+}
+
+impl Sink for Tee {
+    fn chunk(&mut self, source: Source, text: &str, dropped_bytes: Option<u64>) -> bool {
+        let mut state = self.command.lock();
+        if let Some(dropped) = dropped_bytes {
+            state.output.push(&format!("\n[… {dropped} bytes left out …]\n"));
+        }
+        state.output.push(text);
+        drop(state);
+        self.inner.chunk(source, text, dropped_bytes)
+    }
+}

@@ -1,0 +1,284 @@
+//! Requests in the language of Amazon Bedrock's converse stream.
+//!
+//! Turns must alternate, so neighbours of the same role become one. Marks for the cache are blocks of their own, and only some models know them.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::bedrock_answer::Answer;
+use super::claude::{Thoughts, is_claude};
+use super::{FORGOTTEN, Reader, UNSEEN, Wire, forgotten, max_tokens};
+use crate::model::aws::signature::encoded;
+use crate::model::endpoint::Endpoint;
+use crate::model::{Block, Request, Role};
+
+/// The language.
+pub(super) struct Bedrock;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    system: Vec<Part<'a>>,
+    messages: Vec<Turn<'a>>,
+    inference_config: Inference,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_config: Option<ToolConfig<'a>>,
+    #[serde(skip_serializing_if = "Thoughts::is_empty")]
+    additional_model_request_fields: Thoughts,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Inference {
+    max_tokens: u64,
+}
+
+#[derive(Serialize)]
+struct ToolConfig<'a> {
+    tools: Vec<Tool<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Tool<'a> {
+    #[serde(rename_all = "camelCase")]
+    ToolSpec {
+        name: &'a str,
+        description: &'a str,
+        input_schema: Json<'a>,
+    },
+    CachePoint(Mark),
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    json: Schema<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Schema<'a> {
+    Given(&'a Value),
+    Any { r#type: &'static str },
+}
+
+#[derive(Serialize)]
+struct Turn<'a> {
+    role: Role,
+    content: Vec<Part<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+enum Part<'a> {
+    Text(&'a str),
+    Image { format: &'a str, source: Source<'a> },
+    ReasoningContent(Reasoning<'a>),
+    ToolUse { tool_use_id: &'a str, name: &'a str, input: &'a Value },
+    ToolResult { tool_use_id: &'a str, content: Vec<Self>, status: &'static str },
+    CachePoint(Mark),
+}
+
+#[derive(Serialize)]
+struct Source<'a> {
+    bytes: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Reasoning<'a> {
+    ReasoningText { text: &'a str, signature: &'a str },
+    RedactedContent(&'a str),
+}
+
+/// The end of a part of the conversation that the provider may keep.
+#[derive(Clone, Copy, Serialize)]
+struct Mark {
+    r#type: &'static str,
+}
+
+const MARK: Mark = Mark { r#type: "default" };
+
+impl Wire for Bedrock {
+    fn url(&self, endpoint: &Endpoint, base: &str) -> String {
+        format!("{}/model/{}/converse-stream", base.trim_end_matches('/'), encoded(&endpoint.model, b""))
+    }
+
+    fn home(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn headers(&self) -> &'static [(&'static str, &'static str)] {
+        &[("accept", "application/vnd.amazon.eventstream")]
+    }
+
+    fn key_header(&self) -> (&'static str, &'static str) {
+        ("authorization", "Bearer ")
+    }
+
+    fn media_type(&self) -> &'static str {
+        "application/vnd.amazon.eventstream"
+    }
+
+    fn body(&self, endpoint: &Endpoint, request: &Request) -> serde_json::Result<Vec<u8>> {
+        let thoughts = Thoughts::of(endpoint, request);
+        let marks = endpoint.compat.cache_marks.unwrap_or_else(|| is_claude(&endpoint.model) || endpoint.model.contains("nova"));
+        let mut system: Vec<Part<'_>> =
+            [request.system.as_str()].into_iter().filter(|text| !text.trim().is_empty()).map(Part::Text).collect();
+        let mut messages = turns(endpoint, request, !thoughts.is_empty());
+        let mut tools = tools(request);
+        if marks {
+            if !system.is_empty() {
+                system.push(Part::CachePoint(MARK));
+            }
+            // Nova keeps system and messages only.
+            if !tools.is_empty() && is_claude(&endpoint.model) {
+                tools.push(Tool::CachePoint(MARK));
+            }
+            for turn in messages.iter_mut().rev().filter(|turn| turn.role == Role::User).take(2) {
+                turn.content.push(Part::CachePoint(MARK));
+            }
+        }
+        serde_json::to_vec(&Body {
+            system,
+            messages,
+            inference_config: Inference { max_tokens: max_tokens(endpoint, request) },
+            tool_config: (!tools.is_empty()).then_some(ToolConfig { tools }),
+            additional_model_request_fields: thoughts,
+        })
+    }
+
+    fn reader(&self) -> Box<dyn Reader> {
+        Box::new(Answer::default())
+    }
+}
+
+fn tools(request: &Request) -> Vec<Tool<'_>> {
+    let tool = |name, description, json| Tool::ToolSpec { name, description, input_schema: Json { json } };
+    let given = request.tools.iter().map(|spec| tool(&spec.name, &spec.description, Schema::Given(&spec.schema)));
+    let lost = forgotten(request).into_iter().map(|name| tool(name, FORGOTTEN, Schema::Any { r#type: "object" }));
+    given.chain(lost).collect()
+}
+
+fn turns<'a>(endpoint: &Endpoint, request: &'a Request, thinks: bool) -> Vec<Turn<'a>> {
+    let mut turns: Vec<Turn<'a>> = Vec::new();
+    for message in &request.messages {
+        let content: Vec<Part<'a>> = message.content.iter().filter_map(|block| part(endpoint, block, thinks)).collect();
+        match turns.last_mut() {
+            _ if content.is_empty() => {}
+            Some(last) if last.role == message.role => last.content.extend(content),
+            _ => turns.push(Turn { role: message.role, content }),
+        }
+    }
+    turns
+}
+
+/// A block as it is sent, if it can be.
+fn part<'a>(endpoint: &Endpoint, block: &'a Block, thinks: bool) -> Option<Part<'a>> {
+    Some(match block {
+        Block::Text { text } if text.trim().is_empty() => return None,
+        Block::Text { text } => Part::Text(text),
+        Block::Image { .. } if !endpoint.images => Part::Text(UNSEEN),
+        Block::Image { mime_type, data } => {
+            Part::Image { format: mime_type.strip_prefix("image/").unwrap_or(mime_type), source: Source { bytes: data } }
+        }
+        Block::Thinking { text, signature: Some(signature) } if thinks => {
+            Part::ReasoningContent(Reasoning::ReasoningText { text, signature })
+        }
+        Block::Redacted { data } if thinks => Part::ReasoningContent(Reasoning::RedactedContent(data)),
+        Block::Thinking { .. } | Block::Redacted { .. } => return None,
+        Block::ToolUse { id, name, input } => Part::ToolUse { tool_use_id: id, name, input },
+        Block::ToolResult { id, content, is_error } => {
+            let mut content: Vec<Part<'a>> = content.iter().filter_map(|block| part(endpoint, block, thinks)).collect();
+            if content.is_empty() {
+                content.push(Part::Text("(nothing)"));
+            }
+            Part::ToolResult { tool_use_id: id, content, status: if *is_error { "error" } else { "success" } }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::endpoint::Api;
+    use crate::model::{Message, Thinking, ToolSpec};
+
+    fn written(endpoint: &Endpoint, request: &Request) -> Value {
+        serde_json::from_slice(&Bedrock.body(endpoint, request).unwrap()).unwrap()
+    }
+
+    fn conversation() -> Request {
+        let text = |text: &str| Block::Text { text: text.to_owned() };
+        let thoughts = Block::Thinking { text: "hm".to_owned(), signature: Some("sig".to_owned()) };
+        let call = Block::ToolUse { id: "t1".to_owned(), name: "read".to_owned(), input: json!({"path": "a"}) };
+        let picture = Block::Image { mime_type: "image/png".to_owned(), data: "AAAA".to_owned() };
+        let result = Block::ToolResult { id: "t1".to_owned(), content: vec![text("out"), picture], is_error: true };
+        let user = |content| Message { role: Role::User, content };
+        Request {
+            system: "be good".to_owned(),
+            messages: vec![
+                user(vec![text("one")]),
+                user(vec![text("two")]),
+                Message { role: Role::Assistant, content: vec![thoughts, Block::Redacted { data: "eHl6".to_owned() }, call] },
+                user(vec![result, Block::ToolResult { id: "t2".to_owned(), content: vec![], is_error: false }]),
+            ],
+            tools: vec![ToolSpec { name: "read".to_owned(), description: "reads".to_owned(), schema: json!({"type": "object"}) }],
+            max_tokens: 100,
+            thinking: Thinking::High,
+        }
+    }
+
+    #[test]
+    fn a_conversation_is_written_with_marks_thoughts_and_pictures() {
+        let mut endpoint = Endpoint::new("amazon-bedrock", "us.anthropic.claude-opus-4-6-v1", Api::BedrockConverseStream);
+        (endpoint.reasoning, endpoint.images) = (true, true);
+        let mark = json!({"cachePoint": {"type": "default"}});
+        let wanted = json!({
+            "system": [{"text": "be good"}, mark],
+            "messages": [
+                {"role": "user", "content": [{"text": "one"}, {"text": "two"}, mark]},
+                {"role": "assistant", "content": [
+                    {"reasoningContent": {"reasoningText": {"text": "hm", "signature": "sig"}}},
+                    {"reasoningContent": {"redactedContent": "eHl6"}},
+                    {"toolUse": {"toolUseId": "t1", "name": "read", "input": {"path": "a"}}},
+                ]},
+                {"role": "user", "content": [
+                    {"toolResult": {"toolUseId": "t1", "status": "error", "content": [
+                        {"text": "out"}, {"image": {"format": "png", "source": {"bytes": "AAAA"}}},
+                    ]}},
+                    {"toolResult": {"toolUseId": "t2", "status": "success", "content": [{"text": "(nothing)"}]}},
+                    mark,
+                ]},
+            ],
+            "inferenceConfig": {"maxTokens": 100},
+            "toolConfig": {"tools": [
+                {"toolSpec": {"name": "read", "description": "reads", "inputSchema": {"json": {"type": "object"}}}}, mark,
+            ]},
+            "additionalModelRequestFields": {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}},
+        });
+        assert_eq!(written(&endpoint, &conversation()), wanted);
+    }
+
+    #[test]
+    fn a_model_that_knows_no_marks_and_no_thoughts_gets_none() {
+        let endpoint = Endpoint::new("amazon-bedrock", "meta.llama3-70b", Api::BedrockConverseStream);
+        let mut request = conversation();
+        request.tools.clear();
+        let value = written(&endpoint, &request);
+        assert!(!value.to_string().contains("cachePoint") && !value.to_string().contains("reasoningContent"), "{value}");
+        assert_eq!(value.get("additionalModelRequestFields"), None);
+        assert_eq!(value["toolConfig"]["tools"][0]["toolSpec"]["name"], "read");
+    }
+
+    #[test]
+    fn a_model_is_one_part_of_the_path() {
+        let arn = "arn:aws:bedrock:us-east-1:1:inference-profile/us.x-v1:0";
+        let endpoint = Endpoint::new("amazon-bedrock", arn, Api::BedrockConverseStream);
+        let wanted = "https://h/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Ainference-profile%2Fus.x-v1%3A0/converse-stream";
+        assert_eq!(Bedrock.url(&endpoint, "https://h/"), wanted);
+    }
+}
