@@ -12,8 +12,7 @@ use super::{ErrorKind, ModelError};
 /// Most characters of a provider's own words in an error.
 const MAX_WORDS: usize = 400;
 /// Beginnings of words that are keys.
-const KEYS: [&str; 12] =
-    ["sk-", "AKIA", "ASIA", "ABSK", "bedrock-api-key-", "eyJ", "gsk_", "xai-", "AIza", "IQoJ", "FwoG", "AQoD"];
+const KEYS: [&str; 12] = ["sk-", "AKIA", "ASIA", "ABSK", "bedrock-api-key-", "eyJ", "gsk_", "xai-", "AIza", "IQoJ", "FwoG", "AQoD"];
 /// Behind these words Amazon repeats what was to be signed, with the session's token.
 const REPEATED: &str = "The Canonical String";
 

@@ -1,5 +1,6 @@
 //! The runners, one per file and one line each in [`RUNNERS`].
 
+pub mod agent;
 pub mod shell;
 
 use super::runner::Runner;
@@ -17,7 +18,10 @@ pub struct Entry {
 }
 
 /// Every runner, in the order in which they are listed to people.
-pub static RUNNERS: &[Entry] = &[Entry { name: "shell", takes_input: false, message_is_command: true, build: || Box::new(shell::Shell) }];
+pub static RUNNERS: &[Entry] = &[
+    Entry { name: "shell", takes_input: false, message_is_command: true, build: || Box::new(shell::Shell) },
+    Entry { name: "agent", takes_input: false, message_is_command: false, build: || Box::new(agent::Agent) },
+];
 
 /// The runner of this name.
 #[must_use]

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::ExitStatus;
@@ -18,7 +19,7 @@ use crate::exec::output::{Counts, Output};
 use crate::exec::planned::{self, PlannedError};
 use crate::exec::policy::Plan;
 use crate::exec::policy::trust::Trust;
-use crate::exec::process::{OOM_SCORE_ADJ, Running, Script, spawn};
+use crate::exec::process::{OOM_SCORE_ADJ, Running, Script, spawn_fed};
 use crate::protocol::event::agent::{Stream, Tool};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
 use crate::runs::control::RunSpec;
@@ -76,16 +77,17 @@ async fn run(job: Job, out: RunSink, stop: Stop) -> Result<Outcome, RunError> {
 
 /// Starts what was planned, or the shell with the whole message if nothing had to be; either shut in as the agent's isolation says.
 fn start_command(spec: &RunSpec) -> Result<Running, RunError> {
-    start_wanted(spec, spec.plan.as_deref(), &spec.message, &spec.cwd, &spec.env)
+    start_wanted(spec, spec.plan.as_deref(), &spec.message, &spec.cwd, &spec.env, None)
 }
 
-/// Starts a command as it was allowed, shut in as the run is.
+/// Starts a command as it was allowed, shut in as the run is; `stdin` is what it reads, nothing if absent. A planned one reads nothing, because that is what was decided about.
 pub(super) fn start_wanted(
     spec: &RunSpec,
     plan: Option<&Plan>,
     command: &str,
     cwd: &Path,
     env: &BTreeMap<String, String>,
+    stdin: Option<OwnedFd>,
 ) -> Result<Running, RunError> {
     let confinement = spec.confinement.as_ref();
     let wrapped = confinement.map(|confinement| wrap(confinement, spec, env)).transpose();
@@ -99,7 +101,8 @@ pub(super) fn start_wanted(
         }),
         None => {
             let (shell, text, cwd, env) = (spec.shell.clone(), command.to_owned(), cwd.to_owned(), env.clone());
-            spawn(&Script { shell, text, cwd, env, wrapped, oom_score_adj }).map_err(|failed| RunError::Unavailable(failed.to_string()))
+            spawn_fed(&Script { shell, text, cwd, env, wrapped, oom_score_adj }, stdin)
+                .map_err(|failed| RunError::Unavailable(failed.to_string()))
         }
     }
 }
