@@ -70,8 +70,10 @@ actions! {
     ConfigChange = "config.change",
     /// The configuration file was written by a caller: hashes before and after, and the changed paths.
     ConfigWrite = "config.write",
-    /// A run's command: allowed and about to start, or denied. Written and synced before the run's process gets its task.
+    /// A run's command, or one that a tool of a run wants to start: allowed and about to start, or denied. Written and synced before it can start.
     Exec = "exec",
+    /// A run of a model is about to start. Written and synced before its process gets its task; its commands have records of their own.
+    AgentStart = "agent.start",
     /// An approval was asked for.
     ApprovalRequest = "approval.request",
     /// An approval was given or refused.

@@ -64,6 +64,8 @@ pub struct Command {
     pub reply: Option<String>,
     /// What remains to be done as a turn.
     pub rest: Option<String>,
+    /// That turn is to shorten the conversation, and its summary to look after this; `rest` is the whole message then.
+    pub compact: Option<String>,
 }
 
 /// A change that a message asks for.
@@ -142,6 +144,10 @@ fn directives(message: &str, facts: &Facts<'_>) -> Option<Command> {
                 command.actions.push(action);
                 replies.push(text);
             }
+            Done::Compact(instructions) => {
+                (command.rest, command.compact) = (Some(message.trim().to_owned()), Some(instructions));
+                return Some(command);
+            }
             // A wrong word changes nothing, and what follows is not what the user meant to send.
             Done::Wrong(text) => return Some(Command { reply: Some(text), ..Command::default() }),
         }
@@ -176,6 +182,7 @@ fn named(text: &str) -> Option<(&'static Spec, &str)> {
 pub(super) enum Done {
     Answer(String),
     Change(Action, String),
+    Compact(String),
     Wrong(String),
 }
 
@@ -190,6 +197,8 @@ fn one<'m>(spec: &'static Spec, rest: &'m str, facts: &Facts<'_>) -> Option<(Don
         Kind::Help => rest.trim().is_empty().then(|| (Done::Answer(replies::help(facts)), "")),
         Kind::Commands => rest.trim().is_empty().then(|| (Done::Answer(replies::commands(facts)), "")),
         Kind::Models => rest.trim().is_empty().then(|| (Done::Answer(replies::models(facts)), "")),
+        Kind::Compact if facts.models.is_empty() => Some((Done::Answer(replies::no_model(facts)), "")),
+        Kind::Compact => Some((Done::Compact(rest.trim().to_owned()), "")),
         Kind::Queue => Some(queue_words::read(rest, facts)),
         Kind::Model if word.is_empty() => Some((Done::Answer(replies::model(facts)), "")),
         Kind::Model => Some((model(word, facts), behind)),

@@ -11,6 +11,5 @@ pub mod table;
 /// Whether a runner of this name answers by a model, so that models, levels and tokens mean something.
 #[must_use]
 pub fn uses_models(runner: &str) -> bool {
-    // The runners of this version run commands.
-    crate::runs::runners::is_available(runner) && runner != "shell"
+    crate::runs::runners::uses_model(runner)
 }

@@ -108,7 +108,17 @@ fn rules(facts: &Facts<'_>) -> String {
 /// A level's command alone.
 pub(super) fn level(spec: &Spec, level: Level, facts: &Facts<'_>) -> String {
     let current = field(facts, level.field).and_then(Value::as_str).unwrap_or("off");
-    format!("{}: {current}. Set it with /{} {}.{}", level.title, spec.name, level.words.join("|"), unused(facts))
+    let mut text = format!("{}: {current}. Set it with /{} {}.{}", level.title, spec.name, level.words.join("|"), unused(facts));
+    let tokens = |name: &str| field(facts, name).and_then(Value::as_u64);
+    if let (true, Some(read), Some(written)) = (level.field == "responseUsage", tokens("inputTokens"), tokens("outputTokens")) {
+        // Writing into a text cannot fail.
+        let _ = write!(text, "\nThis conversation: {read} tokens read, {written} written");
+        if let Some(now) = tokens("totalTokens") {
+            let _ = write!(text, ", {now} in the model's window");
+        }
+        text.push('.');
+    }
+    text
 }
 
 /// After a level was set.

@@ -19,6 +19,8 @@ pub enum Kind {
     Model,
     /// Which models there are.
     Models,
+    /// Puts a summary in the place of the conversation.
+    Compact,
     /// A level of the session.
     Level(Level),
 }
@@ -118,6 +120,12 @@ pub static COMMANDS: &[Spec] = &[
         ..plain("model", "Shows or sets the session's model.", "options", Kind::Model)
     },
     Spec { for_models: true, ..plain("models", "Lists the models.", "status", Kind::Models) },
+    Spec {
+        usage: "[what to look after]",
+        for_models: true,
+        args: &[Arg { name: "instructions", summary: "What the summary is to look after.", choices: &[] }],
+        ..plain("compact", "Puts a summary in the place of the conversation.", "session", Kind::Compact)
+    },
     level(
         "think",
         &["thinking", "t"],

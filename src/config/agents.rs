@@ -19,6 +19,14 @@ words! {
         Shell,
         /// The message goes to a model that uses tools.
         Agent,
+        /// The message goes to the program `codex`.
+        Codex,
+        /// The message goes to the program `claude`.
+        Claude,
+        /// The message goes to the program `pi`.
+        Pi,
+        /// The message goes to a program that speaks the Agent Client Protocol.
+        Acp,
     }
 }
 

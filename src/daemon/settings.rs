@@ -21,6 +21,7 @@ use crate::config::resolve::ExecSettings;
 use crate::exec::cgroup;
 use crate::exec::policy::Rule;
 use crate::gateway::certificate::TlsStatus;
+use crate::gateway::minds::Minds;
 use crate::logging::filter::Filter;
 use crate::logging::{self, Log, Style};
 use crate::protocol::ids::AgentId;
@@ -91,7 +92,7 @@ pub fn of_approvals(config: &Config) -> approvals::Settings {
 ///
 /// # Errors
 /// The directory of the shims' sockets cannot be made.
-pub fn of_runs(loaded: &Loaded) -> std::io::Result<supervisor::Settings> {
+pub fn of_runs(loaded: &Arc<Loaded>) -> std::io::Result<supervisor::Settings> {
     let defaults = &loaded.config.agents.defaults;
     let socket_dir = loaded.paths.state_dir.join("run");
     private_dir(&socket_dir)?;
@@ -110,14 +111,22 @@ pub fn of_runs(loaded: &Loaded) -> std::io::Result<supervisor::Settings> {
         exec: exec_rules(&loaded.config),
         protected: loaded.protected(),
         cgroup: cgroup::own(),
+        briefing: Arc::new(Minds::new(Arc::clone(loaded))),
     })
 }
 
 /// Which commands run, for each agent.
 fn exec_rules(config: &Config) -> ExecRules {
-    let rule_of = |exec: ExecSettings| AgentRule { rule: Rule { security: exec.security, ask: exec.ask }, safe_bins: exec.safe_bins };
+    let rule_of = |exec: ExecSettings, may_exec| AgentRule {
+        rule: Rule { security: exec.security, ask: exec.ask },
+        safe_bins: exec.safe_bins,
+        may_exec,
+    };
     let agents = config.agent_ids().into_iter().filter_map(|id| config.agent(Some(&id)));
-    ExecRules { agents: agents.map(|agent| (AgentId(agent.id), rule_of(agent.exec))).collect(), common: rule_of(config.exec()) }
+    ExecRules {
+        agents: agents.map(|agent| (AgentId(agent.id), rule_of(agent.exec, agent.may_exec))).collect(),
+        common: rule_of(config.exec(), true),
+    }
 }
 
 /// Which requests the HTTP gate lets through.

@@ -12,6 +12,7 @@ use crate::exec::policy::rule::Wish;
 use crate::protocol::event::health::{AgentHealth, HeartbeatHealth, SessionCounts};
 use crate::protocol::ids::AgentId;
 use crate::protocol::run::RunErrorCode;
+use crate::runs::runners;
 use crate::runs::spec::{Refusal, Work};
 
 /// One agent, complete.
@@ -123,6 +124,8 @@ impl Agents {
             attachments: Vec::new(),
             exec: Wish::default(),
             extra_system_prompt: None,
+            thinking: None,
+            compact: None,
             isolation: agent.isolation.of_session(is_main),
             env: BTreeMap::new(),
         }
@@ -145,6 +148,17 @@ impl Agents {
     }
 
     fn refusal(agent: &Agent) -> Option<Refusal> {
+        let Some(runner) = runners::find(&agent.runner) else {
+            let summary = format!(
+                "this version has no runner \"{}\", which agent \"{}\" needs; see runners.list, or set runner: \"shell\" for it to run its messages as shell scripts",
+                agent.runner, agent.id
+            );
+            return Some(Refusal { code: RunErrorCode::Unavailable, summary });
+        };
+        if !runner.message_is_command {
+            // Its messages are no commands; each command of its tools is judged by itself.
+            return None;
+        }
         if agent.exec == ExecSecurity::Deny {
             let summary =
                 "exec.security is \"deny\": no command may run; set it to \"allowlist\" for listed ones or \"full\" for all".to_owned();
@@ -153,13 +167,6 @@ impl Agents {
         if !agent.may_exec {
             let summary = format!("the rules of `tools` (allow, deny, profile) do not let agent \"{}\" run commands", agent.id);
             return Some(Refusal { code: RunErrorCode::ExecDenied, summary });
-        }
-        if !crate::runs::runners::is_available(&agent.runner) {
-            let summary = format!(
-                "this version has no model runner, which agent \"{}\" needs; set runner: \"shell\" for it to run its messages as shell scripts",
-                agent.id
-            );
-            return Some(Refusal { code: RunErrorCode::Unavailable, summary });
         }
         None
     }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tracing::{error, warn};
 
+use super::recollect::{self, Recollection};
 use crate::chat::history::without_places;
 use crate::clock::now_ms;
 use crate::events::hub::{Hub, SessionEvent};
@@ -17,9 +18,12 @@ use crate::protocol::event::session_message::SessionMessage;
 use crate::protocol::frame;
 use crate::protocol::run::{Outcome, RunStatus};
 use crate::runs::answer::{Answer, Call};
+use crate::runs::brief::Recalled;
 use crate::runs::chronicle::{Chronicle, Closing, Opening, Writing};
+use crate::runs::runners;
+use crate::runs::spoken::{Piece, Spoken};
 use crate::sessions::Sessions;
-use crate::sessions::turn::{Turn, TurnEnd, TurnKind};
+use crate::sessions::turn::{Turn, TurnEnd, TurnKind, Usage};
 use crate::store::record::RunRecord;
 use crate::store::sessions::SessionRecord;
 use crate::transcript::Transcripts;
@@ -111,15 +115,48 @@ impl Scribe {
         let Ok(turn) = turn else { return false };
         let Some(turn) = turn else { return true };
         let mut entries = vec![said(&closing.opening)];
-        entries.extend(answered(run, &closing.answer, &closing.outcome));
+        let of_model = runners::uses_model(&run.runner);
+        entries.extend(if of_model {
+            told(run, &closing.spoken, &closing.outcome)
+        } else {
+            answered(run, &closing.answer, &closing.outcome)
+        });
         let written = self.append(&turn, &closing.opening.work.cwd.to_string_lossy(), entries).await;
         let aborted = matches!(closing.outcome.status, RunStatus::Aborted | RunStatus::Interrupted);
-        self.sessions.finish_turn(&turn, closing.outcome.ended_at, TurnEnd { aborted, usage: None });
+        self.sessions.finish_turn(&turn, closing.outcome.ended_at, TurnEnd { aborted, usage: usage_of(&closing.spoken) });
         written
     }
 
     fn turns(&self) -> std::sync::MutexGuard<'_, HashMap<String, Turn>> {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Scribe {
+    async fn remembered(&self, run: &RunRecord) -> Result<Recalled, String> {
+        let begun = self.turns().get(&run.file_id).cloned();
+        let (session, transcript) = match begun {
+            Some(turn) => (turn.session, turn.transcript),
+            None => match self.sessions.get(&run.session_key).await {
+                Ok(Some(session)) => {
+                    let transcript = self.sessions.transcript_path(&session);
+                    (session, transcript)
+                }
+                Ok(None) => return Ok(Recalled::default()),
+                Err(cause) => return Err(format!("the session cannot be looked up: {cause}")),
+            },
+        };
+        let read = self.transcripts.run(move |transcripts| transcripts.recall(&transcript)).await;
+        let read = read.map_err(|cause| format!("the conversation cannot be read: {cause}"))?;
+        let Recollection { history, files } = recollect::of_transcript(read.unwrap_or_default());
+        let entry = &session.entry;
+        Ok(Recalled {
+            history,
+            files,
+            model: entry.model_override.clone().map(|model| (entry.provider_override.clone(), model)),
+            thinking: entry.thinking_level.clone(),
+            is_main: self.sessions.settings().main_key(&run.agent_id) == run.session_key,
+        })
     }
 }
 
@@ -133,6 +170,11 @@ impl Chronicle for Scribe {
                 Err(cause) => warn!(%run_id, %cause, "a turn could not be noted in its session"),
             }
         })
+    }
+
+    fn recall(&self, run: &RunRecord) -> Writing<Result<Recalled, String>> {
+        let (scribe, run) = (self.clone(), run.clone());
+        Box::pin(async move { scribe.remembered(&run).await })
     }
 
     fn open(&self, opening: Opening) -> Writing<()> {
@@ -160,6 +202,54 @@ fn said(opening: &Opening) -> NewEntry {
     message::attach(&mut message, files);
     name_run(&mut message, &opening.run);
     NewEntry::message(message, opening.at).once(format!("{}:user", opening.run.file_id))
+}
+
+/// What a model and its tools said: entry by entry, then what never became whole, then why there is nothing more.
+fn told(run: &RunRecord, spoken: &Spoken, outcome: &Outcome) -> Vec<NewEntry> {
+    let (mut entries, mut names, mut last_failed) = (Vec::new(), HashMap::new(), false);
+    for (n, (at, piece)) in spoken.pieces.iter().enumerate() {
+        match piece {
+            Piece::Message(whole) => {
+                last_failed = whole.error.is_some();
+                for (i, mut message) in recollect::to_transcript(whole, *at, &mut names).into_iter().enumerate() {
+                    name_run(&mut message, run);
+                    entries.push(NewEntry::message(message, *at).once(format!("{}:m:{n}:{i}", run.file_id)));
+                }
+            }
+            Piece::Compaction(compacted) => {
+                let entry = NewEntry::summary(&compacted.summary, compacted.kept_messages, compacted.tokens_before, *at);
+                entries.push(entry.once(format!("{}:m:{n}", run.file_id)));
+            }
+        }
+    }
+    let (stop_reason, error) = if outcome.status == RunStatus::Aborted { ("aborted", None) } else { ("error", Some(&*outcome.summary)) };
+    let failed = outcome.status == RunStatus::Error && !last_failed || !outcome.served();
+    let rest = spoken.unfinished.as_ref().map(|(at, text)| (*at, text.as_str()));
+    if let Some((at, text)) = rest.or((failed && !last_failed).then_some((outcome.ended_at, ""))) {
+        let making = Making { api: &run.runner, provider: &run.runner, model: &run.runner, stop_reason, error };
+        let mut last = message::assistant(text, &making, at);
+        name_run(&mut last, run);
+        entries.push(NewEntry::message(last, at).once(format!("{}:answer", run.file_id)));
+    }
+    entries
+}
+
+/// What a turn used, for its session: sums, and the size of the conversation as the model saw it last.
+fn usage_of(spoken: &Spoken) -> Option<Usage> {
+    let sum = spoken.usage?;
+    let asked = spoken.pieces.iter().rev().find_map(|(_, piece)| match piece {
+        Piece::Message(whole) if whole.usage.is_some_and(|usage| usage.total() > 0) => Some(whole),
+        _ => None,
+    });
+    let last = asked.and_then(|whole| whole.usage).unwrap_or_default();
+    Some(Usage {
+        input: sum.prompt(),
+        output: sum.output,
+        total: last.total(),
+        context: None,
+        provider: asked.and_then(|whole| whole.provider.clone()),
+        model: asked.and_then(|whole| whole.model.clone()),
+    })
 }
 
 /// What was answered: each call with its result, then the text.

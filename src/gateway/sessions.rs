@@ -1,6 +1,7 @@
 //! Sessions as clients see them: a stored row joined with its runs and its model.
 
 use super::Gateway;
+use super::endpoints::unaliased;
 use crate::protocol::ids::{AgentId, RunId};
 use crate::protocol::run::RunStatus;
 use crate::protocol::session::SessionRow;
@@ -23,6 +24,22 @@ impl Gateway {
         let models = &loaded.config.agents.defaults.models;
         let aliases = models.iter().filter_map(|(name, settings)| Some((settings.alias.clone()?, name.clone())));
         ModelRules { allowed: models.keys().cloned().collect(), aliases: aliases.collect(), default: self.default_model(agent) }
+    }
+
+    /// Names of the models that an agent's sessions can choose among, its own first.
+    #[must_use]
+    pub fn model_names(&self, agent: &AgentId) -> Vec<String> {
+        let loaded = self.loaded();
+        let config = &loaded.config;
+        let own = config.agent(Some(agent.as_str())).and_then(|agent| agent.model).unwrap_or_default();
+        let listed = config.models().into_iter().filter(|row| !row.provider.is_empty()).map(|row| format!("{}/{}", row.provider, row.id));
+        let mut names: Vec<String> = Vec::new();
+        for name in own.names().map(|name| unaliased(config, name)).chain(listed) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
     }
 
     /// The model of a session: the chosen one, else the one that answered last, else the agent's.

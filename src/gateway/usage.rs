@@ -9,7 +9,7 @@ use jiff::{Span, Timestamp};
 
 use super::Gateway;
 use crate::clock;
-use crate::protocol::usage::UsageTotals;
+use crate::protocol::usage::{TokenUsage, UsageTotals};
 use crate::store::error::StoreError;
 use crate::store::usage::{UsageFilter, UsageSum};
 
@@ -161,13 +161,25 @@ impl Usage {
 /// A sum as clients see it.
 #[must_use]
 pub fn totals(sum: &UsageSum) -> UsageTotals {
+    let TokenUsage { input, output, cache_read, cache_write, cost } = sum.tokens;
+    let cost = cost.unwrap_or_default();
     UsageTotals {
+        input,
+        output,
+        cache_read,
+        cache_write,
+        total_tokens: sum.tokens.total(),
+        total_cost: cost.total,
+        input_cost: cost.input,
+        output_cost: cost.output,
+        cache_read_cost: cost.cache_read,
+        cache_write_cost: cost.cache_write,
+        missing_cost_entries: sum.unpriced,
         runs: sum.runs,
         failed_runs: sum.failed,
         duration_ms: sum.duration_ms,
         cpu_ms: sum.cpu_ms,
         output_bytes: sum.output_bytes,
-        ..UsageTotals::default()
     }
 }
 

@@ -151,6 +151,12 @@ pub fn is_tool(line: &[u8], seq_at: usize) -> bool {
     rest.get(digits..).is_some_and(|rest| rest.starts_with(b",\"stream\":\"tool\""))
 }
 
+/// Whether a line of ours is of this stream. The first such key is the line's own: inside a string quotes are escaped.
+#[must_use]
+pub fn is_stream(line: &[u8], stream: &str) -> bool {
+    after(line, b"\"stream\":\"").and_then(|rest| rest.strip_prefix(stream.as_bytes())).is_some_and(|rest| rest.starts_with(b"\""))
+}
+
 /// A `tool` line without the results of the call.
 #[must_use]
 pub fn without_results(line: &[u8]) -> Option<Vec<u8>> {

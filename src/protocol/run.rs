@@ -169,6 +169,9 @@ pub struct Outcome {
     /// For `interrupted`: whether the work may have begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub may_have_run: Option<bool>,
+    /// Why it failed, as a word for programs, such as `MODEL_AUTH`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
     /// What its models used; absent if it asked none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<TokenUsage>,
@@ -207,6 +210,7 @@ impl Outcome {
             oom_killed: false,
             merged_into: None,
             may_have_run: None,
+            fault: None,
             usage: None,
         }
     }

@@ -27,7 +27,7 @@ pub struct UsageTotals {
     pub cache_read_cost: f64,
     /// Cost of writing it.
     pub cache_write_cost: f64,
-    /// Answers whose cost is not known.
+    /// Runs whose models have no known price.
     pub missing_cost_entries: u64,
     /// Runs that ended.
     pub runs: u64,

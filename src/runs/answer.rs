@@ -38,6 +38,8 @@ pub struct Answer {
     calls: Vec<Call>,
     /// Length of the current message of a model.
     message: usize,
+    /// A model speaks; what commands print is its tools' affair.
+    of_model: bool,
 }
 
 /// A line beyond the beginning.
@@ -82,9 +84,20 @@ struct Spoken<'a> {
 }
 
 impl Answer {
+    /// Says whether a model speaks; then output of commands is no part of the answer.
+    pub fn of_model(&mut self, of_model: bool) {
+        self.of_model = of_model;
+    }
+
     /// Takes the next line of the run's journal in. Returns whether the text of [`Self::so_far`] has grown.
     pub fn take(&mut self, line: &Bytes) -> bool {
         match stream_of(line) {
+            Some(b"exec") if self.of_model => false,
+            // Behind a whole message comes another one.
+            Some(b"message") => {
+                self.message = 0;
+                false
+            }
             Some(b"exec" | b"assistant") if self.full => {
                 self.late(line.clone(), 0);
                 false

@@ -72,6 +72,13 @@ impl Chat {
         Self { run_id, session_key, inner: Mutex::default() }
     }
 
+    /// The chat of a run in which a model speaks, or of one that is the output of a command.
+    #[must_use]
+    pub fn of_model(self, of_model: bool) -> Self {
+        self.lock().answer.of_model(of_model);
+        self
+    }
+
     /// Takes the next line of the run's journal in.
     pub fn take(&self, seq: u64, line: &Bytes) {
         let mut inner = self.lock();

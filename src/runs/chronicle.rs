@@ -4,7 +4,9 @@ use std::future::Future;
 use std::pin::Pin;
 
 use super::answer::Answer;
+use super::brief::Recalled;
 use super::spec::Work;
+use super::spoken::Spoken;
 use crate::protocol::run::Outcome;
 use crate::store::record::RunRecord;
 
@@ -29,6 +31,8 @@ pub struct Closing {
     pub opening: Opening,
     /// What it said.
     pub answer: Answer,
+    /// The same as messages, if a model speaks in it.
+    pub spoken: Spoken,
     /// How it ended.
     pub outcome: Outcome,
 }
@@ -37,6 +41,9 @@ pub struct Closing {
 pub trait Chronicle: Send + Sync {
     /// A turn is about to begin: its session may have to start afresh, or to be waited for.
     fn begin(&self, run: &RunRecord) -> Writing<()>;
+
+    /// What the session remembers of the conversation before this run.
+    fn recall(&self, run: &RunRecord) -> Writing<Result<Recalled, String>>;
 
     /// Notes what the user said. Nobody waits for it but the closing of the same turn.
     fn open(&self, opening: Opening) -> Writing<()>;

@@ -10,11 +10,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
+use crate::agent::spec::AgentSpec;
 use crate::exec::isolate::Confinement;
 use crate::exec::policy::Plan;
 use crate::programs::spec::ProgramSpec;
+use crate::model::endpoint::Endpoint;
 use crate::protocol::ids::{AgentId, RunId, SessionKey};
 use crate::protocol::isolation::Cgroup;
+use crate::protocol::run::Denied;
 
 /// Version of the control messages and of [`RunSpec`].
 pub const VERSION: u32 = 1;
@@ -70,6 +73,55 @@ pub struct RunSpec {
     /// The turn of an agent program that is not ours; absent for other runners.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<Box<ProgramSpec>>,
+    /// What the runner `agent` is to do, and with which models; absent for other runners.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Box<AgentTask>>,
+}
+
+/// A turn of the built-in agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentTask {
+    /// The turn.
+    pub spec: AgentSpec,
+    /// The models that may answer, the first of them first, with what is needed to be let in there.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// A command that a tool wants to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Wanted {
+    /// The call of the tool.
+    pub tool_call_id: String,
+    /// What the shell is to run.
+    pub command: String,
+    /// The folder to run in, absolute.
+    pub cwd: PathBuf,
+    /// Variables besides the run's own, not yet judged.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+}
+
+/// What the daemon says about a command.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "lowercase")]
+pub enum Judgement {
+    /// It may start now, exactly so and once.
+    Start {
+        /// What is to be started; none = the shell, with the whole command.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        plan: Option<Box<Plan>>,
+        /// The whole environment.
+        env: BTreeMap<String, String>,
+    },
+    /// It may not.
+    Refused {
+        /// Set if the rules or a person refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        denied: Option<Denied>,
+        /// One line, for the model and for people.
+        message: String,
+    },
 }
 
 /// How much output of a run is kept, and how fast it is taken.
@@ -91,7 +143,7 @@ impl Default for OutputLimits {
 }
 
 /// From the daemon to a shim.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 pub enum ToShim {
     /// First message of a daemon that connects to the named socket.
@@ -103,6 +155,13 @@ pub enum ToShim {
     Abort {
         /// Becomes `stopReason` of the outcome, such as `rpc`.
         reason: String,
+    },
+    /// Answers a question.
+    Answer {
+        /// Which one.
+        ask: u64,
+        /// The answer.
+        judgement: Box<Judgement>,
     },
     /// A message of a later version.
     #[serde(other)]
@@ -117,6 +176,18 @@ pub enum FromShim {
     Len {
         /// Length of the journal in bytes.
         bytes: u64,
+    },
+    /// May this command start? Asked of every daemon that connects, until one has answered.
+    Ask {
+        /// Counts the questions of the run, from 1.
+        ask: u64,
+        /// The command.
+        wanted: Box<Wanted>,
+    },
+    /// Nobody waits for the answer any more.
+    Withdraw {
+        /// Which question.
+        ask: u64,
     },
     /// A message of a later version.
     #[serde(other)]
@@ -199,6 +270,7 @@ pub(crate) mod tests {
             confinement: None,
             cgroup: None,
             program: None,
+            agent: None,
         }
     }
 

@@ -11,6 +11,7 @@ use tracing::{error, info};
 use super::chronicle::{Closing, Opening};
 use super::live::{Ended, Live};
 use super::queue::Why;
+use super::spoken::{self, Spoken};
 use super::supervisor::Supervisor;
 use crate::clock::now_ms;
 use crate::failpoint::failpoint;
@@ -64,11 +65,16 @@ impl Supervisor {
     }
 
     /// Commits the outcome, tells who waits, and lets the next run start.
-    pub(super) async fn finish(&self, live: &Arc<Live>, ended: Ended) {
+    pub(super) async fn finish(&self, live: &Arc<Live>, mut ended: Ended) {
         failpoint!("runs.before_finish");
         // A shim that was killed left its socket behind; another one removes it anyway.
         let _ = std::fs::remove_file(self.socket_path(&live.record.file_id));
-        let told = self.write_closing(live, &ended).await;
+        let spoken = self.spoken(live).await;
+        // A shim that was killed could not add up what it used.
+        if ended.outcome.usage.is_none() {
+            ended.outcome.usage = spoken.usage;
+        }
+        let told = self.write_closing(live, &ended, spoken).await;
         failpoint!("runs.after_transcript");
         let commit = self.commit(live, &ended, told).await;
         failpoint!("runs.after_finish");
@@ -93,7 +99,7 @@ impl Supervisor {
     }
 
     /// Has the turn written down, before its outcome is committed: what is unfinished at the next start is looked at again, and nothing is written twice. Returns whether it is complete.
-    async fn write_closing(&self, live: &Arc<Live>, ended: &Ended) -> bool {
+    async fn write_closing(&self, live: &Arc<Live>, ended: &Ended, spoken: Spoken) -> bool {
         let Ended { outcome, .. } = ended;
         // Without a turn nothing was said; a merged run's turn is its carrier's.
         if outcome.may_have_run == Some(false) || outcome.merged_into.is_some() {
@@ -103,7 +109,22 @@ impl Supervisor {
         let Ok(work) = live.work() else { return true };
         let at = outcome.started_at.unwrap_or(outcome.ended_at);
         let opening = Opening { run: live.record.clone(), work, at };
-        self.inner.chronicle.close(Closing { opening, answer: live.log.chat.answer(), outcome: outcome.clone() }).await
+        self.inner.chronicle.close(Closing { opening, answer: live.log.chat.answer(), spoken, outcome: outcome.clone() }).await
+    }
+
+    async fn spoken(&self, live: &Live) -> Spoken {
+        let (path, of_model) = (live.journal.clone(), live.log.of_model);
+        if !of_model {
+            return Spoken::default();
+        }
+        match tokio::task::spawn_blocking(move || spoken::read(&path, of_model)).await {
+            Ok(Ok(spoken)) => spoken,
+            Ok(Err(cause)) => {
+                error!(run_id = %live.record.run_id, %cause, "the messages of a run cannot be read from its journal");
+                Spoken::default()
+            }
+            Err(_) => Spoken::default(),
+        }
     }
 
     async fn commit(&self, live: &Live, ended: &Ended, told: bool) -> Commit {

@@ -10,14 +10,16 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::ask::Desk;
 use super::chat::Next;
 use super::control::{self, FromShim, RunSpec, ToShim};
 use super::end::{unavailable, without_turn};
 use super::launcher::{LaunchError, ShimChild};
 use super::live::{Ended, Host, Live};
-use super::policy::{Admitted, refused};
+use super::policy::{Admitted, Which, refused};
 use super::queue::Why;
 use super::supervisor::{Settings, Supervisor};
 use crate::clock::now_ms;
@@ -72,7 +74,11 @@ impl Supervisor {
             let outcome = unavailable(format!("the workspace {} cannot be made: {cause}", work.cwd.display()));
             return self.close_journal(live, outcome).await;
         }
-        let admitted = match self.clear(live, &work).await {
+        let task = match self.brief(live, &work).await {
+            Ok(task) => task,
+            Err(why) => return self.close_journal(live, unavailable(why)).await,
+        };
+        let admitted = match self.clear(live, &work, &Which::Message, &CancellationToken::new()).await {
             Ok(admitted) => admitted,
             Err(outcome) => return self.close_journal(live, *outcome).await,
         };
@@ -80,7 +86,7 @@ impl Supervisor {
         live.set_status(RunStatus::Running, Some(started_at));
         // In order with the outcome, but nobody waits for its sync: the journal says what may have run.
         self.inner.store.note_status(&live.record.file_id, RunStatus::Running, Some(started_at));
-        let spec = self.spec(live, work, admitted);
+        let spec = RunSpec { agent: task, ..self.spec(live, work, admitted) };
         match self.start_shim(live, &spec).await {
             Ok((stream, child)) => {
                 // Behind the start, so that nobody waits for it.
@@ -101,7 +107,7 @@ impl Supervisor {
     async fn start_shim(&self, live: &Live, spec: &RunSpec) -> Result<(UnixStream, ShimChild), LaunchError> {
         let journal = super::launcher::create_journal(&live.journal).map_err(LaunchError::Spawn)?;
         failpoint!("runs.before_spawn");
-        let started = self.inner.launcher.start(spec, journal, self.inner.audit.append(self.exec_allowed(live, spec))).await?;
+        let started = self.inner.launcher.start(spec, journal, self.inner.audit.append(self.start_allowed(live, spec))).await?;
         failpoint!("runs.after_spawn");
         live.set_host(Host { pid: started.pid, start_ticks: None });
         info!(run_id = %live.record.run_id, pid = started.pid, "run started");
@@ -133,6 +139,7 @@ impl Supervisor {
             cgroup: confinement.as_ref().and(settings.cgroup.clone()),
             program: None,
             confinement,
+            agent: None,
         }
     }
 
@@ -171,12 +178,18 @@ impl Supervisor {
         let (mut reader, mut writer) = stream.into_split();
         let mut abort = live.abort_asked();
         let mut aborting: Option<Instant> = None;
+        let mut desk = Desk::new(self, live);
         loop {
             let mut message = pin!(control::receive::<FromShim>(&mut reader));
             let got = loop {
                 let kill_at = aborting.map(|since| since + Duration::from_millis(self.settings().grace_ms) + ABORT_MARGIN);
                 tokio::select! {
                     got = &mut message => break got,
+                    Some(answer) = desk.answers.recv() => {
+                        if let Err(cause) = control::send(&mut writer, &answer).await {
+                            debug!(%cause, "an answer could not be told; the shim is ending");
+                        }
+                    }
                     reason = asked(&mut abort), if aborting.is_none() => {
                         aborting = Some(Instant::now());
                         if let Err(cause) = control::send(&mut writer, &ToShim::Abort { reason }).await {
@@ -194,7 +207,9 @@ impl Supervisor {
                 return Some(ended);
             }
             match got {
-                Ok(Some(_)) => {}
+                Ok(Some(FromShim::Ask { ask, wanted })) => desk.ask(ask, *wanted),
+                Ok(Some(FromShim::Withdraw { ask })) => desk.withdraw(ask),
+                Ok(Some(FromShim::Len { .. } | FromShim::Unknown)) => {}
                 Ok(None) | Err(_) => return None,
             }
         }

@@ -1,4 +1,4 @@
-//! The gate of a run's command: what the rules say, and, where they say so, what a person says.
+//! The gate of a command: what the rules say, and, where they say so, what a person says.
 //!
 //! ```text
 //! judge ── allow ──────────────────────────────────────────────────────────────> start
@@ -7,17 +7,18 @@
 //!                   └────── allowed ──> judge again ── the same ──> used ──> start
 //!                                            └──────── not the same ──> stale: the run ends, nothing ran
 //! ```
-//! A run asks once in its life. One that finds that it has asked before, in a daemon that is gone, ends: nobody is to find a command running that was allowed to another daemon.
+//! A run whose message is a command asks once in its life. One that finds that it has asked before, in a daemon that is gone, ends: nobody is to find a command running that was allowed to another daemon. A run with tools asks for each of their commands, and its shim knows which of them have no answer yet (`ask.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::end::{unavailable, without_turn};
 use super::follow::asked;
 use super::live::Live;
-use super::policy::{Admitted, Judged, refused};
+use super::policy::{Admitted, Judged, Which, refused};
 use super::queue::Why;
 use super::spec::Work;
 use super::supervisor::Supervisor;
@@ -29,17 +30,34 @@ use crate::protocol::approval::{ApprovalRequest, ApprovalState, Decision, Party}
 use crate::protocol::run::Outcome;
 use crate::store::approvals::ApprovalRecord;
 
+/// A command about which a person is asked.
+struct Asked<'a> {
+    work: &'a Work,
+    which: &'a Which,
+    rule: Rule,
+    always: bool,
+}
+
 impl Supervisor {
-    /// Whether the message of this run may run as a command, and as what; a person is asked if the rules say so.
+    /// Whether a command of this run may run, and as what; a person is asked if the rules say so, until `gone`.
     ///
     /// # Errors
-    /// The end of the run: nothing of it ran.
-    pub(super) async fn clear(&self, live: &Arc<Live>, work: &Work) -> Result<Admitted, Box<Outcome>> {
-        let admitted = match self.judge(live, work).await {
+    /// The end of the command: nothing of it ran.
+    pub(super) async fn clear(
+        &self,
+        live: &Arc<Live>,
+        work: &Work,
+        which: &Which,
+        gone: &CancellationToken,
+    ) -> Result<Admitted, Box<Outcome>> {
+        let admitted = match self.judge(live, work, which).await {
             Err(denied) => Err(boxed(denied)),
             Ok(Judged { verdict: Verdict::Allow(plan), env, .. }) => Ok(Admitted { plan, env }),
             Ok(Judged { verdict: Verdict::Deny(denied), .. }) => Err(boxed(denied)),
-            Ok(Judged { verdict: Verdict::Ask(subject), rule, always, .. }) => self.have_allowed(live, work, *subject, rule, always).await,
+            Ok(Judged { verdict: Verdict::Ask(subject), rule, always, .. }) => {
+                let asked = Asked { work, which, rule, always };
+                self.have_allowed(live, &asked, *subject, gone).await
+            }
         };
         if let Err(outcome) = &admitted {
             let (code, token) = outcome.denied.as_ref().map_or((None, ""), |denied| (Some(denied.code), denied.token.as_str()));
@@ -55,48 +73,50 @@ impl Supervisor {
     async fn have_allowed(
         &self,
         live: &Arc<Live>,
-        work: &Work,
+        about: &Asked<'_>,
         subject: Subject,
-        rule: Rule,
-        always: bool,
+        gone: &CancellationToken,
     ) -> Result<Admitted, Box<Outcome>> {
         let desk = &self.inner.desk;
         match desk.of_run(&live.record.file_id).await {
             Ok(None) => {}
+            // The shim asks about commands that have not started, whoever was asked about them before.
+            Ok(Some(_)) if *about.which != Which::Message => {}
             Ok(Some(earlier)) => return Err(boxed(before_restart(&earlier))),
             Err(cause) => return Err(failed(format!("approvals cannot be read: {cause}"))),
         }
-        let mut pending =
-            match desk.ask_shown(question(live, work, &subject, rule, always), |awaited| live.set_approval(Some(awaited.clone()))).await {
-                Ok(pending) => pending,
-                Err(AskError::NoApprover) => return Err(boxed(unanswered(&subject))),
-                Err(error @ AskError::TooMany) => return Err(boxed(Denied::by_rule("TOO_MANY_APPROVALS", error.to_string()))),
-                Err(error) => return Err(failed(format!("nobody could be asked about the command: {error}"))),
-            };
+        let mut pending = match desk.ask_shown(question(live, about, &subject), |awaited| live.awaits(awaited.clone())).await {
+            Ok(pending) => pending,
+            Err(AskError::NoApprover) => return Err(boxed(unanswered(&subject))),
+            Err(error @ AskError::TooMany) => return Err(boxed(Denied::by_rule("TOO_MANY_APPROVALS", error.to_string()))),
+            Err(error) => return Err(failed(format!("nobody could be asked about the command: {error}"))),
+        };
         let id = pending.awaited.id.clone();
         info!(run_id = %live.record.run_id, approval = id, "a run waits until its command is allowed");
         let mut abort = live.abort_asked();
         let settled = tokio::select! {
             record = pending.settled() => Ok(record),
             reason = asked(&mut abort) => Err(reason),
+            () = gone.cancelled() => Err("withdrawn".to_owned()),
         };
-        live.set_approval(None);
+        live.awaits_no_more(&id);
         match settled {
             Err(reason) => {
-                if let Err(cause) = desk.cancel(&id, "the run was aborted").await {
+                let why = if gone.is_cancelled() { "nobody waits for the command any more" } else { "the run was aborted" };
+                if let Err(cause) = desk.cancel(&id, why).await {
                     warn!(approval = id, %cause, "an approval could not be cancelled; it ends by itself");
                 }
                 Err(Box::new(without_turn(Why::Asked, &reason)))
             }
-            Ok(record) if record.state.is_allowed() => self.look_again(live, work, &id).await,
+            Ok(record) if record.state.is_allowed() => self.look_again(live, about, &id).await,
             Ok(record) => Err(boxed(ended(&record))),
         }
     }
 
     /// The second look, right before the start: what is there now must be what was shown.
-    async fn look_again(&self, live: &Arc<Live>, work: &Work, id: &str) -> Result<Admitted, Box<Outcome>> {
-        let (found, why) = match self.judge(live, work).await {
-            Ok(judged) => (same_form(live, judged), "the rules for commands have changed".to_owned()),
+    async fn look_again(&self, live: &Arc<Live>, about: &Asked<'_>, id: &str) -> Result<Admitted, Box<Outcome>> {
+        let (found, why) = match self.judge(live, about.work, about.which).await {
+            Ok(judged) => (same_form(live, about.which, judged), "the rules for commands have changed".to_owned()),
             Err(denied) => (None, denied.reason),
         };
         // What cannot be compared is not the same.
@@ -128,19 +148,20 @@ fn failed(summary: String) -> Box<Outcome> {
 }
 
 /// What would start now, with its digest; none if it would not start by a plan.
-fn same_form(live: &Live, judged: Judged) -> Option<(Plan, [u8; 32], BTreeMap<String, String>)> {
+fn same_form(live: &Live, which: &Which, judged: Judged) -> Option<(Plan, [u8; 32], BTreeMap<String, String>)> {
     match judged.verdict {
         Verdict::Ask(subject) => Some((subject.plan()?, subject.digest, judged.env)),
         // An entry that was written for this very decision.
         Verdict::Allow(Some(plan)) => {
-            let subject = Subject::new(&plan, live.record.run_id.as_str(), &live.record.principal);
+            let subject = Subject::new(&plan, &which.name(live), &live.record.principal);
             Some((*plan, subject.digest, judged.env))
         }
         Verdict::Allow(None) | Verdict::Deny(_) => None,
     }
 }
 
-fn question(live: &Live, work: &Work, subject: &Subject, rule: Rule, always: bool) -> Question {
+fn question(live: &Live, about: &Asked<'_>, subject: &Subject) -> Question {
+    let Asked { work, rule, always, .. } = *about;
     let record = &live.record;
     let first = subject.plan().and_then(|plan| plan.stages.into_iter().next());
     let shown = |path: &std::path::Path| prompt::shown(&path.to_string_lossy(), 512);

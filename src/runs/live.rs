@@ -33,8 +33,8 @@ pub struct Live {
     carried: Mutex<Vec<Arc<Live>>>,
     /// Its work, when that is not what it was accepted with.
     spec: OnceLock<String>,
-    /// The approval that it waits for.
-    approval: Mutex<Option<AwaitedApproval>>,
+    /// The approvals that it waits for, oldest first.
+    approvals: Mutex<Vec<AwaitedApproval>>,
     /// The writing down of its message.
     opening: Mutex<Option<JoinHandle<()>>>,
 }
@@ -62,7 +62,9 @@ impl Live {
     #[must_use]
     pub fn new(record: RunRecord, journal: PathBuf) -> Arc<Self> {
         let log = Arc::new(
-            RunLog::live(&record.file_id, record.run_id.clone(), record.session_key.clone(), journal.clone()).of(&record.principal),
+            RunLog::live(&record.file_id, record.run_id.clone(), record.session_key.clone(), journal.clone())
+                .of(&record.principal)
+                .by(&record.runner),
         );
         let state = Mutex::new((record.status, record.started_at));
         Arc::new(Self {
@@ -76,7 +78,7 @@ impl Live {
             carrier: OnceLock::new(),
             carried: Mutex::default(),
             spec: OnceLock::new(),
-            approval: Mutex::default(),
+            approvals: Mutex::default(),
             opening: Mutex::default(),
         })
     }
@@ -142,9 +144,14 @@ impl Live {
         }
     }
 
-    /// Notes which approval the run waits for; none = it waits for none.
-    pub fn set_approval(&self, approval: Option<AwaitedApproval>) {
-        *self.approval.lock().unwrap_or_else(PoisonError::into_inner) = approval;
+    /// Notes that the run waits for this approval.
+    pub fn awaits(&self, approval: AwaitedApproval) {
+        self.approvals.lock().unwrap_or_else(PoisonError::into_inner).push(approval);
+    }
+
+    /// Notes that it waits for this one no more.
+    pub fn awaits_no_more(&self, id: &str) {
+        self.approvals.lock().unwrap_or_else(PoisonError::into_inner).retain(|awaited| awaited.id != id);
     }
 
     /// Where the run stands.
@@ -218,7 +225,7 @@ impl Live {
         (row.status, row.started_at) = *self.state.lock().unwrap_or_else(PoisonError::into_inner);
         row.head = self.log.head();
         row.position = position;
-        row.approval = self.approval.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        row.approval = self.approvals.lock().unwrap_or_else(PoisonError::into_inner).first().cloned();
         row.merged_into = self.carrier().map(|carrier| carrier.1.clone());
         row.outcome = self.ended().map(|ended| ended.outcome);
         row

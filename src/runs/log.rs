@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use super::chat::Chat;
+use super::runners;
 use crate::journal::reader::Reader;
 use crate::protocol::ids::{RunId, SessionKey};
 
@@ -27,6 +28,8 @@ pub struct RunLog {
     pub principal: Arc<str>,
     /// Its `chat` events.
     pub chat: Chat,
+    /// Whether a model speaks in it: output of commands is then that of tools.
+    pub of_model: bool,
     path: PathBuf,
     ring: Mutex<Ring>,
 }
@@ -53,7 +56,7 @@ impl RunLog {
     #[must_use]
     pub fn live(file_id: &str, run_id: RunId, session_key: SessionKey, path: PathBuf) -> Self {
         let chat = Chat::new(run_id.clone(), session_key);
-        Self { file_id: file_id.to_owned(), run_id, principal: Arc::default(), chat, path, ring: Mutex::default() }
+        Self { file_id: file_id.to_owned(), run_id, principal: Arc::default(), chat, of_model: false, path, ring: Mutex::default() }
     }
 
     /// The log of a run that ended with line `head`.
@@ -67,6 +70,14 @@ impl RunLog {
     #[must_use]
     pub fn of(self, principal: &str) -> Self {
         Self { principal: principal.into(), ..self }
+    }
+
+    /// The same log, of a run with this runner.
+    #[must_use]
+    pub fn by(mut self, runner: &str) -> Self {
+        self.of_model = runners::uses_model(runner);
+        self.chat = self.chat.of_model(self.of_model);
+        self
     }
 
     /// Takes the next line over from the journal. `last` marks the terminal line.

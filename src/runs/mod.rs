@@ -1,9 +1,12 @@
 //! Runs: accepted, queued, hosted by a shim each, followed by the daemon, ended exactly once.
 //!
-//! The daemon's side is `supervisor`, `turns` over `queue`, `policy`, `gate`, `follow`, `end` and `recover`, and `answer`, `chat` and `chronicle` for what was said; `runner`, `runners`, `sink` and `stop` work inside the shim; `control` is what the two say to each other.
+//! The daemon's side is `supervisor`, `turns` over `queue`, `policy`, `gate`, `follow`, `end` and `recover`, and `answer`, `chat`, `spoken` and `chronicle` for what was said, `brief` and `ask` for runs of the built-in agent; `runner`, `runners`, `sink`, `asks` and `stop` work inside the shim; `control` is what the two say to each other.
 
 pub mod answer;
+mod ask;
+pub mod asks;
 mod audited;
+pub mod brief;
 pub mod chat;
 pub mod chronicle;
 pub mod control;
@@ -28,6 +31,7 @@ pub mod runner;
 pub mod runners;
 pub mod sink;
 pub mod spec;
+pub mod spoken;
 pub mod stop;
 pub mod supervisor;
 pub mod ticket;

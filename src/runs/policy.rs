@@ -1,6 +1,6 @@
-//! The gate before every command of a run: decided here, in the daemon, before a process of the run exists; the shim looks a second time and starts what was decided about.
+//! The gate before every command: the one that is a run's message, and each one that a tool of a run wants to start. Decided here, in the daemon, before a process of it exists; the shim looks a second time and starts what was decided about.
 //!
-//! The rules are those of the moment in which the run starts, so a rule that was narrowed while the run waited holds for it too.
+//! The rules are those of the moment in which the command starts, so a rule that was narrowed while it waited holds for it too.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -34,6 +34,8 @@ pub struct AgentRule {
     pub rule: Rule,
     /// Programs that may run with their input only.
     pub safe_bins: Vec<String>,
+    /// Whether the rules of `tools` let it run commands at all.
+    pub may_exec: bool,
 }
 
 /// What the rules say about a command.
@@ -49,6 +51,25 @@ pub(super) struct Judged {
     pub always: bool,
 }
 
+/// Which command of a run is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// The run's message, if that is one.
+    Message,
+    /// The one that this question is about.
+    Ask(u64),
+}
+
+impl Which {
+    /// What an approval of it is bound to: another command of the same run, also one of the same text, is another one.
+    pub fn name(&self, live: &Live) -> String {
+        match self {
+            Self::Message => live.record.run_id.0.clone(),
+            Self::Ask(ask) => format!("{}#{ask}", live.record.run_id),
+        }
+    }
+}
+
 /// A command that may start.
 #[derive(Debug)]
 pub(super) struct Admitted {
@@ -59,26 +80,26 @@ pub(super) struct Admitted {
 }
 
 impl Supervisor {
-    /// What the rules say about the message of this run, now.
+    /// What the rules say about a command of this run, now; `work` says where and as what it would run.
     ///
     /// # Errors
     /// They cannot be read, so nothing runs.
-    pub(super) async fn judge(&self, live: &Live, work: &Work) -> Result<Judged, Denied> {
+    pub(super) async fn judge(&self, live: &Live, work: &Work, which: &Which) -> Result<Judged, Denied> {
         let settings = self.settings();
         let env = environment(&settings, live, work);
-        if !runners::find(&live.record.runner).is_some_and(|runner| runner.message_is_command) {
+        if *which == Which::Message && !runners::find(&live.record.runner).is_some_and(|runner| runner.message_is_command) {
             return Ok(Judged { verdict: Verdict::Allow(None), env, rule: settings.exec.common.rule, always: false });
         }
         let entries = self.inner.entries.entries(live.record.agent_id.as_str());
         let entries = entries.map_err(|fault| Denied::by_rule("POLICY", format!("no command runs until this is mended: {fault}")))?;
-        let AgentRule { rule, safe_bins } = settings.exec.agents.get(&live.record.agent_id).unwrap_or(&settings.exec.common).clone();
+        let AgentRule { rule, safe_bins, .. } = settings.exec.agents.get(&live.record.agent_id).unwrap_or(&settings.exec.common).clone();
         let rule = rule.narrowed(entries.wish).narrowed(work.exec);
         if rule.security == ExecSecurity::Full && rule.ask != ExecAsk::Always {
             return Ok(Judged { verdict: Verdict::Allow(None), env, rule, always: false });
         }
         let planned = rule.security == ExecSecurity::Allowlist;
         let env = if planned { policy::env::planned(env, &settings.env_passthrough) } else { env };
-        let (work, run_id, requester) = (work.clone(), live.record.run_id.0.clone(), live.record.principal.clone());
+        let (work, run_id, requester) = (work.clone(), which.name(live), live.record.principal.clone());
         let deciding = tokio::task::spawn_blocking(move || {
             let trust = Trust::default();
             let basis = Basis { rule, safe_bins: &safe_bins, entries: &entries, trust: &trust };

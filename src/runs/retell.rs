@@ -1,7 +1,7 @@
 //! Transcripts that lack the end of a run, because the disk was full when it ended: written at the next start, from the run's journal.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 
 use tracing::{info, warn};
 
@@ -26,8 +26,10 @@ impl Supervisor {
         for run in self.inner.store.untold(MOST).await? {
             let (Some(outcome), Ok(work)) = (run.outcome.clone(), serde_json::from_str(&run.spec)) else { continue };
             let path = self.journal_path(&run);
-            let answer = match tokio::task::spawn_blocking(move || answer_in(path)).await {
-                Ok(Ok(answer)) => answer,
+            let of_model = super::runners::uses_model(&run.runner);
+            let read = move || Ok::<_, io::Error>((answer_in(&path, of_model)?, super::spoken::read(&path, of_model)?));
+            let (answer, spoken) = match tokio::task::spawn_blocking(read).await {
+                Ok(Ok(read)) => read,
                 Ok(Err(cause)) => {
                     warn!(run_id = %run.run_id, %cause, "the journal of a run cannot be read; its transcript stays without it");
                     continue;
@@ -35,7 +37,7 @@ impl Supervisor {
                 Err(_) => continue,
             };
             let (file_id, at) = (run.file_id.clone(), outcome.started_at.unwrap_or(outcome.ended_at));
-            if self.inner.chronicle.close(Closing { opening: Opening { run, work, at }, answer, outcome }).await {
+            if self.inner.chronicle.close(Closing { opening: Opening { run, work, at }, answer, spoken, outcome }).await {
                 told.push(file_id);
             }
         }
@@ -47,9 +49,10 @@ impl Supervisor {
     }
 }
 
-fn answer_in(path: PathBuf) -> io::Result<Answer> {
-    let mut reader = Reader::open(&path)?;
+fn answer_in(path: &Path, of_model: bool) -> io::Result<Answer> {
+    let mut reader = Reader::open(path)?;
     let mut answer = Answer::default();
+    answer.of_model(of_model);
     loop {
         let lines = reader.read_after(STEP_BYTES)?;
         if lines.is_empty() {

@@ -1,4 +1,4 @@
-//! Where a runner's events go: into the journal, and the news of its growth to whoever follows.
+//! Where a runner's events go: into the journal, and the news of its growth to whoever follows. Its questions go the same way.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::asks::Asks;
 use crate::clock::now_ms;
 use crate::exec::output::Sink;
 use crate::journal::line::Chunk;
@@ -17,6 +18,7 @@ use crate::protocol::event::agent::{Source, Stream};
 pub struct RunSink {
     writer: Arc<Mutex<Writer>>,
     len: watch::Sender<u64>,
+    asks: Asks,
 }
 
 impl RunSink {
@@ -24,7 +26,7 @@ impl RunSink {
     #[must_use]
     pub fn new(writer: Writer) -> Self {
         let (len, _) = watch::channel(writer.len());
-        Self { writer: Arc::new(Mutex::new(writer)), len }
+        Self { writer: Arc::new(Mutex::new(writer)), len, asks: Asks::default() }
     }
 
     /// Appends an event; `data` is one of the types of the `agent` event.
@@ -48,6 +50,12 @@ impl RunSink {
     #[must_use]
     pub fn output(&self, tool_call_id: &str) -> CallOutput {
         CallOutput { sink: self.clone(), tool_call_id: tool_call_id.to_owned() }
+    }
+
+    /// Where the runner asks whether its commands may start.
+    #[must_use]
+    pub fn asks(&self) -> &Asks {
+        &self.asks
     }
 
     /// The length of the journal in bytes, as it grows.

@@ -33,6 +33,12 @@ pub struct Work {
     /// Further instructions, for runners that have a model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra_system_prompt: Option<String>,
+    /// How much the model is to think, if the request says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<String>,
+    /// The conversation is to be shortened, with what the summary is to look after; there is no message then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compact: Option<String>,
     /// How its commands are shut in and limited.
     #[serde(default, skip_serializing_if = "Isolation::is_none")]
     pub isolation: Isolation,
@@ -116,6 +122,8 @@ mod tests {
             attachments: Vec::new(),
             exec: Wish::default(),
             extra_system_prompt: None,
+            thinking: None,
+            compact: None,
             isolation: Isolation::default(),
             env: BTreeMap::new(),
         }

@@ -14,6 +14,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::brief::Briefing;
 use super::chronicle::Chronicle;
 use super::handle::Handle;
 use super::hold::Held;
@@ -66,6 +67,8 @@ pub struct Settings {
     pub protected: Vec<PathBuf>,
     /// The control group in which runs get groups of their own, if the gateway has one.
     pub cgroup: Option<Cgroup>,
+    /// What runs of the built-in agent are told.
+    pub briefing: Arc<dyn Briefing>,
 }
 
 /// Handle to the supervisor; clones are the same one.
@@ -321,7 +324,7 @@ impl Supervisor {
             Handle::Past(record) => {
                 let path = self.journal_path(record);
                 let log = RunLog::finished(&record.file_id, record.run_id.clone(), record.session_key.clone(), path, record.head);
-                Arc::new(log.of(&record.principal))
+                Arc::new(log.of(&record.principal).by(&record.runner))
             }
         }
     }

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::note;
+use crate::runs::asks::Asks;
 use crate::runs::control::{FromShim, ToShim, receive, send};
 use crate::runs::launcher::socket_address;
 use crate::runs::sink::RunSink;
@@ -82,30 +83,41 @@ fn spawn_connection(tasks: &Tasks, out: &RunSink, stop: &Stop, stream: UnixStrea
     let (reader, writer) = stream.into_split();
     let lengths = out.lengths();
     let ended = CancellationToken::new();
-    let told = tell(writer, lengths, tasks.stop_token(), ended.clone());
+    let told = tell(writer, lengths, out.asks().clone(), tasks.stop_token(), ended.clone());
     tasks.spawn("tell", told);
-    let (stop, token) = (stop.clone(), tasks.stop_token());
+    let (stop, asks, token) = (stop.clone(), out.asks().clone(), tasks.stop_token());
     tasks.spawn("listen", async move {
         tokio::select! {
-            () = hear(reader, &stop) => {}
+            () = hear(reader, &stop, &asks) => {}
             () = token.cancelled() => {}
         }
         ended.cancel();
     });
 }
 
-/// Sends the newest length whenever it changes; the last one after `stopping` too.
+/// Sends the newest length whenever it changes, the last one after `stopping` too, and every open question once.
 async fn tell(
     mut writer: impl AsyncWrite + Unpin,
     mut lengths: watch::Receiver<u64>,
+    asks: Asks,
     stopping: CancellationToken,
     gone: CancellationToken,
 ) {
     lengths.mark_changed();
+    let (mut questions, mut known) = (asks.changes(), Vec::new());
+    questions.mark_changed();
     loop {
         let last = tokio::select! {
             biased;
             changed = lengths.changed() => changed.is_err(),
+            _ = questions.changed() => {
+                for question in asks.news(&mut known) {
+                    if send(&mut writer, &question).await.is_err() {
+                        return;
+                    }
+                }
+                continue;
+            }
             () = stopping.cancelled() => true,
             () = gone.cancelled() => true,
         };
@@ -120,10 +132,11 @@ async fn tell(
 }
 
 /// Acts on what a daemon says, until it is gone. That it is gone changes nothing for the run.
-async fn hear(mut reader: impl AsyncRead + Unpin, stop: &Stop) {
+async fn hear(mut reader: impl AsyncRead + Unpin, stop: &Stop, asks: &Asks) {
     loop {
         match receive::<ToShim>(&mut reader).await {
             Ok(Some(ToShim::Abort { reason })) => stop.call(Cause::Abort(reason)),
+            Ok(Some(ToShim::Answer { ask, judgement })) => asks.answer(ask, *judgement),
             Ok(Some(ToShim::Hello { .. } | ToShim::Unknown)) => {}
             Ok(None) | Err(_) => return,
         }

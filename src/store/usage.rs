@@ -8,6 +8,7 @@ use super::op::{Found, Query};
 use super::sql_read::ms;
 use super::{Store, mismatch};
 use crate::protocol::ids::{AgentId, SessionKey};
+use crate::protocol::usage::{TokenCost, TokenUsage};
 
 /// Which runs are added up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub struct UsageFilter {
 }
 
 /// Sums over runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct UsageSum {
     /// Their session; of a sum over all, none.
     pub session: Option<(SessionKey, AgentId)>,
@@ -39,6 +40,10 @@ pub struct UsageSum {
     pub cpu_ms: u64,
     /// Bytes that they printed.
     pub output_bytes: u64,
+    /// Tokens of their models, and what those cost as far as prices are known.
+    pub tokens: TokenUsage,
+    /// How many runs asked models whose price is not known.
+    pub unpriced: u64,
     /// When the first of them ended, ms since the epoch; 0 = there is none.
     pub first_at: u64,
     /// When the last of them ended.
@@ -54,6 +59,8 @@ impl UsageSum {
         self.duration_ms += other.duration_ms;
         self.cpu_ms += other.cpu_ms;
         self.output_bytes += other.output_bytes;
+        self.tokens.add(&other.tokens);
+        self.unpriced += other.unpriced;
         self.first_at = if self.first_at == 0 { other.first_at } else { self.first_at.min(other.first_at) };
         self.last_at = self.last_at.max(other.last_at);
     }
@@ -72,6 +79,18 @@ impl Store {
     }
 }
 
+/// Columns of sums over tokens, with their keys in an outcome's usage.
+const TOKENS: [(&str, &str); 4] =
+    [("input_tokens", "input"), ("output_tokens", "output"), ("cache_read_tokens", "cacheRead"), ("cache_write_tokens", "cacheWrite")];
+/// Columns of sums over costs, with their keys in the cost of an outcome's usage.
+const COSTS: [(&str, &str); 5] = [
+    ("input_cost", "input"),
+    ("output_cost", "output"),
+    ("cache_read_cost", "cacheRead"),
+    ("cache_write_cost", "cacheWrite"),
+    ("total_cost", "total"),
+];
+
 /// Answers [`Query::Usage`].
 ///
 /// # Errors
@@ -89,8 +108,14 @@ pub(super) fn read(conn: &Connection, filter: &UsageFilter) -> rusqlite::Result<
         ("NULL AS session_key, NULL AS agent_id", "")
     };
     let of = |key: &str| format!("coalesce(sum(json_extract(outcome, '$.{key}')), 0)");
+    let tokens: String = TOKENS
+        .iter()
+        .map(|(name, key)| format!("coalesce(sum(json_extract(outcome, '$.usage.{key}')), 0) AS {name}, "))
+        .chain(COSTS.iter().map(|(name, key)| format!("coalesce(sum(json_extract(outcome, '$.usage.cost.{key}')), 0.0) AS {name}, ")))
+        .collect();
     let sql = format!(
-        "SELECT {names}, count(*) AS runs, coalesce(sum(status <> 'ok'), 0) AS failed, coalesce(sum(runner = 'shell'), 0) AS commands,
+        "SELECT {names}, {tokens} coalesce(sum(json_extract(outcome, '$.usage.cost.total') IS NOT NULL), 0) AS priced,
+                coalesce(sum(json_extract(outcome, '$.usage') IS NOT NULL), 0) AS asked, count(*) AS runs, coalesce(sum(status <> 'ok'), 0) AS failed, coalesce(sum(runner = 'shell'), 0) AS commands,
                 {} AS duration_ms, {} AS cpu_ms, {} + {} AS output_bytes, coalesce(min(ended_at), 0) AS first_at, coalesce(max(ended_at), 0) AS last_at
          FROM runs WHERE {condition}{group}",
         of("durationMs"),
@@ -108,7 +133,24 @@ fn sum(row: &Row<'_>) -> rusqlite::Result<UsageSum> {
         Some(key) => Some((SessionKey(key), AgentId(row.get("agent_id")?))),
         None => None,
     };
+    let dollars = |name: &str| row.get::<_, f64>(name);
+    let (priced, asked) = (number("priced")?, number("asked")?);
+    let cost = TokenCost {
+        input: dollars("input_cost")?,
+        output: dollars("output_cost")?,
+        cache_read: dollars("cache_read_cost")?,
+        cache_write: dollars("cache_write_cost")?,
+        total: dollars("total_cost")?,
+    };
     Ok(UsageSum {
+        tokens: TokenUsage {
+            input: number("input_tokens")?,
+            output: number("output_tokens")?,
+            cache_read: number("cache_read_tokens")?,
+            cache_write: number("cache_write_tokens")?,
+            cost: (priced > 0).then_some(cost),
+        },
+        unpriced: asked.saturating_sub(priced),
         session,
         runs: number("runs")?,
         failed: number("failed")?,
@@ -146,6 +188,10 @@ mod tests {
         };
         let Ok(Accepted::New(run)) = store.accept_run(new).await else { panic!("not accepted") };
         let mut outcome = Outcome::without_work(status, None, "x", at);
+        if key == "a" {
+            let cost = (at == 10).then_some(TokenCost { input: 0.5, total: 0.5, ..TokenCost::default() });
+            outcome.usage = Some(TokenUsage { input: 100, output: 7, cost, ..TokenUsage::default() });
+        }
         (outcome.duration_ms, outcome.cpu_ms, outcome.stdout_bytes, outcome.stderr_bytes) = (100, 30, 5, 2);
         store.finish_run(&run.file_id, outcome, 3).await.unwrap();
     }
@@ -165,6 +211,9 @@ mod tests {
         let by_session = store.usage(UsageFilter { by_session: true, ..all(0, 1000) }).await.unwrap();
         let rows: Vec<_> = by_session.iter().map(|sum| (sum.session.as_ref().unwrap().0.as_str(), sum.runs, sum.commands)).collect();
         assert_eq!(rows, [("a", 2, 2), ("b", 1, 1)]);
+        let tokens = &by_session[0].tokens;
+        assert_eq!((tokens.input, tokens.output, tokens.cost.map(|cost| cost.total), by_session[0].unpriced), (200, 14, Some(0.5), 1));
+        assert_eq!((by_session[1].tokens, by_session[1].unpriced), (TokenUsage::default(), 0));
         let one = store.usage(UsageFilter { session: Some("b".into()), ..all(0, 1000) }).await.unwrap();
         assert_eq!((one[0].runs, &one[0].session), (1, &None));
         store.close().await.unwrap();

@@ -58,6 +58,14 @@ impl NewEntry {
         Self::of("compaction", fields, at)
     }
 
+    /// A compaction that kept the newest `kept` messages, counted as a model is sent them.
+    #[must_use]
+    pub fn summary(summary: &str, kept: u64, tokens_before: u64, at: u64) -> Self {
+        let mut entry = Self::compaction(summary, "", tokens_before, at);
+        entry.fields.insert("keptMessages".to_owned(), json!(kept));
+        entry
+    }
+
     /// From here on the session uses this model.
     #[must_use]
     pub fn model_change(provider: &str, model: &str, at: u64) -> Self {

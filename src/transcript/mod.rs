@@ -15,6 +15,7 @@ pub mod glance;
 pub mod message;
 pub mod page;
 pub mod place;
+pub mod recall;
 pub mod rewrite;
 #[cfg(test)]
 mod tests;
@@ -158,6 +159,14 @@ impl Transcripts {
     /// The file cannot be read.
     pub fn first_user_text(&self, path: &Path, max_bytes: usize) -> Result<Option<String>> {
         self.look(path, |file, _| glance::first_user_text(file, max_bytes))
+    }
+
+    /// The part of the conversation that its next turn builds on. None if there is no file.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn recall(&self, path: &Path) -> Result<Option<recall::Recall>> {
+        self.look(path, |file, len| recall::read(file, len).map(Some))
     }
 
     /// The last thing that user or assistant said, if any of it stands within the last `max_bytes`.

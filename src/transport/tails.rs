@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::journal::line::{is_tool, seq_at, without_results};
+use crate::journal::line::{is_stream, is_tool, seq_at, without_results};
 use crate::protocol::event::agent::ToolDetail;
 use crate::runs::log::{Cursor, RunLog};
 
@@ -59,14 +59,20 @@ struct Tail {
 impl Tail {
     /// A line as this connection may see it.
     fn told(&mut self, seq: u64, line: Bytes) -> Option<Bytes> {
-        if self.tools == ToolDetail::Full || !is_tool(&line, self.seq_at) {
+        if self.tools == ToolDetail::Full || !self.is_of_tools(&line) {
             return Some(line);
         }
-        if self.tools == ToolDetail::Brief {
+        if self.tools == ToolDetail::Brief && is_tool(&line, self.seq_at) {
             return Some(without_results(&line).map_or(line, Bytes::from));
         }
         self.withheld = Some(seq);
         None
+    }
+
+    /// Whether a line tells of tools: where a model speaks also what their commands print, and what only transcripts and curious people need, its thoughts and its messages as a whole.
+    fn is_of_tools(&self, line: &[u8]) -> bool {
+        let hidden = || ["exec", "message", "thinking"].iter().any(|stream| is_stream(line, stream));
+        is_tool(line, self.seq_at) || (self.log.of_model && hidden())
     }
 
     /// Whether anything is still to be delivered, now or later.
@@ -106,7 +112,7 @@ impl Tail {
 
     /// Of lines that were read while catching up, those that were lacking.
     fn caught_up(&mut self, jump: Jump, lines: &mut Vec<(u64, Bytes)>) {
-        lines.retain(|(seq, line)| *seq < jump.whole || (*seq < jump.until && is_tool(line, self.seq_at)));
+        lines.retain(|(seq, line)| *seq < jump.whole || (*seq < jump.until && self.is_of_tools(line)));
         if self.cursor.next >= jump.until {
             self.cursor.seek(jump.next);
             self.jump = None;

@@ -51,6 +51,7 @@ mod live_config;
 mod liveness;
 #[cfg(debug_assertions)]
 mod matrix;
+mod minds;
 mod model;
 mod nginx;
 mod own_tls;

@@ -13,6 +13,7 @@ pub mod exec;
 pub mod logs;
 pub mod models;
 pub mod node;
+pub mod runners;
 pub mod runs;
 pub mod sessions;
 pub mod skills;
@@ -43,6 +44,7 @@ pub static METHODS: &[Entry] = &[
     Entry::of::<agents::files::Get>(),
     Entry::of::<agents::files::Set>(),
     Entry::of::<models::list::List>(),
+    Entry::of::<runners::list::List>(),
     Entry::of::<runs::list::List>(),
     Entry::of::<runs::get::Get>(),
     Entry::of::<runs::subscribe::Subscribe>(),

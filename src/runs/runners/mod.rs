@@ -1,5 +1,6 @@
 //! The runners, one per file and one line each in [`RUNNERS`].
 
+pub mod agent;
 pub mod program;
 pub mod shell;
 
@@ -21,6 +22,7 @@ pub struct Entry {
 /// Every runner, in the order in which they are listed to people.
 pub static RUNNERS: &[Entry] = &[
     Entry { name: "shell", takes_input: false, message_is_command: true, build: || Box::new(shell::Shell) },
+    Entry { name: "agent", takes_input: false, message_is_command: false, build: || Box::new(agent::Agent) },
     Entry { name: "codex", takes_input: false, message_is_command: false, build: || Box::new(program::Program(Kind::Codex)) },
     Entry { name: "claude", takes_input: false, message_is_command: false, build: || Box::new(program::Program(Kind::Claude)) },
     Entry { name: "pi", takes_input: false, message_is_command: false, build: || Box::new(program::Program(Kind::Pi)) },
@@ -31,6 +33,12 @@ pub static RUNNERS: &[Entry] = &[
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Entry> {
     RUNNERS.iter().find(|entry| entry.name == name)
+}
+
+/// Whether a model speaks in runs of this runner.
+#[must_use]
+pub fn uses_model(name: &str) -> bool {
+    find(name).is_some_and(|entry| !entry.message_is_command)
 }
 
 /// Whether this version has the runner of this name.

@@ -2,8 +2,11 @@
 //!
 //! Its events: `tool` start, output as `exec` chunks, `tool` result; the `lifecycle` lines around them are the shim's.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -14,8 +17,9 @@ use crate::exec::execution::{Ended, Rules, follow};
 use crate::exec::isolate::{Confinement, Wrapped};
 use crate::exec::output::{Counts, Output};
 use crate::exec::planned::{self, PlannedError};
+use crate::exec::policy::Plan;
 use crate::exec::policy::trust::Trust;
-use crate::exec::process::{OOM_SCORE_ADJ, Running, Script, spawn};
+use crate::exec::process::{OOM_SCORE_ADJ, Running, Script, spawn_fed};
 use crate::protocol::event::agent::{Stream, Tool};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
 use crate::runs::control::RunSpec;
@@ -73,25 +77,39 @@ async fn run(job: Job, out: RunSink, stop: Stop) -> Result<Outcome, RunError> {
 
 /// Starts what was planned, or the shell with the whole message if nothing had to be; either shut in as the agent's isolation says.
 fn start_command(spec: &RunSpec) -> Result<Running, RunError> {
+    start_wanted(spec, spec.plan.as_deref(), &spec.message, &spec.cwd, &spec.env, None)
+}
+
+/// Starts a command as it was allowed, shut in as the run is; `stdin` is what it reads, nothing if absent. A planned one reads nothing, because that is what was decided about.
+pub(super) fn start_wanted(
+    spec: &RunSpec,
+    plan: Option<&Plan>,
+    command: &str,
+    cwd: &Path,
+    env: &BTreeMap<String, String>,
+    stdin: Option<OwnedFd>,
+) -> Result<Running, RunError> {
     let confinement = spec.confinement.as_ref();
-    let wrapped = confinement.map(|confinement| wrap(confinement, spec)).transpose();
+    let wrapped = confinement.map(|confinement| wrap(confinement, spec, env)).transpose();
     let wrapped =
         wrapped.map_err(|failed| RunError::Unavailable(format!("the path of this program is not known: {failed}")))?.unwrap_or_default();
     let oom_score_adj = confinement.and_then(|confinement| confinement.isolation.limits.oom_score_adj).unwrap_or(OOM_SCORE_ADJ);
-    match &spec.plan {
-        Some(plan) => planned::spawn(plan, &spec.env, &Trust::default(), &wrapped, oom_score_adj).map_err(|failed| match failed {
+    match plan {
+        Some(plan) => planned::spawn(plan, env, &Trust::default(), &wrapped, oom_score_adj).map_err(|failed| match failed {
             PlannedError::Denied(denied) => RunError::Denied(denied),
             PlannedError::Spawn(failed) => RunError::Unavailable(failed.to_string()),
         }),
         None => {
-            let (shell, text, cwd, env) = (spec.shell.clone(), spec.message.clone(), spec.cwd.clone(), spec.env.clone());
-            spawn(&Script { shell, text, cwd, env, wrapped, oom_score_adj }).map_err(|failed| RunError::Unavailable(failed.to_string()))
+            let (shell, text, cwd, env) = (spec.shell.clone(), command.to_owned(), cwd.to_owned(), env.clone());
+            spawn_fed(&Script { shell, text, cwd, env, wrapped, oom_score_adj }, stdin)
+                .map_err(|failed| RunError::Unavailable(failed.to_string()))
         }
     }
 }
 
-fn wrap(confinement: &Confinement, spec: &RunSpec) -> io::Result<Wrapped> {
-    Ok(confinement.wrap(&this_program()?, &spec.cwd, &spec.env))
+/// The run's own folder is what it may work in, wherever in it a command runs.
+fn wrap(confinement: &Confinement, spec: &RunSpec, env: &BTreeMap<String, String>) -> io::Result<Wrapped> {
+    Ok(confinement.wrap(&this_program()?, &spec.cwd, env))
 }
 
 /// Writes the result of the call. A journal that is full loses it; the terminal line says the same.
@@ -150,7 +168,7 @@ fn elapsed_ms(job: &Job) -> u64 {
 }
 
 /// A duration as a person would say it.
-fn seconds(ms: u64) -> String {
+pub(super) fn seconds(ms: u64) -> String {
     match ms {
         0..1000 => format!("{ms} ms"),
         1000..10_000 if !ms.is_multiple_of(1000) => format!("{:.1} s", ms as f64 / 1000.0),

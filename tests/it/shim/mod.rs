@@ -61,6 +61,7 @@ impl Bench {
             confinement: None,
             cgroup: None,
             program: None,
+            agent: None,
             file_id,
         };
         let launcher = Launcher {

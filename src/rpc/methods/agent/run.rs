@@ -279,6 +279,9 @@ fn error_of(last: &Final) -> RpcError {
     if let Some(denied) = &last.result.denied {
         error = error.with_code(denied_code(denied.code)).with_detail("token", json!(denied.token));
     }
+    if let Some(fault) = &last.result.fault {
+        error = error.with_code(fault);
+    }
     error.payload = serde_json::to_value(last).ok().map(Box::new);
     error
 }
@@ -337,7 +340,7 @@ async fn new_run(cx: &Call, mut params: RunParams) -> Result<NewRun, RpcError> {
     let is_main = gateway.sessions.settings().main_key(&agent.id) == session_key;
     let mut work = gateway.agents().work(&agent, is_main, params.message, params.timeout.map(|seconds| seconds.saturating_mul(1000)));
     (work.attachments, work.exec) = (attachments, wish);
-    (work.extra_system_prompt, work.env) = (params.extra_system_prompt, params.env);
+    (work.extra_system_prompt, work.thinking, work.env) = (params.extra_system_prompt, params.thinking, params.env);
     if let Some(home) = &cx.caller.home {
         work.cwd.push(&home.directory);
     }

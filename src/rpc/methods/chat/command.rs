@@ -6,6 +6,7 @@ use tokio::sync::MutexGuard;
 use super::send::{Request, SendReply, SentStatus};
 use crate::chat::commands::{Action, Command, Decision, Facts, decide};
 use crate::chat::queue_words::{Queue, QueuePatch};
+use crate::chat::uses_models;
 use crate::config::messages::{QueueDrop, QueueMode};
 use crate::gateway::VERSION;
 use crate::protocol::error::RpcError;
@@ -30,13 +31,14 @@ impl Request<'_> {
         let at_work = lives.iter().find(|live| live.status() == RunStatus::Running);
         let settings = gateway.sessions.settings();
         let loaded = gateway.loaded();
+        let models = if uses_models(&self.agent.runner) { gateway.model_names(&self.agent.id) } else { Vec::new() };
         let commands = loaded.config.commands.as_ref();
         let facts = Facts {
             reset_triggers: &settings.rules.reset_triggers,
             text_commands: commands.is_none_or(|commands| commands.text),
             agent: self.agent.id.as_str(),
             runner: &self.agent.runner,
-            models: &[],
+            models: &models,
             session_key: self.key.as_str(),
             session_id: self.session.as_ref().map(|session| session.entry.session_id.as_str()),
             entry: entry.as_ref().and_then(Value::as_object),
@@ -57,7 +59,7 @@ impl Request<'_> {
 /// A change is refused or cannot be stored, or the turn is refused.
 pub(super) async fn carry_out(request: &Request<'_>, command: Command, order: MutexGuard<'_, ()>) -> Result<SendReply, RpcError> {
     let gateway = &request.cx.gateway;
-    let Command { actions, reply, rest } = command;
+    let Command { actions, reply, rest, .. } = command;
     // The same request again must not change anything again.
     if rest.is_some() {
         if let Some(known) = gateway.runs.known_request(request.new_run(rest.clone())?).await? {

@@ -143,7 +143,10 @@ impl Method for Send {
                 Ok(SendReply::Stopped(request.stop().await))
             }
             Decision::Turn => request.submit(None, order).await,
-            Decision::Command(command) => command::carry_out(&request, command, order).await,
+            Decision::Command(command) => {
+                let request = Request { compact: command.compact.clone(), ..request };
+                command::carry_out(&request, command, order).await
+            }
         }
     }
 }
@@ -157,6 +160,8 @@ pub(super) struct Request<'a> {
     pub rules: Rules,
     pub files: Vec<Attached>,
     pub params: SendParams,
+    /// The turn is to shorten the conversation.
+    pub compact: Option<String>,
 }
 
 impl<'a> Request<'a> {
@@ -180,7 +185,7 @@ impl<'a> Request<'a> {
         let queue = loaded.config.messages.as_ref().and_then(|messages| messages.queue.as_ref());
         let rules = queueing::rules(queue, entry, params.queue_mode.as_deref());
         let files = files::take(cx, &mut params.attachments).await?;
-        Ok(Self { cx, agent, key, session, rules, files, params })
+        Ok(Self { cx, agent, key, session, rules, files, params, compact: None })
     }
 
     async fn stop(&self) -> Stopped {
@@ -239,6 +244,8 @@ impl<'a> Request<'a> {
         let is_main = gateway.sessions.settings().main_key(&self.agent.id) == self.key;
         let mut work = gateway.agents().work(self.agent, is_main, message, params.timeout_ms);
         work.attachments.clone_from(&self.files);
+        work.thinking.clone_from(&params.thinking);
+        work.compact.clone_from(&self.compact);
         work.exec = target::exec_wish(self.session.as_ref());
         if let Some(home) = &self.cx.caller.home {
             work.cwd.push(&home.directory);

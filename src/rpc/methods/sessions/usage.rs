@@ -33,7 +33,7 @@ pub struct UsageParams {
     #[serde(default)]
     #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<usize>,
-    /// Accepted for existing clients; no model has a context here.
+    /// Accepted for existing clients.
     #[serde(default)]
     pub include_context_weight: Option<bool>,
 }
@@ -111,9 +111,9 @@ pub struct Aggregates {
     pub messages: MessageCounts,
     /// Tools.
     pub tools: ToolCounts,
-    /// Always empty: no model has run.
+    /// Always empty: usage is kept by session, agent and day.
     pub by_model: Vec<()>,
-    /// Always empty: no model has run.
+    /// Always empty, as `byModel`.
     pub by_provider: Vec<()>,
     /// By agent.
     pub by_agent: Vec<AgentUsage>,
@@ -244,5 +244,6 @@ fn tools(sum: &UsageSum) -> ToolCounts {
 }
 
 fn day(date: String, sum: &UsageSum) -> DayCounts {
-    DayCounts { date, tokens: 0, cost: 0.0, messages: sum.runs * 2, tool_calls: sum.commands, errors: sum.failed }
+    let cost = sum.tokens.cost.map_or(0.0, |cost| cost.total);
+    DayCounts { date, tokens: sum.tokens.total(), cost, messages: sum.runs * 2, tool_calls: sum.commands, errors: sum.failed }
 }

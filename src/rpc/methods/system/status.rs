@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::sessions_status::{HeartbeatStatus, SessionsStatus};
 use crate::gateway::agents::Agent;
 use crate::gateway::certificate::TlsStatus;
+use crate::gateway::runners::RunnerRow;
 use crate::gateway::{Gateway, VERSION};
 use crate::protocol::error::RpcError;
 use crate::protocol::event::health::{AgentHealth, AuditHealth, ConfigHealth, RunCounts};
@@ -69,6 +70,8 @@ pub struct StatusReply {
     pub system: Option<SystemInfo>,
     /// What isolates and limits runs.
     pub isolation: IsolationStatus,
+    /// What can turn messages into work, as `runners.list` tells it.
+    pub runners: Vec<RunnerRow>,
     /// Warnings about the configuration, and what to do about safe mode.
     pub warnings: Vec<String>,
     /// Lines about channels; always empty.
@@ -161,6 +164,7 @@ impl Method for Status {
             config: gateway.configuration.health(),
             system,
             isolation: IsolationStatus { agents: isolations(gateway), host: gateway.abilities().await },
+            runners: gateway.runners(),
             warnings: warnings(gateway),
             channel_summary: Vec::new(),
             queued_system_events: gateway.system_events.waiting(&gateway.sessions.settings().main_key(gateway.agents().default_id())),

@@ -1,0 +1,3 @@
+//! Methods about runners.
+
+pub mod list;

@@ -1,0 +1,266 @@
+//! The runner `agent`: the built-in loop of a model and its tools, hosted by a run's shim. Its events become lines of the journal, its commands go through the gate of the daemon, and its end becomes the run's.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::shell::{seconds, start_wanted};
+use crate::agent;
+use crate::agent::host::{AgentEvent, Command, Compaction, End, Finish, Host, NotStarted, Starting, Whole};
+use crate::agent::spec::Price;
+use crate::clock::now_ms;
+use crate::exec::output::Sink;
+use crate::model::{self, ErrorKind, StopReason, Usage};
+use crate::protocol::event::agent::{AssistantText, Compacted, Stream, ThinkingText, Tool, Whole as Line};
+use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
+use crate::protocol::usage::{TokenCost, TokenUsage};
+use crate::runs::control::{AgentTask, Judgement, RunSpec, Wanted};
+use crate::runs::runner::{Job, RunError, Runner, Work};
+use crate::runs::sink::RunSink;
+use crate::runs::stop::{Cause, Stop};
+
+/// Longest result of a tool in a `tool` event, bytes; the model and the transcript have it as the loop gave it.
+const RESULT: usize = 16 << 10;
+
+/// The runner.
+#[derive(Clone, Copy, Debug)]
+pub struct Agent;
+
+impl Runner for Agent {
+    fn run(&self, job: Job, out: RunSink, stop: Stop) -> Work {
+        Box::pin(run(job, out, stop))
+    }
+}
+
+async fn run(mut job: Job, out: RunSink, stop: Stop) -> Result<Outcome, RunError> {
+    let Some(task) = job.spec.agent.take() else {
+        return Err(RunError::Unavailable("the daemon did not say what the agent is to do".to_owned()));
+    };
+    let AgentTask { spec, endpoints } = *task;
+    let price = spec.model.cost;
+    // The prompt is a message of the conversation too, but not one of the journal.
+    let known = spec.history.len() + usize::from(!spec.prompt.is_empty());
+    let host = Arc::new(Hosted {
+        facts: (spec.model.provider.clone(), spec.model.model.clone(), spec.model.api.clone()),
+        price,
+        spec: job.spec.clone(),
+        out: out.clone(),
+        stop: stop.clone(),
+        messages: Mutex::new(known),
+    });
+    let model: Arc<dyn model::Model> = Arc::from(model::open(endpoints));
+    let finish = agent::run(spec, model, host).await;
+    // The last words are on disk before the end of the run is.
+    let _ = out.sync();
+    Ok(outcome(&job, &stop, finish, price))
+}
+
+/// The loop's host.
+struct Hosted {
+    /// Provider, model and language of the first model.
+    facts: (String, String, String),
+    price: Price,
+    spec: RunSpec,
+    out: RunSink,
+    stop: Stop,
+    /// Messages of the conversation so far.
+    messages: Mutex<usize>,
+}
+
+impl Host for Hosted {
+    fn emit(&self, event: &AgentEvent) -> io::Result<()> {
+        let out = &self.out;
+        match event {
+            AgentEvent::Text { text, delta } => {
+                out.emit(Stream::Assistant, &AssistantText { text: text.clone(), delta: delta.clone() }).map(drop)
+            }
+            AgentEvent::Thinking { delta } => out.emit(Stream::Thinking, &ThinkingText { delta: delta.clone() }).map(drop),
+            AgentEvent::ToolStart { id, name, args } => out.emit(Stream::Tool, &Tool::start(name, id, args.clone())).map(drop),
+            AgentEvent::ToolUpdate { id, partial, .. } => {
+                let update = Tool::Update { tool_call_id: id.clone(), partial_result: json!(shortened(partial)) };
+                out.emit(Stream::Tool, &update).map(drop)
+            }
+            AgentEvent::ToolResult { id, name, is_error, result, exit_code, signal, duration_ms } => {
+                let line = Tool::Result {
+                    name: name.clone(),
+                    tool_call_id: id.clone(),
+                    exit_code: *exit_code,
+                    signal: signal.clone(),
+                    duration_ms: *duration_ms,
+                    is_error: *is_error,
+                    result: Some(json!(shortened(result))),
+                };
+                out.emit(Stream::Tool, &line).map(drop)
+            }
+            AgentEvent::Message(whole) => {
+                *self.messages() += 1;
+                out.emit(Stream::Message, &self.line(whole)?)?;
+                // What a transcript is written from survives a power cut.
+                out.sync()
+            }
+            AgentEvent::Compaction(Compaction::End { summary, replaced, tokens_before, tokens_after }) => {
+                let kept = {
+                    let mut messages = self.messages();
+                    let kept = messages.saturating_sub(*replaced);
+                    // The summary is one now.
+                    *messages = kept + 1;
+                    kept
+                };
+                let line = Compacted {
+                    summary: summary.clone(),
+                    kept_messages: kept as u64,
+                    tokens_before: *tokens_before,
+                    tokens_after: Some(*tokens_after),
+                };
+                out.emit(Stream::Compaction, &line).map(drop)
+            }
+            // Only what came of it matters to anybody else.
+            AgentEvent::Compaction(Compaction::Start { .. } | Compaction::Failed { .. }) => Ok(()),
+        }
+    }
+
+    fn output(&self, tool_call_id: &str) -> Box<dyn Sink + Send> {
+        Box::new(self.out.output(tool_call_id))
+    }
+
+    fn start(&self, command: Command) -> Starting<'_> {
+        Box::pin(async move {
+            let Command { tool_call_id, command, cwd, env, stdin } = command;
+            let wanted = Wanted { tool_call_id, command: command.clone(), cwd: cwd.clone(), env };
+            match self.out.asks().ask(wanted).await {
+                Judgement::Refused { denied, message } => Err(NotStarted { denied, message }),
+                Judgement::Start { plan, env } => {
+                    start_wanted(&self.spec, plan.as_deref(), &command, &cwd, &env, stdin).map_err(|failed| match failed {
+                        RunError::Denied(denied) => NotStarted { message: denied.reason.clone(), denied: Some(denied) },
+                        RunError::Unavailable(message) => NotStarted { denied: None, message },
+                    })
+                }
+            }
+        })
+    }
+
+    fn stop(&self) -> &CancellationToken {
+        self.stop.token()
+    }
+
+    fn now_ms(&self) -> u64 {
+        now_ms()
+    }
+}
+
+impl Hosted {
+    fn messages(&self) -> std::sync::MutexGuard<'_, usize> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn line(&self, whole: &Whole) -> io::Result<Line> {
+        let message = serde_json::to_value(&whole.message)?;
+        if whole.message.role == model::Role::User {
+            return Ok(Line { message, ..Line::default() });
+        }
+        let (provider, model, api) = self.facts.clone();
+        let stop_reason = match (&whole.stop, &whole.broken) {
+            (_, Some(why)) if why == "aborted" => "aborted".to_owned(),
+            (_, Some(_)) => "error".to_owned(),
+            (Some(StopReason::ToolUse), None) => "toolUse".to_owned(),
+            (Some(StopReason::MaxTokens), None) => "length".to_owned(),
+            (Some(StopReason::Refusal), None) => "refusal".to_owned(),
+            (Some(StopReason::Other(word)), None) => word.clone(),
+            (Some(StopReason::End) | None, None) => "stop".to_owned(),
+        };
+        Ok(Line {
+            message,
+            provider: Some(provider),
+            model: Some(model),
+            api: Some(api),
+            usage: Some(used(whole.usage, whole.cost, self.price)),
+            stop_reason: Some(stop_reason),
+            error: whole.broken.clone().filter(|why| why != "aborted"),
+        })
+    }
+}
+
+fn shortened(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(RESULT)).unwrap_or(text)
+}
+
+/// Tokens with what they cost, as far as there is a price.
+fn used(usage: Usage, total: f64, price: Price) -> TokenUsage {
+    #[expect(clippy::cast_precision_loss, reason = "2^53 tokens are more than anybody can pay")]
+    let part = |price: f64, tokens: u64| price * tokens as f64 / 1e6;
+    let known = price != Price::default() || total > 0.0;
+    let cost = known.then(|| TokenCost {
+        input: part(price.input, usage.input),
+        output: part(price.output, usage.output),
+        cache_read: part(price.cache_read, usage.cache_read),
+        cache_write: part(price.cache_write, usage.cache_write),
+        total,
+    });
+    TokenUsage { input: usage.input, output: usage.output, cache_read: usage.cache_read, cache_write: usage.cache_write, cost }
+}
+
+fn outcome(job: &Job, stop: &Stop, finish: Finish, price: Price) -> Outcome {
+    let duration_ms = u64::try_from(job.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let took = seconds(duration_ms);
+    let (mut stop_reason, fault) = (None, finish.end.code().map(str::to_owned));
+    let (status, code, summary) = match (&finish.end, stop.cause()) {
+        (End::Stopped, Some(Cause::Timeout)) => {
+            let limit = seconds(job.spec.timeout_ms.unwrap_or(duration_ms));
+            (RunStatus::Timeout, Some(RunErrorCode::AgentTimeout), format!("timed out after {limit}"))
+        }
+        (End::Stopped, Some(Cause::Abort(reason))) => {
+            stop_reason = Some(reason.clone());
+            (RunStatus::Aborted, None, format!("aborted after {took}"))
+        }
+        (End::Stopped, None) => (RunStatus::Aborted, None, format!("aborted after {took}")),
+        (End::Done, _) => (RunStatus::Ok, None, format!("completed in {took}")),
+        (End::MaxTokens | End::Refused | End::Budget(_) | End::Model(ErrorKind::Refusal), _) => (RunStatus::Error, None, finish.summary),
+        (End::Model(_) | End::Failed, _) => (RunStatus::Error, Some(RunErrorCode::Unavailable), finish.summary),
+    };
+    Outcome {
+        stop_reason,
+        fault,
+        started_at: Some(job.started_at),
+        duration_ms,
+        usage: (finish.turns > 0).then(|| used(finish.usage, finish.cost, price)),
+        ..Outcome::without_work(status, code, summary, now_ms())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::host::Budget;
+    use crate::runs::control::tests::sample_spec;
+
+    fn ended(end: End, cause: Option<Cause>) -> Outcome {
+        let stop = Stop::new();
+        if let Some(cause) = cause {
+            stop.call(cause);
+        }
+        let job = Job { spec: sample_spec(), started_at: 1, started: tokio::time::Instant::now() };
+        let usage = Usage { input: 1_000_000, output: 10, ..Usage::default() };
+        let finish = Finish { end, summary: "why".into(), text: String::new(), usage, cost: 3.0, turns: 1 };
+        outcome(&job, &stop, finish, Price { input: 3.0, ..Price::default() })
+    }
+
+    #[test]
+    fn each_end_of_a_turn_is_an_end_of_its_run() {
+        let of = |end, cause| {
+            let outcome = ended(end, cause);
+            (outcome.status, outcome.served(), outcome.fault)
+        };
+        let fault = |word: &str| Some(word.to_owned());
+        assert_eq!(of(End::Done, None), (RunStatus::Ok, true, None));
+        assert_eq!(of(End::Stopped, Some(Cause::Abort("rpc".into()))), (RunStatus::Aborted, true, None));
+        assert_eq!(of(End::Stopped, Some(Cause::Timeout)), (RunStatus::Timeout, false, None));
+        assert_eq!(of(End::Budget(Budget::Turns), None), (RunStatus::Error, true, fault("BUDGET_TURNS")));
+        assert_eq!(of(End::Model(ErrorKind::Auth), None), (RunStatus::Error, false, fault("MODEL_AUTH")));
+        // A run that is done before it is told to stop is done.
+        assert_eq!(of(End::Done, Some(Cause::Timeout)).0, RunStatus::Ok);
+        let usage = ended(End::Done, None).usage.unwrap();
+        assert_eq!((usage.total(), usage.cost.unwrap().total), (1_000_010, 3.0));
+    }
+}

@@ -1,0 +1,128 @@
+//! What a run said as messages, from its journal: what its transcript is written from. The journal has every whole message before anybody is shown more, so a killed process loses nothing that was shown.
+
+use std::io;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::journal::line::is_stream;
+use crate::journal::reader::Reader;
+use crate::protocol::event::agent::{AssistantText, Compacted, Stream, Whole};
+use crate::protocol::usage::TokenUsage;
+
+/// How much of a journal is read in one go.
+const STEP_BYTES: usize = 256 << 10;
+
+/// What a run said.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Spoken {
+    /// Its messages and compactions with their times, in order.
+    pub pieces: Vec<(u64, Piece)>,
+    /// The text of a message that never became whole, and when it was last added to.
+    pub unfinished: Option<(u64, String)>,
+    /// What all requests used; none if there were none.
+    pub usage: Option<TokenUsage>,
+}
+
+/// One entry of a transcript.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Piece {
+    /// A message.
+    Message(Box<Whole>),
+    /// A summary in the place of what was before.
+    Compaction(Compacted),
+}
+
+#[derive(Deserialize)]
+struct Line {
+    stream: Stream,
+    ts: u64,
+    data: Value,
+}
+
+/// Reads a journal. With `of_model` false there is nothing to be found, and nothing is read.
+///
+/// # Errors
+/// If the journal cannot be read. One that does not exist says nothing.
+pub fn read(path: &Path, of_model: bool) -> io::Result<Spoken> {
+    let mut spoken = Spoken::default();
+    if !of_model {
+        return Ok(spoken);
+    }
+    let mut reader = match Reader::open(path) {
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(spoken),
+        opened => opened?,
+    };
+    let mut last_text = None;
+    loop {
+        let lines = reader.read_after(STEP_BYTES)?;
+        if lines.is_empty() {
+            break;
+        }
+        for line in lines {
+            if is_stream(&line.bytes, "assistant") {
+                // Each repeats the whole text, so only the newest is looked into.
+                last_text = Some(line.bytes);
+            } else if is_stream(&line.bytes, "message") || is_stream(&line.bytes, "compaction") {
+                spoken.take(&line.bytes);
+                last_text = None;
+            }
+        }
+    }
+    if let Some(line) = last_text.and_then(|line| serde_json::from_slice::<Line>(&line).ok())
+        && let Ok(text) = serde_json::from_value::<AssistantText>(line.data)
+    {
+        spoken.unfinished = Some((line.ts, text.text)).filter(|(_, text)| !text.trim().is_empty());
+    }
+    Ok(spoken)
+}
+
+impl Spoken {
+    fn take(&mut self, line: &[u8]) {
+        let Ok(Line { stream, ts, data }) = serde_json::from_slice(line) else { return };
+        match stream {
+            Stream::Message => {
+                let Ok(whole) = serde_json::from_value::<Whole>(data) else { return };
+                if let Some(usage) = &whole.usage {
+                    self.usage.get_or_insert_default().add(usage);
+                }
+                self.pieces.push((ts, Piece::Message(Box::new(whole))));
+            }
+            Stream::Compaction => {
+                if let Ok(compacted) = serde_json::from_value(data) {
+                    self.pieces.push((ts, Piece::Compaction(compacted)));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::line::Template;
+    use serde_json::json;
+
+    #[test]
+    fn messages_are_found_and_the_text_behind_the_last_of_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j");
+        let template = Template::new("r".into(), "s".into());
+        let lines = [
+            (Stream::Assistant, json!({ "text": "I look", "delta": "I look" })),
+            (Stream::Message, json!({ "message": { "role": "assistant", "content": [] }, "usage": { "input": 5, "output": 1 } })),
+            (Stream::Assistant, json!({ "text": "It", "delta": "It" })),
+            (Stream::Assistant, json!({ "text": "It is", "delta": " is" })),
+        ];
+        let text: Vec<u8> =
+            lines.into_iter().zip(1..).flat_map(|((stream, data), seq)| template.event(seq, stream, seq, data).unwrap()).collect();
+        std::fs::write(&path, text).unwrap();
+        let spoken = read(&path, true).unwrap();
+        assert_eq!((spoken.pieces.len(), spoken.unfinished.as_ref()), (1, Some(&(4, "It is".to_owned()))));
+        assert_eq!(spoken.usage.map(|usage| usage.total()), Some(6));
+        assert_eq!(read(&path, false).unwrap(), Spoken::default());
+        assert_eq!(read(&dir.path().join("none"), true).unwrap(), Spoken::default());
+    }
+}

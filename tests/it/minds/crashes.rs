@@ -1,0 +1,106 @@
+//! The death of the daemon in the middle of an agent's work: nothing is lost, nothing runs twice, and there is one end.
+
+use serde_json::{Value, json};
+
+use super::{approver, asked, fake, gateway, result_of, shape, transcript};
+use crate::fake_model::{Answer, Say};
+use crate::harness::Client;
+
+fn exec(id: &str, command: &str) -> Say {
+    Say::Tool(id.to_owned(), "exec".to_owned(), json!({ "command": command }))
+}
+
+#[tokio::test]
+async fn kill_9_in_the_middle_of_an_answer_loses_nothing_of_it() {
+    let text = "A word after a word after a word. ".repeat(30);
+    let mut slow = Answer::text(&text);
+    slow.pause_ms = 10;
+    let fake = fake([slow]).await;
+    let mut gateway = gateway(&fake, &json!({}));
+    let mut client = Client::connect(&gateway).await;
+    client.ok("chat.send", json!({ "sessionKey": "main", "message": "tell", "idempotencyKey": "k" })).await;
+    client.until("some words", |client| client.chats.get("k").is_some_and(|chat| chat.deltas > 1)).await;
+    gateway.kill_and_restart();
+    let mut client = Client::connect(&gateway).await;
+    let last = client.ok("agent.wait", json!({ "runId": "k", "timeoutMs": 30_000 })).await;
+    assert_eq!(last["status"], "ok", "{last}");
+    let messages = transcript(&gateway);
+    assert_eq!(shape(&messages), ["user:text", "assistant:text"]);
+    assert_eq!(messages[1]["content"][0]["text"], text.as_str());
+    assert_eq!(fake.seen().len(), 1, "the model was asked once");
+    client.subscribe("k", 0).await;
+    client.until_end("k").await;
+    assert_eq!(client.runs["k"].events.values().filter(|event| crate::harness::model::is_terminal(event)).count(), 1);
+}
+
+#[tokio::test]
+async fn kill_9_in_the_middle_of_a_command_lets_it_end_and_the_model_go_on() {
+    let command = "echo once >> ran; while [ ! -e go ]; do sleep 0.02; done; echo finished";
+    let fake = fake([Answer::say([exec("t1", command)]), Answer::say([exec("t2", "echo more >> ran")]), Answer::text("done")]).await;
+    let mut gateway = gateway(&fake, &json!({}));
+    let mut client = Client::connect(&gateway).await;
+    client.ok("chat.send", json!({ "sessionKey": "main", "message": "do it", "idempotencyKey": "k" })).await;
+    crate::shim::until("the command runs", || gateway.state_dir().join("work/ran").exists()).await;
+    gateway.kill();
+    std::fs::write(gateway.state_dir().join("work/go"), "").unwrap();
+    // The next command needs a daemon and waits for one.
+    fake.until_seen(2).await;
+    gateway.launch();
+    let mut client = Client::connect(&gateway).await;
+    let last = client.ok("agent.wait", json!({ "runId": "k", "timeoutMs": 30_000 })).await;
+    assert_eq!(last["status"], "ok", "{last}");
+    assert_eq!(std::fs::read_to_string(gateway.state_dir().join("work/ran")).unwrap(), "once\nmore\n");
+    assert!(result_of(&fake, "t1").contains("finished"));
+    let messages = transcript(&gateway);
+    assert_eq!(
+        shape(&messages),
+        ["user:text", "assistant:toolCall", "toolResult:text", "assistant:toolCall", "toolResult:text", "assistant:text"]
+    );
+}
+
+#[tokio::test]
+async fn a_command_that_waits_for_a_person_is_asked_about_again_by_the_next_daemon_and_runs_once() {
+    let fake = fake([Answer::say([exec("t", "echo once >> ran")]), Answer::text("done")]).await;
+    let mut gateway =
+        gateway(&fake, &json!({ "exec": { "security": "full", "ask": "always" }, "approvals": { "exec": { "withoutApprover": "wait" } } }));
+    let mut first = approver(&gateway).await;
+    let mut client = Client::connect(&gateway).await;
+    client.ok("chat.send", json!({ "sessionKey": "main", "message": "do it", "idempotencyKey": "k" })).await;
+    let before = asked(&mut first, 0).await;
+    gateway.kill_and_restart();
+    let mut second = approver(&gateway).await;
+    let waits = async |client: &mut Client| client.ok("exec.approval.list", json!({})).await;
+    let mut list = waits(&mut second).await;
+    if list.as_array().is_none_or(Vec::is_empty) {
+        list = json!([asked(&mut second, 0).await]);
+    }
+    assert_ne!(list[0]["id"], before["id"]);
+    let late = second.err("exec.approval.resolve", json!({ "id": before["id"], "decision": "allow-once" })).await;
+    assert!(late["details"]["code"].is_string(), "{late}");
+    second.ok("exec.approval.resolve", json!({ "id": list[0]["id"], "decision": "allow-once" })).await;
+    let mut client = Client::connect(&gateway).await;
+    let last: Value = client.ok("agent.wait", json!({ "runId": "k", "timeoutMs": 30_000 })).await;
+    assert_eq!(last["status"], "ok", "{last}");
+    assert_eq!(std::fs::read_to_string(gateway.state_dir().join("work/ran")).unwrap(), "once\n");
+}
+
+#[tokio::test]
+async fn a_shim_that_is_killed_leaves_the_text_that_was_shown() {
+    let text = "A word after a word after a word. ".repeat(30);
+    let mut slow = Answer::text(&text);
+    slow.pause_ms = 10;
+    let fake = fake([slow]).await;
+    let gateway = gateway(&fake, &json!({}));
+    let mut client = Client::connect(&gateway).await;
+    client.ok("chat.send", json!({ "sessionKey": "main", "message": "tell", "idempotencyKey": "k" })).await;
+    client.until("some words", |client| client.chats.get("k").is_some_and(|chat| chat.deltas > 1)).await;
+    for (_, shim) in gateway.shims() {
+        crate::harness::kill_9(shim);
+    }
+    let last = client.until_said("k").await;
+    assert_eq!(last["state"], "error", "{last}");
+    let messages = transcript(&gateway);
+    assert_eq!(shape(&messages), ["user:text", "assistant:text"]);
+    let kept = messages[1]["content"][0]["text"].as_str().unwrap();
+    assert!(kept.starts_with(client.chats["k"].text.trim_end()) && text.starts_with(kept), "{kept}");
+}

@@ -1,0 +1,123 @@
+//! Talk: text that streams, a conversation that goes on, what it cost, commands of the chat, which models and runners there are.
+
+use serde_json::{Value, json};
+
+use super::{KEY, fake, gateway, gateway_in, say, shape, transcript};
+use crate::fake_model::{Answer, Say};
+use crate::harness::Client;
+use crate::harness::model::said;
+
+#[tokio::test]
+async fn an_answer_streams_into_the_chat_and_stands_in_the_transcript_with_what_it_cost() {
+    let long = "All is well on this machine. ".repeat(20);
+    let mut slow = Answer::say([Say::Thinking("Let me see.".into(), "seal-1".into()), Say::Text(long.clone())]);
+    (slow.pause_ms, slow.input, slow.output) = (5, 1000, 200);
+    let fake = fake([slow]).await;
+    let gateway = gateway(&fake, &json!({}));
+    let mut client = Client::connect(&gateway).await;
+    let sent = client.ok("chat.send", json!({ "sessionKey": "main", "message": "How are you?", "idempotencyKey": "k1" })).await;
+    assert_eq!(sent["status"], "started");
+    let last = client.until_said("k1").await;
+    assert_eq!((last["state"].as_str(), said(&last)), (Some("final"), long.trim_end()));
+    assert!(client.chats["k1"].deltas > 1, "{}", client.chats["k1"].deltas);
+    let streams: Vec<&str> = client.runs["k1"].events.values().filter_map(|event| event["stream"].as_str()).collect();
+    assert!(streams.contains(&"assistant") && streams.contains(&"thinking") && streams.contains(&"message"), "{streams:?}");
+    assert!(!streams.contains(&"exec"));
+
+    let messages = transcript(&gateway);
+    assert_eq!(shape(&messages), ["user:text", "assistant:thinking,text"]);
+    let answer = &messages[1];
+    assert_eq!((&answer["provider"], &answer["model"], &answer["stopReason"]), (&json!("fake"), &json!("mind-1"), &json!("stop")));
+    assert_eq!((&answer["content"][0]["thinkingSignature"], &answer["usage"]["input"]), (&json!("seal-1"), &json!(1000)));
+    let total = answer["usage"]["cost"]["total"].as_f64().unwrap();
+    assert!((total - 0.006).abs() < 1e-9, "{total}");
+
+    let outcome = client.ok("runs.get", json!({ "runId": "k1" })).await["outcome"].clone();
+    assert_eq!((&outcome["status"], &outcome["usage"]["input"], &outcome["usage"]["output"]), (&json!("ok"), &json!(1000), &json!(200)));
+    let cost = client.ok("usage.cost", json!({ "days": 1 })).await;
+    assert_eq!((&cost["totals"]["input"], &cost["totals"]["totalTokens"]), (&json!(1000), &json!(1200)));
+    assert!((cost["totals"]["totalCost"].as_f64().unwrap() - 0.006).abs() < 1e-9, "{cost}");
+    let of_sessions = client.ok("sessions.usage", json!({})).await;
+    assert_eq!(of_sessions["sessions"][0]["usage"]["output"], 200, "{of_sessions}");
+    client.ok("sessions.list", json!({})).await;
+    let rows = client.ok("sessions.list", json!({})).await;
+    let row = &rows["sessions"][0];
+    assert_eq!(
+        (&row["inputTokens"], &row["outputTokens"], &row["totalTokens"], &row["model"]),
+        (&json!(1000), &json!(200), &json!(1200), &json!("mind-1"))
+    );
+}
+
+#[tokio::test]
+async fn the_next_turn_knows_the_one_before_in_each_language() {
+    for api in ["anthropic-messages", "openai-completions"] {
+        let fake = fake([Answer::text("You are Ann."), Answer::text("Ann, as you said.")]).await;
+        let gateway = gateway_in(&fake, api, &json!({}));
+        let mut client = Client::connect(&gateway).await;
+        assert_eq!(say(&mut client, "I am Ann").await["payload"]["status"], "ok");
+        let last = say(&mut client, "Who am I?").await;
+        assert_eq!(last["payload"]["status"], "ok", "{last}");
+        let seen = fake.seen();
+        let texts = seen[1].text.clone();
+        let at = |text: &str| texts.find(text).unwrap_or_else(|| panic!("{text} is not in {texts}"));
+        assert!(at("I am Ann") < at("You are Ann.") && at("You are Ann.") < at("Who am I?"), "{api}");
+        let sent = if api == "openai-completions" { "authorization" } else { "x-api-key" };
+        assert!(seen[1].header(sent).is_some_and(|value| value.ends_with(KEY)), "{api}");
+        assert_eq!(shape(&transcript(&gateway)), ["user:text", "assistant:text", "user:text", "assistant:text"]);
+    }
+}
+
+#[tokio::test]
+async fn a_session_chooses_its_model_and_level_and_a_fallback_answers_for_one_that_cannot() {
+    let fake = fake([Answer::text("one"), Answer::text("two")]).await;
+    let gateway =
+        gateway(&fake, &json!({ "agents": { "defaults": { "models": { "fake/mind-1": { "alias": "big" }, "fake/mind-2": {} } } } }));
+    let mut client = Client::connect(&gateway).await;
+    let mut told = async |client: &mut Client, key: &str, message: &str| {
+        client.ok("chat.send", json!({ "sessionKey": "main", "message": message, "idempotencyKey": key })).await;
+        said(&client.until_said(key).await).to_owned()
+    };
+    let models = told(&mut client, "a", "/models").await;
+    assert!(models.contains("fake/mind-1") && models.contains("fake/mind-2"), "{models}");
+    assert_eq!(told(&mut client, "b", "/model fake/mind-2").await, "Model set to fake/mind-2.");
+    assert_eq!(told(&mut client, "c", "/think high").await, "Thinking level set to high.");
+    assert_eq!(told(&mut client, "d", "hello").await, "one");
+    assert_eq!(fake.seen()[0].body["model"], "mind-2");
+    assert_eq!(told(&mut client, "e", "/model default").await, "The session uses the agent's model.");
+    assert_eq!(told(&mut client, "f", "hello").await, "two");
+    let body = fake.seen()[1].body.clone();
+    assert_eq!(body["model"], "mind-1");
+    assert!(body["thinking"].is_object(), "{body}");
+    let usage = told(&mut client, "g", "/usage").await;
+    assert!(usage.contains("40 tokens read, 20 written"), "{usage}");
+}
+
+#[tokio::test]
+async fn runners_and_their_lacks_are_listed_and_a_runner_that_is_not_there_refuses_its_run_only() {
+    let fake = fake([]).await;
+    let list = json!([{ "id": "main", "runner": "shell" }, { "id": "mind" }, { "id": "lost", "model": "nowhere/m" }, { "id": "stranger", "runner": "acp" }]);
+    let gateway = gateway(&fake, &json!({ "agents": { "list": list } }));
+    let mut client = Client::connect(&gateway).await;
+    let rows = client.ok("runners.list", json!({})).await;
+    let row =
+        |name: &str| rows["runners"].as_array().unwrap().iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("{rows}")).clone();
+    assert_eq!((&row("shell")["available"], &row("shell")["agents"]), (&json!(true), &json!(["main"])));
+    assert_eq!(
+        (&row("agent")["available"], &row("agent")["authenticated"], &row("agent")["agents"]),
+        (&json!(true), &json!(true), &json!(["mind", "lost"]))
+    );
+    for name in ["codex", "claude", "pi", "acp"] {
+        assert!(row(name)["available"] == true || row(name)["reason"].is_string(), "{name}");
+    }
+    assert_eq!(client.ok("status", json!({})).await["runners"], rows["runners"]);
+    let (id, _) = client.agent(json!({ "message": "hi", "agentId": "lost" })).await;
+    let lost = client.response(&id).await;
+    assert_eq!((&lost["ok"], &lost["error"]["code"]), (&json!(false), &json!("UNAVAILABLE")));
+    assert!(lost["error"]["message"].as_str().unwrap().contains("models.providers.nowhere"), "{lost}");
+    if row("acp")["available"] == false {
+        let (id, _) = client.agent(json!({ "message": "hi", "agentId": "stranger" })).await;
+        assert_eq!(client.response(&id).await["error"]["code"], "UNAVAILABLE");
+    }
+    assert_eq!(client.script("echo fine").await["payload"]["status"], "ok");
+    let _: Value = rows;
+}
