@@ -12,6 +12,7 @@ mod calls;
 mod commands;
 mod compaction;
 mod conversation;
+mod fetch;
 mod gather;
 pub mod host;
 mod prompt;

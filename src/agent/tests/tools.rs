@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::fakes::{Noted, args, calls, play, says, spec};
 use crate::agent::host::{AgentEvent, End};
-use crate::agent::spec::{AgentSpec, ToolLayer};
+use crate::agent::spec::{AgentSpec, FetchRules, ToolLayer};
 use crate::exec::proc::{all, stat};
 
 /// The results of one call after the other: whether they failed, and their texts.
@@ -162,4 +162,18 @@ async fn files_are_written_edited_and_read_as_text_and_as_pictures() {
     assert!(results[2].1.starts_with("     2\t2\n[Lines 2 to 2 of 3."), "{}", results[2].1);
     assert!(!results[3].0 && results[3].1.ends_with("[image/png]"));
     assert!(results[4].0 && results[4].1.contains("no text") && results[5].1 == "none does not exist.");
+}
+
+#[tokio::test]
+async fn pages_are_fetched_only_when_the_configuration_says_so_and_never_from_this_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spec = spec(dir.path());
+    spec.fetch = Some(FetchRules::default());
+    let call = calls(&[("x", "web_fetch", r#"{"url":"http://169.254.169.254/latest/meta-data/"}"#)]);
+    let (_, host, requests) = play(spec.clone(), Noted::default(), vec![call.clone()]).await;
+    assert!(requests[0].tools.iter().any(|tool| tool.name == "web_fetch"));
+    assert!(host.results()[0].1 && host.results()[0].2.contains("not in the public internet"), "{:?}", host.results());
+    spec.fetch = None;
+    let (_, host, _) = play(spec, Noted::default(), vec![call]).await;
+    assert!(host.results()[0].2.contains("no tool named web_fetch"));
 }

@@ -19,7 +19,7 @@ pub(super) const TOOL: Tool = Tool {
     reads_only: false,
     offered: always,
     describe,
-    shown: shown,
+    shown,
     run: |context, call| Box::pin(run(context, call)),
 };
 

@@ -8,6 +8,7 @@ pub(super) mod files;
 pub(super) mod hunks;
 pub(super) mod process;
 pub(super) mod read;
+pub(super) mod web_fetch;
 pub(super) mod write;
 
 use std::future::Future;
@@ -112,7 +113,7 @@ pub(super) struct Tool {
 }
 
 /// Every tool.
-static TOOLS: [Tool; 6] = [read::TOOL, write::TOOL, edit::TOOL, apply_patch::TOOL, exec::TOOL, process::TOOL];
+static TOOLS: [Tool; 7] = [read::TOOL, write::TOOL, edit::TOOL, apply_patch::TOOL, exec::TOOL, process::TOOL, web_fetch::TOOL];
 
 /// The tools of a turn: those that make sense and that the rules permit.
 pub(super) fn offered(spec: &AgentSpec) -> Vec<&'static Tool> {
