@@ -280,6 +280,21 @@ mod tests {
     }
 
     #[test]
+    fn budgets_in_use_are_not_looked_through_at_each_connect() {
+        let (budgets, now) = (Budgets::new(paces()), Instant::now());
+        let mut held = Vec::new();
+        let mut cleared = 0;
+        for n in 0..1000_u32 {
+            let before = budgets.0.lock().unwrap().clear_at;
+            let address = IpAddr::V4((0x0A00_0000 + n).into());
+            held.push(budgets.purse(&Payer { principal: None, address: Some(address), reads_count: false }, now));
+            cleared += usize::from(budgets.0.lock().unwrap().clear_at != before);
+        }
+        assert_eq!(budgets.0.lock().unwrap().shared.len(), 1000);
+        assert!((3..=6).contains(&cleared), "{cleared}");
+    }
+
+    #[test]
     fn another_pace_holds_at_once_for_what_is_shared() {
         let (budgets, now) = (Budgets::new(paces()), Instant::now());
         let mut purse = budgets.purse(&payer("token:ci", "203.0.113.1"), now);
