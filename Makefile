@@ -55,7 +55,7 @@ fuzz-short: ## fuzz everything that reads bytes of strangers, 60 s per target (`
 	SKYKOI_FUZZ_SECONDS=60 $(CARGO) test --locked --test fuzz
 
 mutants: ## change the rules of authentication, scopes and commands in every way that cargo-mutants knows, and see whether a test minds
-	$(CARGO) mutants --no-shuffle --output $(TARGET)/mutants $(ARGS)
+	scripts/mutants $(ARGS)
 
 dist: build ## pack the release binary and the deploy files for a machine: TARGET/dist/skykoi-gateway.tar.gz
 	mkdir -p $(TARGET)/dist

@@ -25,6 +25,9 @@ Usage: install.sh [options]        (as root)
   --name HOST       a name or address that clients use; may be given several times
                     (default: this machine's own names and addresses)
   --allow-sudo      let runs use sudo (the hardening that prevents it is lifted)
+  --sandbox         make sandbox level "strict" possible: bubblewrap, and the
+                    drop-in with which the unit lets it work; the level itself
+                    is set in the config (agents.defaults.sandbox.level)
   --no-nginx        leave nginx and the certificate out
   --no-start        install and enable, start nothing
   --uninstall       stop the gateway and its runs, remove what was installed
@@ -67,7 +70,12 @@ put_for_user() {
 
 install_packages() {
     missing=
-    for pair in nginx:nginx openssl:openssl; do
+    wanted=
+    [ "$nginx" = no ] || wanted="nginx:nginx openssl:openssl"
+    [ "$sandbox" = no ] || wanted="$wanted bwrap:bubblewrap"
+    # The list is made of fixed words, so it may be split.
+    # shellcheck disable=SC2086
+    for pair in $wanted; do
         command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair#*:}"
     done
     [ -n "$missing" ] || return 0
@@ -201,11 +209,23 @@ write_site() {
 }
 
 write_unit() {
+    # A workspace outside the home is to be written to as well.
+    writable="/tmp /var/tmp"
+    case $workspace in "$home"/*) ;; *) writable="$writable $workspace" ;; esac
     sed -e "s#^User=.*#User=$user#" -e "s#^WorkingDirectory=.*#WorkingDirectory=$workspace#" \
+        -e "s#^BindPaths=.*#BindPaths=-$home#" -e "s#^ReadWritePaths=.*#ReadWritePaths=$writable#" \
         "$top/systemd/skykoi-gateway.service" | put "$unit" 0644
     if [ "$sudo" = yes ]; then
         mkdir -p "$unit.d"
         put "$unit.d/sudo.conf" 0644 <"$top/systemd/skykoi-gateway-sudo.conf"
+    fi
+    if [ "$sandbox" = yes ]; then
+        mkdir -p "$unit.d"
+        put "$unit.d/sandbox.conf" 0644 <"$top/systemd/skykoi-gateway-sandbox.conf"
+        userns=/proc/sys/kernel/apparmor_restrict_unprivileged_userns
+        if [ "$(cat "$userns" 2>/dev/null)" = 1 ]; then
+            say "NOTE: AppArmor closes user namespaces here; bwrap needs a profile that allows them (deploy/README.md)"
+        fi
     fi
     systemctl daemon-reload
     systemctl enable -q skykoi-gateway.service
@@ -265,6 +285,7 @@ names=
 nginx=yes
 start=yes
 sudo=no
+sandbox=no
 action=install
 purge=no
 while [ $# -gt 0 ]; do
@@ -278,6 +299,7 @@ while [ $# -gt 0 ]; do
             shift 2
             ;;
         --allow-sudo) sudo=yes; shift ;;
+        --sandbox) sandbox=yes; shift ;;
         --no-nginx) nginx=no; shift ;;
         --no-start) start=no; shift ;;
         --uninstall) action=uninstall; shift ;;
@@ -294,7 +316,7 @@ if [ "$action" = uninstall ]; then
     exit 0
 fi
 
-[ "$nginx" = no ] || install_packages
+install_packages
 if [ "$nginx" = yes ] && [ -z "$names" ]; then
     names=$(own_names | sort -u | grep -E '^[A-Za-z0-9.:-]+$' | grep -v '^fe80' || true)
 fi

@@ -65,6 +65,8 @@ pub struct Verified {
     pub granted: ScopeSet,
     /// When it ends, wall-clock ms since the epoch.
     pub expires_at: Option<u64>,
+    /// Whether its holder has a session of its own and no other.
+    pub confined: bool,
     /// Whether it still stands.
     pub standing: Arc<Standing>,
 }
@@ -182,6 +184,7 @@ mod tests {
             credential: named("ci"),
             granted: ScopeSet::ALL,
             expires_at: None,
+            confined: false,
             standing,
         };
         let now = Instant::now();
@@ -195,11 +198,31 @@ mod tests {
     }
 
     #[test]
+    fn many_that_are_held_are_not_looked_through_at_each_login() {
+        let mut standings = Standings::default();
+        let mut held = Vec::new();
+        let mut cleared = 0;
+        for n in 0..1000 {
+            let before = standings.clear_at;
+            held.push(standings.of(&named(&n.to_string())));
+            cleared += usize::from(standings.clear_at != before);
+        }
+        assert_eq!(standings.held.len(), 1000);
+        assert!((5..=10).contains(&cleared), "{cleared}");
+    }
+
+    #[test]
     fn a_lease_ends_with_its_time_whatever_the_wall_clock_does_later() {
         let now = Instant::now();
         let standing = Standings::default().of(&named("ci"));
-        let verified =
-            Verified { principal: "p".into(), credential: named("ci"), granted: ScopeSet::ALL, expires_at: Some(5_000), standing };
+        let verified = Verified {
+            principal: "p".into(),
+            credential: named("ci"),
+            granted: ScopeSet::ALL,
+            expires_at: Some(5_000),
+            confined: false,
+            standing,
+        };
         let lease = verified.lease(3_000, now);
         assert_eq!(lease.ended(now + Duration::from_millis(1_999)), None);
         assert_eq!(lease.ended(now + Duration::from_millis(2_000)), Some(EXPIRED));

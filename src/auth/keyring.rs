@@ -29,6 +29,8 @@ pub struct Named {
     pub granted: ScopeSet,
     /// When it ends, wall-clock ms since the epoch.
     pub expires_at: Option<u64>,
+    /// Whether its holder has a session of its own and no other.
+    pub confined: bool,
 }
 
 /// How users of a portal come in.
@@ -60,6 +62,29 @@ pub struct Record {
     pub granted: ScopeSet,
     /// When it ends, wall-clock ms since the epoch.
     pub expires_at: Option<u64>,
+    /// Whether its holder has a session of its own and no other.
+    pub confined: bool,
+}
+
+impl Record {
+    /// The record of one that grants everything and has no end.
+    #[must_use]
+    pub const fn of_all(credential: CredentialId) -> Self {
+        Self { credential, granted: ScopeSet::ALL, expires_at: None, confined: false }
+    }
+}
+
+/// What became of a credential when the configuration changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It was not there before.
+    New,
+    /// It is not there any more.
+    Gone,
+    /// The secret is another one.
+    Rotated,
+    /// The secret is the same; what it permits, or for how long, is not.
+    Altered,
 }
 
 /// What became of a look.
@@ -86,7 +111,7 @@ impl Keyring {
         if let Some(Shared::Digest(digest)) = &self.shared
             && fits(digest)
         {
-            found = Found::Right(Record { credential: CredentialId::Shared, granted: ScopeSet::ALL, expires_at: None });
+            found = Found::Right(Record::of_all(CredentialId::Shared));
         }
         for named in &self.named {
             if fits(&named.digest) {
@@ -95,7 +120,7 @@ impl Keyring {
                 found = if ended {
                     Found::Stale
                 } else {
-                    Found::Right(Record { credential, granted: named.granted, expires_at: named.expires_at })
+                    Found::Right(Record { credential, granted: named.granted, expires_at: named.expires_at, confined: named.confined })
                 };
             }
         }
@@ -116,10 +141,45 @@ impl Keyring {
                 credential: CredentialId::User(claims.subject.into()),
                 granted: portal.granted,
                 expires_at: Some(claims.expires.saturating_mul(1000)),
+                confined: true,
             }),
             Err(Unfit::Signed) => Found::Stale,
             Err(Unfit::Unsigned) => Found::Wrong,
         }
+    }
+
+    /// What changes from this keyring to `newer`, credential by credential. Users of a portal have no records of their own: what is told is the portal's.
+    #[must_use]
+    pub fn changes(&self, newer: &Self) -> Vec<(String, Change)> {
+        let mut changes = Vec::new();
+        let mut tell = |name: &str, change| changes.push((name.to_owned(), change));
+        match (&self.shared, &newer.shared) {
+            (None, Some(_)) => tell("token", Change::New),
+            (Some(_), None) => tell("token", Change::Gone),
+            (older, newer) if older != newer => tell("token", Change::Rotated),
+            _ => {}
+        }
+        match (&self.portal, &newer.portal) {
+            (None, Some(_)) => tell("jwt", Change::New),
+            (Some(_), None) => tell("jwt", Change::Gone),
+            (Some(older), Some(newer)) if older.rules != newer.rules => tell("jwt", Change::Rotated),
+            (older, newer) if older != newer => tell("jwt", Change::Altered),
+            _ => {}
+        }
+        let of = |ring: &'_ Self, name: &str| ring.named.iter().find(|named| *named.name == *name).cloned();
+        for older in &self.named {
+            let name = CredentialId::Named(Arc::clone(&older.name)).to_string();
+            match of(newer, &older.name) {
+                None => tell(&name, Change::Gone),
+                Some(newer) if newer.digest != older.digest => tell(&name, Change::Rotated),
+                Some(newer) if newer != *older => tell(&name, Change::Altered),
+                Some(_) => {}
+            }
+        }
+        for named in newer.named.iter().filter(|named| of(self, &named.name).is_none()) {
+            tell(&CredentialId::Named(Arc::clone(&named.name)).to_string(), Change::New);
+        }
+        changes
     }
 
     /// Whether a credential of this keyring has no equal record in `newer`, so that who came in with it must go.
@@ -141,7 +201,7 @@ mod tests {
     use crate::protocol::scope::Scope;
 
     fn named(name: &str, token: &str, expires_at: Option<u64>) -> Named {
-        Named { name: name.into(), digest: TokenDigest::of(token), granted: ScopeSet::of(&[Scope::Read]), expires_at }
+        Named { name: name.into(), digest: TokenDigest::of(token), granted: ScopeSet::of(&[Scope::Read]), expires_at, confined: false }
     }
 
     fn ring() -> Keyring {
@@ -160,6 +220,37 @@ mod tests {
         assert_eq!((record.credential, record.granted), (CredentialId::Shared, ScopeSet::ALL));
         assert!(matches!(ring().find(&["token-of-old"], 999), Found::Right(_)));
         assert_eq!(ring().find(&["token-of-old"], 1000), Found::Stale);
+    }
+
+    #[test]
+    fn every_change_of_a_record_is_told_by_name_and_kind() {
+        let older = ring();
+        assert_eq!(older.changes(&ring()), []);
+        let mut newer = ring();
+        newer.shared = Some(Shared::Digest(TokenDigest::of("another")));
+        newer.named[0].granted = ScopeSet::ALL;
+        newer.named[1] = named("new", "token-of-new", None);
+        let told = |name: &str, change| (name.to_owned(), change);
+        assert_eq!(
+            older.changes(&newer),
+            [
+                told("token", Change::Rotated),
+                told("token:ci", Change::Altered),
+                told("token:old", Change::Gone),
+                told("token:new", Change::New)
+            ]
+        );
+        newer.named[0].digest = TokenDigest::of("rotated");
+        newer.shared = None;
+        assert_eq!(older.changes(&newer)[..2], [told("token", Change::Gone), told("token:ci", Change::Rotated)]);
+        assert_eq!(newer.changes(&older)[0], told("token", Change::New));
+        let key = |secret: &[u8]| jwt::Rules { key: jwt::Key::Hs256(secret.to_vec()), issuer: "i".into(), audience: "a".into(), leeway: 0 };
+        let portal = |secret: &[u8], granted| Keyring { portal: Some(Portal { rules: key(secret), granted }), ..ring() };
+        let first = portal(b"one", ScopeSet::NONE);
+        assert_eq!(older.changes(&first), [told("jwt", Change::New)]);
+        assert_eq!(first.changes(&older), [told("jwt", Change::Gone)]);
+        assert_eq!(first.changes(&portal(b"one", ScopeSet::ALL)), [told("jwt", Change::Altered)]);
+        assert_eq!(first.changes(&portal(b"two", ScopeSet::ALL)), [told("jwt", Change::Rotated)]);
     }
 
     #[test]

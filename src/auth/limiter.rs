@@ -316,6 +316,17 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_busy_does_not_make_the_table_lose_who_is_oldest() {
+        let mut limiter = Limiter::new(LimiterRule { max_entries: 3, ..LimiterRule::default() });
+        limiter.failed(ip("203.0.113.1"), 0);
+        fail(&mut limiter, "203.0.113.2", 200, 1);
+        limiter.failed(ip("203.0.113.3"), 300);
+        limiter.failed(ip("203.0.113.4"), 301);
+        let kept = ["203.0.113.1", "203.0.113.2", "203.0.113.3", "203.0.113.4"].map(|address| limiter.entries.contains_key(&ip(address)));
+        assert_eq!(kept, [false, true, true, true]);
+    }
+
+    #[test]
     fn with_all_locked_the_oldest_lock_makes_room() {
         let mut limiter = Limiter::new(LimiterRule { max_attempts: 1, max_entries: 3, ..LimiterRule::default() });
         for n in 1..=4_u32 {

@@ -44,6 +44,9 @@ pub enum TokenCommand {
         /// What it permits, such as `read,write`: read, write, approvals, pairing, admin
         #[arg(long, value_delimiter = ',', value_name = "SCOPES", requires = "name")]
         scopes: Vec<String>,
+        /// Give its holder one session and one directory of its own, and nothing else to read
+        #[arg(long, requires = "name")]
+        confined: bool,
         /// When it ends: a span such as `30d` or `12h`, or a time such as `2027-01-01T00:00:00Z`; never if absent
         #[arg(long, value_name = "WHEN", requires = "name")]
         expires: Option<String>,
@@ -82,9 +85,16 @@ pub fn run(args: &TokenArgs, out: &mut Output<'_>) -> Result<u8, CliError> {
             out.line(&made()?)?;
             Ok(OK)
         }
-        TokenCommand::New { name: Some(name), scopes, expires } => {
+        TokenCommand::New { name: Some(name), scopes, expires, confined } => {
             let (scopes, expires) = (scopes_of(scopes)?, expires.as_deref().map(|text| ending(text, now_ms())).transpose()?);
-            super::wait(add(name, &scopes, expires.as_deref(), &sources, out))
+            let mut entry = json!({ "name": name, "scopes": scopes });
+            if let (Some(expires), Some(entry)) = (expires, entry.as_object_mut()) {
+                entry.insert("expiresAt".to_owned(), expires.into());
+            }
+            if let (true, Some(entry)) = (*confined, entry.as_object_mut()) {
+                entry.insert("confined".to_owned(), true.into());
+            }
+            super::wait(add(name, entry, &sources, out))
         }
         TokenCommand::List { json } => list(*json, &sources, out),
         TokenCommand::Revoke { name } => super::wait(revoke(name, &sources, out)),
@@ -134,11 +144,10 @@ fn unknown(name: &str) -> CliError {
     CliError::Usage(format!("no token has the name {name}; `token list` shows them all"))
 }
 
-async fn add(name: &str, scopes: &[&str], expires: Option<&str>, sources: &Sources, out: &mut Output<'_>) -> Result<u8, CliError> {
+async fn add(name: &str, mut entry: Value, sources: &Sources, out: &mut Output<'_>) -> Result<u8, CliError> {
     let token = made()?;
-    let mut entry = json!({ "name": name, "hash": hash_of_token(&token), "scopes": scopes });
-    if let (Some(expires), Some(entry)) = (expires, entry.as_object_mut()) {
-        entry.insert("expiresAt".to_owned(), expires.into());
+    if let Some(entry) = entry.as_object_mut() {
+        entry.insert("hash".to_owned(), hash_of_token(&token).into());
     }
     let change = |config: &Value| {
         if place_of(config, name).is_some() {
@@ -247,7 +256,7 @@ mod tests {
         let run = |command| said(|out| run(&TokenArgs { command, place: place.clone() }, out));
         let new = |name: &str, scopes: &str, expires: Option<&str>| {
             let scopes = scopes.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect();
-            run(TokenCommand::New { name: Some(name.to_owned()), scopes, expires: expires.map(str::to_owned) })
+            run(TokenCommand::New { name: Some(name.to_owned()), scopes, expires: expires.map(str::to_owned), confined: false })
         };
         let (_, first) = new("ci", "read,write", None).unwrap();
         let (_, second) = new("lab", "operator.read", Some("30d")).unwrap();

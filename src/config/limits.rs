@@ -61,6 +61,21 @@ section! {
         /// How many of them may come at once.
         #[schemars(range(min = 1, max = 1_000_000))]
         write_burst: u32 = 400,
+        /// The same, per second, for all connections with one credential together and for all from one address; twice `writesPerSecond` when absent. Loopback is no such address, because a proxy may be there, and the owner at the local socket has no such bound.
+        #[schemars(range(min = 1, max = 1_000_000))]
+        shared_writes_per_second: Option<u32>,
+        /// How many of them may come at once; twice `writeBurst` when absent.
+        #[schemars(range(min = 1, max = 1_000_000))]
+        shared_write_burst: Option<u32>,
+        /// Calls that only read, per second, for all connections with one credential that does not grant `operator.admin` together, and for all such from one address.
+        #[schemars(range(min = 1, max = 1_000_000))]
+        reads_per_second: u32 = 500,
+        /// How many of them may come at once.
+        #[schemars(range(min = 1, max = 1_000_000))]
+        read_burst: u32 = 2000,
+        /// Upgrades to WebSocket from one address in a minute that come to no hello; loopback excepted.
+        #[schemars(range(min = 1, max = 1_000_000))]
+        connects_per_minute: u32 = 60,
         /// How many daemons in a row must have ended without an orderly stop, all of them started within `safeModeWindowMs`, for the next one to start in safe mode: it serves clients and new requests, but holds the runs that it finds queued.
         #[schemars(range(min = 1, max = 1000))]
         safe_mode_boots: usize = 3,

@@ -53,6 +53,9 @@ pub struct NamedToken {
     pub scopes: Vec<Scope>,
     /// When it ends, such as `2027-01-01T00:00:00Z`; never when absent.
     pub expires_at: Option<String>,
+    /// Whether its holder has one session and one directory of its own and hears of nothing else, as a user of a portal does. Without it, who has the scope `operator.read` reads the conversations of all sessions.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub confined: bool,
 }
 
 /// How an assertion is signed.

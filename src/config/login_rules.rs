@@ -13,6 +13,7 @@ use super::key_path::{KeyPath, Step};
 use super::login::{Auth, AuthMode, Jwt, JwtAlg, NamedToken};
 use super::problem::Problem;
 use crate::clock::from_iso;
+use crate::protocol::scope::Scope;
 
 /// Fewest characters of the shared token.
 pub const MIN_TOKEN: usize = 16;
@@ -115,6 +116,11 @@ fn named(token: &NamedToken, path: &KeyPath, refuse: &mut impl FnMut(KeyPath, Op
     }
     if token.scopes.is_empty() {
         refuse(path.key("scopes"), Some("is empty, so the token would permit nothing; name at least one scope".to_owned()));
+    }
+    if token.confined && token.scopes.iter().any(|scope| !matches!(scope, Scope::Read | Scope::Write)) {
+        let text =
+            "cannot be true for a token with more than the scopes operator.read and operator.write, which say nothing about one session";
+        refuse(path.key("confined"), Some(text.to_owned()));
     }
     if token.expires_at.as_deref().is_some_and(|time| from_iso(time).is_none()) {
         refuse(path.key("expiresAt"), Some("must be a time such as 2027-01-01T00:00:00Z".to_owned()));
@@ -258,6 +264,11 @@ mod tests {
         one(json!({ "tokens": [token(json!({ "token": "0123456789abcdef0123456789abcdef" }))] }), "cannot stand beside `token`");
         one(json!({ "tokens": [token(json!({ "scopes": [] }))] }), "tokens[0].scopes: is empty");
         one(json!({ "tokens": [token(json!({ "expiresAt": "tomorrow" }))] }), "must be a time such as");
+        assert_eq!(found(json!({ "tokens": [token(json!({ "confined": true, "scopes": ["operator.read"] }))] })), Vec::<String>::new());
+        one(
+            json!({ "tokens": [token(json!({ "confined": true, "scopes": ["operator.read", "operator.admin"] }))] }),
+            "tokens[0].confined: cannot be true for a token with more",
+        );
         assert!(serde_json::from_value::<Auth>(json!({ "tokens": [token(json!({ "scopes": ["operator.*"] }))] })).is_err());
     }
 

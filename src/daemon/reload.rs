@@ -18,6 +18,7 @@ use super::settings;
 use super::watch::{Watched, watch};
 use crate::audit::record::Hash;
 use crate::audit::{Action, Event};
+use crate::auth::keyring::Change;
 use crate::config::diff::{Class, changed, class};
 use crate::config::gateway::ReloadMode;
 use crate::config::load::{Loaded, load};
@@ -226,6 +227,19 @@ impl Reloader {
         Plan { changed: differing.iter().map(ToString::to_string).collect(), restart_needed, restart }
     }
 
+    /// The records of the audit log about credentials of the configuration. Who wrote the file stands in the record of the write, where it was written through the gateway.
+    fn note_changes(&self, changes: &[(String, Change)]) {
+        for (credential, change) in changes {
+            let action = match change {
+                Change::New => Action::CredentialNew,
+                Change::Gone => Action::CredentialRevoke,
+                Change::Rotated => Action::CredentialRotate,
+                Change::Altered => Action::ScopeChange,
+            };
+            self.gateway.audit.note(Event::new(action).target(credential).because("the configuration changed"));
+        }
+    }
+
     /// Puts the config into effect: first what can fail, then what cannot. Returns whether connections hold a credential that is no longer one.
     async fn swap(&self, before: &Loaded, loaded: &Arc<Loaded>, certificates: bool) -> Result<bool, ConfigIssue> {
         let config = &loaded.config;
@@ -235,7 +249,8 @@ impl Reloader {
         let (limits, caps) = settings::bounds(config);
         self.listeners.set_bounds(limits, caps);
         self.rules.send_replace(rules);
-        let revoked = self.gateway.access.replace(config);
+        let replaced = self.gateway.access.replace(config);
+        self.note_changes(&replaced.changes);
         self.gateway.runs.retune(runs);
         self.gateway.approvals.retune(settings::of_approvals(config));
         self.gateway.sessions.set_settings(session_settings(loaded));
@@ -247,7 +262,7 @@ impl Reloader {
             *old = watched;
             other
         });
-        Ok(revoked)
+        Ok(replaced.revoked)
     }
 
     /// Moves the listeners if the address, the port or TLS is another. `certificates`: their files are read again in any case.

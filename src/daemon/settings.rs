@@ -158,6 +158,7 @@ pub fn bounds(config: &Config) -> (ReadLimits, Caps) {
         connections: limits.max_connections,
         newcomers: limits.max_handshakes,
         newcomers_per_address: limits.max_handshakes_per_address,
+        connects_per_minute: limits.connects_per_minute,
     };
     (read, caps)
 }

@@ -12,29 +12,37 @@ pub const MARKER: &str = "SKYKOI_RUN";
 const ALLOWED: &[&str] = &["HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "LANGUAGE", "TZ", "TERM", "COLORTERM", "TMPDIR", "HOSTNAME"];
 /// Beginnings of names that a command may inherit.
 const ALLOWED_PREFIXES: &[&str] = &["LC_", "XDG_"];
-/// Names that a request may not set: with them programs and their configuration are found, and whom they trust. The gateway's own environment and its configuration may.
+/// Names that a request may not set, and that no planned command has: with them programs and their configuration are found, and whom they trust. The gateway's own environment and its configuration may.
 const NOT_BY_REQUEST: &[&str] = &[
     "BROWSER",
     "CLASSPATH",
     "GOFLAGS",
     "GRADLE_OPTS",
+    "GREP_COLORS",
+    "GREP_OPTIONS",
     "HISTFILE",
     "HOME",
     "HOSTALIASES",
     "JAVA_OPTS",
+    "JQ_COLORS",
     "KRB5_CONFIG",
+    "LESS",
     "LOCALDOMAIN",
     "LOCPATH",
     "LOGNAME",
     "MAKEFLAGS",
     "NODE_EXTRA_CA_CERTS",
+    "MALLOC_CHECK_",
     "PATH",
+    "POSIXLY_CORRECT",
     "RES_OPTIONS",
     "RUSTDOCFLAGS",
     "RUSTFLAGS",
+    "R_PROFILE",
     "SHELL",
     "SSL_CERT_DIR",
     "SSL_CERT_FILE",
+    "TAR_OPTIONS",
     "TERMCAP",
     "TERMINFO",
     "TERMINFO_DIRS",
@@ -42,7 +50,8 @@ const NOT_BY_REQUEST: &[&str] = &[
     "TZDIR",
     "USER",
 ];
-const NOT_BY_REQUEST_PREFIXES: &[&str] = &["BUNDLE_", "BUN_", "CARGO_", "DENO_", "GIT_", "PIP_", "UV_", "XDG_", "YARN_"];
+const NOT_BY_REQUEST_PREFIXES: &[&str] =
+    &["BUNDLE_", "BUN_", "CARGO_", "DENO_", "GIT_", "LUA_", "MALLOC_", "PHP", "PIP_", "SSH_", "UV_", "XDG_", "YARN_"];
 /// Words in a name that mark it as a secret.
 const SECRET_WORDS: &[&str] = &["TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL", "KEY", "AUTHORIZATION", "COOKIE"];
 /// Names with which a program is made to load or run something else than it was asked to. The second fence: the first is that nothing passes that is not listed above.
@@ -192,6 +201,12 @@ pub fn check_requested(name: &str, value: &str) -> Result<(), Refusal> {
     }
     check(name, value)?;
     if listed(name, NOT_BY_REQUEST, NOT_BY_REQUEST_PREFIXES) { Err(Refusal::NotByRequest) } else { Ok(()) }
+}
+
+/// Whether a name is one with which programs are made to load, run or trust something else, whoever sets it.
+#[must_use]
+pub fn steers_programs(name: &str) -> bool {
+    listed(name, DANGEROUS, DANGEROUS_PREFIXES) || listed(name, NOT_BY_REQUEST, NOT_BY_REQUEST_PREFIXES)
 }
 
 /// The environment of a run's commands.

@@ -8,13 +8,14 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::auth::budget::{Budgets, Paces};
 use crate::auth::credential::{CredentialId, REVOKED, Standing, Standings, Verified};
 use crate::auth::jwt;
-use crate::auth::keyring::{Found, Keyring, Named, Portal, Record, Shared};
+use crate::auth::keyring::{Change, Found, Keyring, Named, Portal, Record, Shared};
 use crate::auth::limiter::{Limiter, LimiterRule, Lock, Locked};
 use crate::auth::password;
 use crate::auth::peer::limit_key;
-use crate::auth::rate::Bucket;
+use crate::auth::rate::{Bucket, Pace};
 use crate::auth::token::TokenDigest;
 use crate::clock::from_iso;
 use crate::config::Config;
@@ -36,6 +37,8 @@ const WAITING: usize = 32;
 
 /// The door.
 pub struct Access {
+    /// How often who is in may ask.
+    pub budgets: Budgets,
     door: Mutex<Door>,
     connections: Arc<AtomicUsize>,
     checking: Semaphore,
@@ -68,6 +71,15 @@ pub enum Refused {
     Busy,
 }
 
+/// What another configuration did to credentials.
+#[derive(Clone, Debug)]
+pub struct Replaced {
+    /// Whether one that is in use has ended: then [`Hub::signal_revoked`](crate::events::hub::Hub::signal_revoked) is due.
+    pub revoked: bool,
+    /// What became of which, for the record.
+    pub changes: Vec<(String, Change)>,
+}
+
 /// One moment on both clocks: records end by the first, locks by the second.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
@@ -97,11 +109,13 @@ impl Access {
             guesses: Bucket::new(GUESSES.1, GUESSES.0),
             standings: Standings::default(),
         };
-        Self { door: Mutex::new(door), connections: Arc::default(), checking: Semaphore::new(1), waiting: Semaphore::new(WAITING) }
+        let budgets = Budgets::new(paces_of(config));
+        Self { budgets, door: Mutex::new(door), connections: Arc::default(), checking: Semaphore::new(1), waiting: Semaphore::new(WAITING) }
     }
 
-    /// Takes the rules of another configuration. Addresses that are locked out stay so. Credentials that are no longer any have ended when this returns; whether there were any in use is the result: then [`Hub::signal_revoked`](crate::events::hub::Hub::signal_revoked) is due.
-    pub fn replace(&self, config: &Config) -> bool {
+    /// Takes the rules of another configuration. Addresses that are locked out stay so. Credentials that are no longer any have ended when this returns.
+    pub fn replace(&self, config: &Config) -> Replaced {
+        self.budgets.set_paces(paces_of(config));
         let mut door = self.door();
         let newer = keys_of(config);
         let older = std::mem::replace(&mut door.keys, newer);
@@ -110,7 +124,7 @@ impl Access {
         let others = standings.end(|credential| older.loses(keys, credential), REVOKED);
         door.mode = config.auth_mode();
         door.limiter.set_rule(rule_of(config));
-        shared || others
+        Replaced { revoked: shared || others, changes: older.changes(&door.keys) }
     }
 
     /// Takes back the credentials that `which` names. Returns whether somebody holds one: then [`Hub::signal_revoked`](crate::events::hub::Hub::signal_revoked) is due.
@@ -127,7 +141,7 @@ impl Access {
     /// Who comes over the local socket.
     #[must_use]
     pub fn local(&self) -> Verified {
-        self.door().verified(Record { credential: CredentialId::Local, granted: ScopeSet::ALL, expires_at: None })
+        self.door().verified(Record::of_all(CredentialId::Local))
     }
 
     fn door(&self) -> std::sync::MutexGuard<'_, Door> {
@@ -176,7 +190,7 @@ impl Access {
         let mut door = self.door();
         // The password may have been changed meanwhile.
         if right && door.keys.shared == Some(Shared::Hashed(hash)) {
-            return Ok(door.verified(Record { credential: CredentialId::Shared, granted: ScopeSet::ALL, expires_at: None }));
+            return Ok(door.verified(Record::of_all(CredentialId::Shared)));
         }
         Err(door.wrong(address, now))
     }
@@ -228,9 +242,9 @@ enum Look {
 
 impl Door {
     fn verified(&mut self, record: Record) -> Verified {
-        let Record { credential, granted, expires_at } = record;
+        let Record { credential, granted, expires_at, confined } = record;
         let standing = self.standings.of(&credential);
-        Verified { principal: credential.principal(), credential, granted, expires_at, standing }
+        Verified { principal: credential.principal(), credential, granted, expires_at, confined, standing }
     }
 
     fn wrong(&mut self, address: IpAddr, now: Moment) -> Refused {
@@ -261,7 +275,7 @@ fn named(token: &NamedToken) -> Option<Named> {
         (None, token) => TokenDigest::of(token.as_ref()?.expose()),
     };
     let expires_at = token.expires_at.as_deref().map(|time| from_iso(time).unwrap_or(0));
-    Some(Named { name: token.name.as_str().into(), digest, granted: ScopeSet::of(&token.scopes), expires_at })
+    Some(Named { name: token.name.as_str().into(), digest, granted: ScopeSet::of(&token.scopes), expires_at, confined: token.confined })
 }
 
 fn portal(jwt: &Jwt) -> Option<Portal> {
@@ -276,4 +290,15 @@ fn portal(jwt: &Jwt) -> Option<Portal> {
 fn rule_of(config: &Config) -> LimiterRule {
     let limit = &config.gateway.auth.rate_limit;
     LimiterRule { max_attempts: limit.max_attempts, window_ms: limit.window_ms, lockout_ms: limit.lockout_ms, max_entries: ADDRESSES }
+}
+
+fn paces_of(config: &Config) -> Paces {
+    let limits = &config.gateway.limits;
+    let rate = limits.shared_writes_per_second.unwrap_or_else(|| limits.writes_per_second.saturating_mul(2));
+    let burst = limits.shared_write_burst.unwrap_or_else(|| limits.write_burst.saturating_mul(2));
+    Paces {
+        own_writes: Pace::per_second(limits.writes_per_second, limits.write_burst),
+        shared_writes: Pace::per_second(rate, burst),
+        shared_reads: Pace::per_second(limits.reads_per_second, limits.read_burst),
+    }
 }

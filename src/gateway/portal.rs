@@ -6,6 +6,7 @@ use ring::digest::{SHA256, digest};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::Gateway;
+use crate::auth::credential::CredentialId;
 use crate::protocol::ids::{AgentId, SessionKey};
 
 /// Hex digits of a user's hash in names: half of it, which nobody can make collide.
@@ -25,15 +26,20 @@ pub struct Home {
 }
 
 impl Home {
-    /// The home of the user with this `sub`. The name itself never becomes a part of a path or a key.
+    /// The home of who comes with this credential: a user of a portal, or a token that is confined. The name itself never becomes a part of a path or a key.
     #[must_use]
-    pub fn of(gateway: &Gateway, user: &str) -> Self {
+    pub fn of(gateway: &Gateway, credential: &CredentialId) -> Option<Self> {
+        let (kind, folder, name) = match credential {
+            CredentialId::User(user) => ("user", "users", user),
+            CredentialId::Named(name) => ("token", "tokens", name),
+            CredentialId::Local | CredentialId::Shared | CredentialId::Device(..) => return None,
+        };
         let loaded = gateway.loaded();
         let configured = loaded.config.gateway.auth.jwt.as_ref().and_then(|jwt| jwt.agent.as_deref());
         let agent = configured.map_or_else(|| gateway.agents().default_id().clone(), |id| AgentId(id.to_lowercase()));
-        let hex: String = digest(&SHA256, user.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex: String = digest(&SHA256, name.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         let slug = hex.get(..DIGITS).unwrap_or(&hex);
-        Self { session: SessionKey(format!("agent:{agent}:user:{slug}")), directory: format!("users/{slug}"), agent }
+        Some(Self { session: SessionKey(format!("agent:{agent}:{kind}:{slug}")), directory: format!("{folder}/{slug}"), agent })
     }
 }
 

@@ -139,7 +139,10 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     any("DUPLICATE_ID", "A request with the same id is still being served on this connection."),
     any("TOO_MANY_INFLIGHT", "The connection has `policy.maxInFlight` requests being served. Retryable."),
     any("OVERLOADED", "The gateway serves as many requests as it can. Retryable."),
-    any("RATE_LIMITED", "More writes per second than allowed. Retryable after `retryAfterMs`."),
+    any(
+        "RATE_LIMITED",
+        "More requests per second than allowed; `limitedBy` says whether to this `connection`, to all with this `credential` or to all from this `address`. Retryable after `retryAfterMs`.",
+    ),
     any("STORE_UNAVAILABLE", "The store does not take the request now. Retryable."),
     any("TRANSCRIPT_UNAVAILABLE", "The file of a conversation cannot be read or written; the gateway's log says why."),
     any("INTERNAL", "A defect of the gateway; its log says more."),

@@ -15,10 +15,10 @@ use super::call::Call;
 use crate::protocol::error::RpcError;
 use crate::protocol::scope::Scope;
 
-/// How often one connection may call a method.
+/// How often a method may be called: by one connection, with one credential, from one address (`auth/budget.rs`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rate {
-    /// Reads: as fast as they are answered.
+    /// Reads: as fast as they are answered for who administers the gateway, else `gateway.limits.readsPerSecond`.
     Read,
     /// Changes something: `gateway.limits.writesPerSecond`.
     Write,

@@ -4,18 +4,25 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use super::approvals::ApprovalFilter;
 use super::contract::{NOW, new_run, place};
+use super::devices::RequestState;
 use super::migrate::STEPS;
 use super::record::{Accepted, NewRun};
 use super::sessions::SessionRecord;
 use super::{Store, StoreError};
+use crate::protocol::approval::ApprovalState;
 use crate::protocol::ids::{RunId, SessionKey};
 use crate::protocol::run::RunStatus;
+use crate::protocol::scope::{Scope, ScopeSet};
 
-const DUMPS: [&str; 3] = [
+const DUMPS: [&str; 6] = [
     include_str!("../../tests/vectors/store/v1.sql"),
     include_str!("../../tests/vectors/store/v2.sql"),
     include_str!("../../tests/vectors/store/v3.sql"),
+    include_str!("../../tests/vectors/store/v4.sql"),
+    include_str!("../../tests/vectors/store/v5.sql"),
+    include_str!("../../tests/vectors/store/v6.sql"),
 ];
 
 /// A file made from the dump of this version, opened and so brought to the newest.
@@ -105,4 +112,61 @@ async fn a_file_of_schema_version_3_opens_with_its_turns() {
     assert!(unfinished[1].spec.contains(r"echo b\necho c"), "{}", unfinished[1].spec);
     let untold: Vec<String> = store.untold(9).await.unwrap().into_iter().map(|run| run.run_id.0).collect();
     assert_eq!(untold, ["untold"]);
+}
+
+/// The device, its grants, the requests and the code.
+async fn keeps_its_devices(store: &Store) -> Result<(), StoreError> {
+    let rows = store.devices().await?;
+    let [device] = rows.devices.as_slice() else { panic!("{:?}", rows.devices) };
+    let told = (device.device_id.as_str(), device.described.display_name.as_deref(), device.address.as_deref());
+    assert_eq!((told, device.approved_at), (("aa11", Some("Phone"), Some("203.0.113.7")), NOW + 1000));
+    let grants: Vec<_> = device.grants.iter().map(|grant| (grant.role, grant.digest, grant.revoked_at, grant.last_used_at)).collect();
+    assert_eq!(grants, [("operator", Some([0; 32]), None, Some(NOW + 60_000)), ("node", None, Some(NOW + 3000), None)]);
+    assert_eq!(device.grants[0].scopes, ScopeSet::of(&[Scope::Read, Scope::Write]));
+    let requests: Vec<_> = rows.requests.iter().map(|request| (request.request_id.as_str(), request.state, request.resolved_at)).collect();
+    assert_eq!(requests, [("req-1", RequestState::Pending, None), ("req-2", RequestState::Rejected, Some(NOW + 5))]);
+    assert_eq!(rows.codes.iter().map(|code| (code.digest, code.device_id.as_deref())).collect::<Vec<_>>(), [([0; 32], Some("aa11"))]);
+    Ok(())
+}
+
+/// The approvals, newest first.
+async fn keeps_its_approvals(store: &Store) -> Result<(), StoreError> {
+    let all = store.approvals(ApprovalFilter::default()).await?;
+    let told: Vec<_> = all.iter().map(|record| (record.state, record.revision, record.file_id.as_deref())).collect();
+    let waits = Some("019a0000000070008000000000000005");
+    assert_eq!(told, [(ApprovalState::Denied, 2, None), (ApprovalState::Pending, 1, waits)]);
+    let open = store.approvals(ApprovalFilter { open: true, ..ApprovalFilter::default() }).await?;
+    assert_eq!(open.iter().map(|record| record.body.prompt.as_str()).collect::<Vec<_>>(), ["sleep 9"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_file_of_schema_version_4_opens_with_its_devices_and_without_approvals() {
+    let (_dir, path) = place();
+    let store = opened(4, &path);
+    keeps_what_is_done(&store).await.unwrap();
+    keeps_its_devices(&store).await.unwrap();
+    assert_eq!(store.approvals(ApprovalFilter::default()).await.unwrap(), []);
+    assert_eq!(store.lockouts().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_file_of_schema_version_5_opens_with_its_approvals() {
+    let (_dir, path) = place();
+    let store = opened(5, &path);
+    keeps_its_devices(&store).await.unwrap();
+    keeps_its_approvals(&store).await.unwrap();
+    assert_eq!(store.lockouts().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_file_of_schema_version_6_opens_with_who_is_locked_out() {
+    let (_dir, path) = place();
+    let store = opened(6, &path);
+    keeps_what_is_done(&store).await.unwrap();
+    keeps_its_devices(&store).await.unwrap();
+    keeps_its_approvals(&store).await.unwrap();
+    let locked = store.lockouts().await.unwrap();
+    let told: Vec<_> = locked.iter().map(|row| (row.address.as_str(), row.left_ms, row.locks, row.at)).collect();
+    assert_eq!(told, [("203.0.113.9", 120_000, 3, NOW)]);
 }

@@ -6,7 +6,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::time::Instant;
+
 use crate::auth::peer::limit_key;
+use crate::auth::rate::{Bucket, Pace};
 
 /// The bounds.
 #[derive(Clone, Debug)]
@@ -17,11 +20,13 @@ pub struct Caps {
     pub newcomers: usize,
     /// Newcomers from one address (IPv6: one /64), loopback excepted.
     pub newcomers_per_address: usize,
+    /// Upgrades from one address in a minute that come to no hello, loopback excepted.
+    pub connects_per_minute: u32,
 }
 
 impl Default for Caps {
     fn default() -> Self {
-        Self { connections: 20_000, newcomers: 512, newcomers_per_address: 32 }
+        Self { connections: 20_000, newcomers: 512, newcomers_per_address: 32, connects_per_minute: 60 }
     }
 }
 
@@ -37,7 +42,27 @@ pub enum Full {
     /// This address has its share.
     #[error("too many unauthenticated connections from this address")]
     Address,
+    /// This address has tried too often.
+    #[error("too many connects from this address")]
+    Often {
+        /// Milliseconds until the next one is let through, at least 1.
+        retry_after_ms: u64,
+    },
 }
+
+impl Full {
+    /// The one line that a person reads.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Often { .. } => "too many connects from this address, try again later",
+            Self::Connections | Self::Newcomers | Self::Address => "too many connections, try again later",
+        }
+    }
+}
+
+/// Addresses whose connects are remembered at most.
+const ADDRESSES: usize = 10_000;
 
 /// The counts of one gateway, shared by its listeners.
 #[derive(Debug)]
@@ -51,6 +76,10 @@ struct Counts {
     live: usize,
     newcomers: usize,
     by_address: HashMap<IpAddr, usize>,
+    /// How often each address has connected lately. One that is full again is forgotten.
+    connects: HashMap<IpAddr, Bucket>,
+    /// Size at which the forgotten ones are cleared out.
+    clear_at: usize,
 }
 
 impl Admission {
@@ -62,7 +91,10 @@ impl Admission {
 
     /// Other bounds from now on. Who is in stays in.
     pub fn set_caps(&self, caps: Caps) {
-        self.lock().caps = caps;
+        let mut counts = self.lock();
+        let pace = Pace::per_minute(caps.connects_per_minute);
+        counts.connects.values_mut().for_each(|bucket| bucket.set(pace));
+        counts.caps = caps;
     }
 
     /// Takes a newcomer's place for a socket from `address`.
@@ -81,14 +113,14 @@ impl Admission {
         let share = counts.caps.newcomers_per_address;
         counts.enter_address(key, share)?;
         counts.newcomers += 1;
-        Ok(ConnectionGuard { admission: Arc::clone(self), key, live: false })
+        Ok(ConnectionGuard { admission: Arc::clone(self), key, tried: false, live: false })
     }
 
     /// Takes a place for a process of our own user. It is counted, but never refused: no flood from outside may lock the owner out.
     #[must_use]
     pub fn enter_local(self: &Arc<Self>) -> ConnectionGuard {
         self.lock().live += 1;
-        ConnectionGuard { admission: Arc::clone(self), key: None, live: true }
+        ConnectionGuard { admission: Arc::clone(self), key: None, tried: false, live: true }
     }
 
     /// Connections with an accepted credential, and newcomers.
@@ -115,6 +147,21 @@ impl Counts {
         Ok(())
     }
 
+    /// Counts an upgrade from this address.
+    fn connect(&mut self, key: IpAddr, now: Instant) -> Result<(), Full> {
+        if self.connects.len() >= self.clear_at {
+            self.connects.retain(|_, bucket| !bucket.is_full(now));
+            // However many addresses come within a minute, the oldest is not worth the memory of all: the places of newcomers are bounded anyway.
+            if self.connects.len() >= ADDRESSES {
+                self.connects.clear();
+            }
+            self.clear_at = (self.connects.len() * 2 + 64).min(ADDRESSES);
+        }
+        let pace = Pace::per_minute(self.caps.connects_per_minute);
+        let bucket = self.connects.entry(key).or_insert_with(|| Bucket::of(pace));
+        bucket.take(now).map_err(|retry_after_ms| Full::Often { retry_after_ms })
+    }
+
     fn leave_address(&mut self, key: Option<IpAddr>) {
         let Some(key) = key else { return };
         match self.by_address.get_mut(&key) {
@@ -135,10 +182,24 @@ fn counted_key(address: IpAddr) -> Option<IpAddr> {
 pub struct ConnectionGuard {
     admission: Arc<Admission>,
     key: Option<IpAddr>,
+    /// Whether this connection was counted as a connect of its address.
+    tried: bool,
     live: bool,
 }
 
 impl ConnectionGuard {
+    /// Counts an upgrade of this newcomer against its address. Call it once the address is the client's own.
+    ///
+    /// # Errors
+    /// [`Full::Often`] when that address has come too often without a hello.
+    pub fn connects(&mut self, now: Instant) -> Result<(), Full> {
+        if let (Some(key), false) = (self.key, self.live || self.tried) {
+            self.admission.lock().connect(key, now)?;
+            self.tried = true;
+        }
+        Ok(())
+    }
+
     /// Counts this newcomer under its client's address instead of the socket's.
     ///
     /// # Errors
@@ -167,6 +228,10 @@ impl ConnectionGuard {
         counts.newcomers = counts.newcomers.saturating_sub(1);
         counts.live += 1;
         counts.leave_address(self.key);
+        // Who may come in may come as often as it likes: many clients behind one address come back at once after a restart.
+        if let (true, Some(bucket)) = (self.tried, self.key.and_then(|key| counts.connects.get_mut(&key))) {
+            bucket.give_back();
+        }
     }
 }
 
@@ -191,7 +256,7 @@ mod tests {
     }
 
     fn small() -> Arc<Admission> {
-        Admission::new(Caps { connections: 5, newcomers: 3, newcomers_per_address: 2 })
+        Admission::new(Caps { connections: 5, newcomers: 3, newcomers_per_address: 2, connects_per_minute: 3 })
     }
 
     #[test]
@@ -241,5 +306,39 @@ mod tests {
         three.rename(client).unwrap();
         drop((one, two, three));
         assert!(admission.lock().by_address.is_empty());
+    }
+
+    #[test]
+    fn m46_connects_of_one_address_are_bounded_and_those_that_get_in_are_not_counted() {
+        let (admission, now) = (small(), Instant::now());
+        let come = |address: &str| {
+            let mut guard = admission.enter(ip(address)).unwrap();
+            guard.connects(now).map(|()| guard)
+        };
+        for _ in 0..20 {
+            come("192.0.2.1").unwrap().authenticated();
+        }
+        for _ in 0..3 {
+            drop(come("192.0.2.1").unwrap());
+        }
+        assert_eq!(come("::ffff:192.0.2.1").unwrap_err(), Full::Often { retry_after_ms: 20_000 });
+        drop(come("192.0.2.2").unwrap());
+        for _ in 0..100 {
+            drop(come("127.0.0.1").unwrap());
+        }
+        let mut again = admission.enter(ip("192.0.2.1")).unwrap();
+        again.connects(now + std::time::Duration::from_secs(20)).unwrap();
+        assert!(matches!(again.connects(now), Ok(())), "one connection is counted once");
+        assert_eq!(admission.counts(), (0, 1));
+    }
+
+    #[test]
+    fn the_memory_of_connects_is_bounded() {
+        let (admission, now) = (small(), Instant::now());
+        for n in 0..30_000_u32 {
+            let mut guard = admission.enter(IpAddr::V4((0x0A00_0000 + n).into())).unwrap();
+            guard.connects(now).unwrap();
+        }
+        assert!(admission.lock().connects.len() <= ADDRESSES);
     }
 }

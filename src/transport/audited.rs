@@ -7,8 +7,10 @@ use serde_json::Value;
 use super::handshake::Arrival;
 use super::wire::Peer;
 use crate::audit::{Action, Decision, Event};
+use crate::gateway::Gateway;
 use crate::protocol::connect::ConnectParams;
 use crate::protocol::error::RpcError;
+use crate::protocol::frame::short;
 use crate::rpc::call::Caller;
 
 /// The address of a peer; none on the local socket.
@@ -36,9 +38,18 @@ pub fn turned_away(arrival: &Arrival<'_>, params: &ConnectParams, error: &RpcErr
     let event = Event::new(Action::AuthFail).by("unknown").from(address(arrival.peer)).decided(Decision::Deny);
     let event = event.because(code.unwrap_or(&error.message)).with("client", params.client.id.as_str());
     arrival.gateway.audit.note_refusal(match &params.device {
-        Some(device) => event.with("claimedDevice", crate::protocol::frame::short(&device.id)),
+        Some(device) => event.with("claimedDevice", short(&device.id)),
         None => event,
     });
+}
+
+/// Notes that a caller asked for a method beyond its scopes. Other refusals of requests are not worth a record.
+pub fn beyond_scope(gateway: &Gateway, caller: &Caller, method: &str, error: &RpcError) {
+    let missing = error.details.as_ref().and_then(|details| details.get("missingScope")).and_then(Value::as_str);
+    if let Some(scope) = missing {
+        let event = caller.event(Action::ScopeDenied).target(&short(method)).decided(Decision::Deny);
+        gateway.audit.note_refusal(event.because(scope));
+    }
 }
 
 /// That a browser's page of a foreign origin was refused.

@@ -17,14 +17,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::audited;
 use super::feeds::{Feeds, Intervals};
 use super::handshake::{self, Welcome};
 use super::liveness::Liveness;
 use super::outbox::Outbox;
 use super::wire::{Framing, Incoming, Link, MessageReader, Readiness, Serve};
-use crate::audit::Event;
+use crate::audit::{Action, Event};
+use crate::auth::budget::{Class, Payer, Purse, Spent};
+use crate::auth::credential::EXPIRED;
 use crate::auth::probe::Seen;
-use crate::auth::rate::Bucket;
 use crate::gateway::Gateway;
 use crate::gateway::room::Room;
 use crate::protocol::error::RpcError;
@@ -90,7 +92,7 @@ struct Live {
     outlet: Outlet,
     places: Room,
     in_flight: Arc<Mutex<HashSet<String>>>,
-    writes: Bucket,
+    purse: Purse,
     strikes: u32,
 }
 
@@ -208,11 +210,14 @@ impl Opening<'_> {
             outlet: self.outlet.clone(),
             places: Room::new(limits.max_calls_per_connection),
             in_flight: Arc::default(),
-            writes: Bucket::new(limits.writes_per_second, limits.write_burst),
+            purse: self.front.gateway.access.budgets.purse(&payer(&caller), Instant::now()),
             strikes: 0,
         };
         drop(loaded);
         let end = live.read(&mut link.reader, self.closed, self.liveness).await;
+        if caller.lease.ended(Instant::now()) == Some(EXPIRED) {
+            self.front.gateway.audit.note(caller.event(Action::CredentialExpire).target(caller.conn_id.as_str()));
+        }
         drop(presence);
         drop(counted);
         drop(approver);
@@ -278,6 +283,7 @@ impl Live {
             Ok((call, answer)) => self.start(call, answer).await,
             Err(error) => {
                 log_refusal(&request.method, &error);
+                audited::beyond_scope(&self.front.gateway, &self.caller, &request.method, &error);
                 let _ = self.outlet.send(frame::res_error(&request.id, &error)).await;
             }
         }
@@ -290,8 +296,8 @@ impl Live {
             return Err(RpcError::invalid("a request with this id is still being served").with_code("DUPLICATE_ID"));
         }
         let entry = self.front.router.find(&self.caller, &request.method)?;
-        if entry.rate == Rate::Write {
-            self.writes.take(now).map_err(|wait| RpcError::try_again("too many requests", wait).with_code("RATE_LIMITED"))?;
+        if let Some(class) = class_of(entry.rate) {
+            self.purse.take(class, now).map_err(|spent| too_many(&spent))?;
         }
         let place = self.place(entry)?;
         let gateway = Arc::clone(&self.front.gateway);
@@ -329,6 +335,27 @@ impl Live {
     fn lock_ids(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whose budgets the requests of this caller are taken from. The owner at the local socket shares none; a command of a run, which comes there too, does.
+fn payer(caller: &Caller) -> Payer<'_> {
+    let principal = (caller.address.is_some() || !caller.sees_all).then_some(&*caller.principal);
+    Payer { principal, address: caller.address, reads_count: !caller.sees_all }
+}
+
+/// The budget that a method counts against; what ends work counts against none.
+const fn class_of(rate: Rate) -> Option<Class> {
+    match rate {
+        Rate::Read => Some(Class::Read),
+        Rate::Write => Some(Class::Write),
+        Rate::Abort => None,
+    }
+}
+
+fn too_many(spent: &Spent) -> RpcError {
+    RpcError::try_again(spent.to_string(), spent.retry_after_ms)
+        .with_code("RATE_LIMITED")
+        .with_detail("limitedBy", spent.share.name().into())
 }
 
 /// The answer, if the handler has it without waiting.

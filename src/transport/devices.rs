@@ -72,7 +72,7 @@ pub async fn login(gateway: &Gateway, address: IpAddr, params: &ConnectParams, c
         if let Seen::Token(grant) = gateway.recognise_device(device, claims.role, Some(shown), claims.wanted) {
             gateway.note_device_use(device, claims.role).await;
             let (credential, granted) = (credential(device, claims.role), grant.scopes);
-            let verified = Verified { principal: credential.principal(), credential, granted, expires_at: None, standing };
+            let verified = Verified { principal: credential.principal(), credential, granted, expires_at: None, confined: false, standing };
             return Ok(Some(Admitted::by(verified)));
         }
     }
@@ -119,8 +119,9 @@ pub async fn beside_secret(
         return if required { Err(no_identity()) } else { Ok(Admitted::by(verified)) };
     };
     let seen = gateway.recognise_device(device, claims.role, None, claims.wanted);
+    // Who is confined gets no token that would not be.
     let issued = match &seen {
-        Seen::Claim(_) => gateway.claim_device_token(device, claims.role, Some(address)).await,
+        Seen::Claim(_) if !verified.confined => gateway.claim_device_token(device, claims.role, Some(address)).await,
         _ => Ok(None),
     };
     let issued = issued.unwrap_or_else(|cause| {
@@ -137,7 +138,11 @@ pub async fn beside_secret(
     };
     let credential = credential(device, claims.role);
     let granted = grant.scopes.shared_with(verified.granted);
-    let verified = Verified { principal: credential.principal(), credential, granted, expires_at: verified.expires_at, standing };
+    if verified.confined {
+        return Ok(Admitted::by(Verified { granted, ..verified }));
+    }
+    let expires_at = verified.expires_at;
+    let verified = Verified { principal: credential.principal(), credential, granted, expires_at, confined: false, standing };
     Ok(Admitted { verified, issued })
 }
 
@@ -147,7 +152,8 @@ fn with_token(gateway: &Gateway, params: &ConnectParams, claims: Claims<'_>, dev
     let standing = gateway.access.standing(&credential);
     // It may have been taken back in the moment between.
     let grant = gateway.grant_of(device, claims.role).ok_or_else(|| mismatch(gateway, params))?;
-    let verified = Verified { principal: credential.principal(), credential, granted: grant.scopes, expires_at: None, standing };
+    let verified =
+        Verified { principal: credential.principal(), credential, granted: grant.scopes, expires_at: None, confined: false, standing };
     Ok(Admitted { verified, issued: Some(issued) })
 }
 

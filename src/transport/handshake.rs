@@ -14,7 +14,6 @@ use super::devices::{Admitted, Claims};
 use super::feeds::{Audience, Feeds};
 use super::wire::Peer;
 use crate::approvals::desk::Approver;
-use crate::auth::credential::CredentialId;
 use crate::auth::device::{self, Expected, Unproven};
 use crate::clock::now_ms;
 use crate::gateway::access::Counted;
@@ -140,10 +139,7 @@ pub async fn connect(arrival: &Arrival<'_>, text: &str, subscribe: impl FnOnce(A
         verified.granted = ScopeSet::of(&[Scope::Read, Scope::Write]);
     }
     let lease = verified.lease(now_ms(), Instant::now());
-    let home = match &verified.credential {
-        CredentialId::User(user) => Some(Home::of(arrival.gateway, user)),
-        _ => None,
-    };
+    let home = verified.confined.then(|| Home::of(arrival.gateway, &verified.credential)).flatten();
     // The record of the credential says how much of what is asked for is given; a node role has no scopes.
     let scopes = if role == "operator" { wanted.granted_by(verified.granted) } else { ScopeSet::NONE };
     let caller = Arc::new(Caller {

@@ -20,6 +20,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, info};
 
@@ -28,7 +29,7 @@ use crate::auth::origin::HostPolicy;
 use crate::auth::peer::{Cidr, client_address, fold};
 use crate::auth::probe;
 use crate::tasks::Tasks;
-use crate::transport::admission::ConnectionGuard;
+use crate::transport::admission::{ConnectionGuard, Full};
 use crate::transport::intake::Source;
 use crate::transport::wire::{Framing, Link, MessageReader, Peer, ReadLimits, Serve};
 use crate::transport::ws;
@@ -166,7 +167,6 @@ async fn gate(State(front): State<Arc<Front>>, Extension(visit): Extension<Arc<V
     response
 }
 
-/// Who asks, by the socket and by what a trusted proxy says.
 /// The address that a request comes from: the socket's, or what a trusted proxy says.
 fn client_of(headers: &HeaderMap, rules: &Rules, visit: &Visit) -> IpAddr {
     client_address(visit.socket.ip(), forwarded(headers), &rules.trusted_proxies)
@@ -242,37 +242,74 @@ fn has_credential(uri: &axum::http::Uri) -> bool {
 async fn upgrade(State(front): State<Arc<Front>>, Extension(visit): Extension<Arc<Visit>>, mut request: Request) -> Response {
     match try_upgrade(&front, &visit, &mut request) {
         Ok(response) => response,
-        Err((StatusCode::UPGRADE_REQUIRED, reason)) => {
+        Err(Turned::For(full)) => refuse_for_now(full, &visit, request.uri().path()),
+        Err(Turned::Away((StatusCode::UPGRADE_REQUIRED, reason))) => {
             let ask = [(header::UPGRADE, "websocket"), (header::CONNECTION, "upgrade"), (header::SEC_WEBSOCKET_VERSION, "13")];
             (StatusCode::UPGRADE_REQUIRED, ask, format!("{reason}\n")).into_response()
         }
-        Err(refused) => refuse(refused, &visit, request.uri().path()),
+        Err(Turned::Away(refused)) => refuse(refused, &visit, request.uri().path()),
     }
 }
 
+/// Why there is no upgrade.
+enum Turned {
+    /// The request is not right.
+    Away(Refused),
+    /// There is no room for now.
+    For(Full),
+}
+
+impl From<Refused> for Turned {
+    fn from(refused: Refused) -> Self {
+        Self::Away(refused)
+    }
+}
+
+impl From<Full> for Turned {
+    fn from(full: Full) -> Self {
+        Self::For(full)
+    }
+}
+
+/// Seconds until another try makes sense, for a refusal that time mends.
+fn retry_after(full: Full) -> u64 {
+    match full {
+        Full::Often { retry_after_ms } => retry_after_ms.div_ceil(1000),
+        Full::Connections | Full::Newcomers | Full::Address => 1,
+    }
+}
+
+/// Refuses an upgrade for which there is no room now; says when to come again, to a person, a proxy and a program.
+fn refuse_for_now(full: Full, visit: &Visit, path: &str) -> Response {
+    let status = if matches!(full, Full::Often { .. }) { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::SERVICE_UNAVAILABLE };
+    let mut response = refuse((status, full.reason()), visit, path);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after(full)));
+    response
+}
+
 /// Checks what the crate's own upgrade does not, takes the socket's place and starts the connection.
-fn try_upgrade(front: &Arc<Front>, visit: &Visit, request: &mut Request) -> Result<Response, Refused> {
+fn try_upgrade(front: &Arc<Front>, visit: &Visit, request: &mut Request) -> Result<Response, Turned> {
     const BAD: StatusCode = StatusCode::BAD_REQUEST;
     let headers = request.headers();
     if request.method() != Method::GET || !headers.contains_key(header::UPGRADE) {
-        return Err((StatusCode::UPGRADE_REQUIRED, "this address speaks websocket"));
+        return Err((StatusCode::UPGRADE_REQUIRED, "this address speaks websocket").into());
     }
     if request.version() != Version::HTTP_11 || !fastwebsockets::upgrade::is_upgrade_request(request) {
-        return Err((BAD, "not a websocket upgrade"));
+        return Err((BAD, "not a websocket upgrade").into());
     }
     if single(headers, &header::SEC_WEBSOCKET_VERSION)? != Some("13") {
-        return Err((StatusCode::UPGRADE_REQUIRED, "websocket version 13 is spoken here"));
+        return Err((StatusCode::UPGRADE_REQUIRED, "websocket version 13 is spoken here").into());
     }
     let key = single(headers, &header::SEC_WEBSOCKET_KEY)?.ok_or((BAD, "missing sec-websocket-key"))?;
     if base64::engine::general_purpose::STANDARD.decode(key).map(|key| key.len()) != Ok(16) {
-        return Err((BAD, "bad sec-websocket-key"));
+        return Err((BAD, "bad sec-websocket-key").into());
     }
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (origin, host, user_agent) = (text(header::ORIGIN), text(header::HOST), text(header::USER_AGENT));
     let addr = client_of(headers, &front.rules.borrow(), visit);
-    let busy = (StatusCode::SERVICE_UNAVAILABLE, "too many connections, try again later");
-    let mut guard = visit.guard.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(busy)?;
-    guard.rename(addr).map_err(|_| busy)?;
+    let mut guard = visit.guard.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(Full::Connections)?;
+    guard.rename(addr)?;
+    guard.connects(Instant::now())?;
     let (response, upgraded) = fastwebsockets::upgrade::upgrade(&mut *request).map_err(|_| (BAD, "not a websocket upgrade"))?;
     let socket = SocketAddr::new(fold(visit.socket.ip()), visit.socket.port());
     let peer = Peer::Tcp { addr, socket, tls: visit.tls };

@@ -25,7 +25,7 @@ fn said(output: &Output) -> String {
 }
 
 /// The records that are in the files now.
-fn records(gateway: &Gateway, filter: &[&str]) -> Vec<Value> {
+pub fn records(gateway: &Gateway, filter: &[&str]) -> Vec<Value> {
     let output = audit(gateway, &[&["export"], filter].concat());
     assert!(output.status.success(), "{}", said(&output));
     String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -228,4 +228,54 @@ async fn the_head_is_told_to_the_daemons_log_and_kept_beside_the_records() {
     std::fs::write(&key, "broken").unwrap();
     assert_eq!(gateway.try_launch().unwrap_err().code(), Some(78));
     assert!(gateway.log().contains("identity-key.pem"));
+}
+
+#[tokio::test]
+async fn m59_changes_of_credentials_their_ends_and_what_is_asked_beyond_them_are_recorded() {
+    const CI: &str = "ci-token-5e0b7c1f94a2d36880aa13f7";
+    const SHORT: &str = "short-token-91c3d7700fe8b2a64d5512ce";
+    const BOSS: &str = "boss-token-08f1a6cc2b9e4d7735b0e4d1";
+    let named = |name: &str, token: &str, scopes: &[&str]| json!({ "name": name, "token": token, "scopes": scopes });
+    let tokens = |list: Value| json!({ "gateway": { "auth": { "tokens": list, "rateLimit": { "maxAttempts": 2 } } } });
+    let params = |token: &str| {
+        let mut params = connect_params();
+        params["auth"]["token"] = json!(token);
+        params
+    };
+    let mut gateway = Gateway::prepared(&json!({}));
+    let mut short = named("short", SHORT, &["operator.read"]);
+    short["expiresAt"] = json!(skykoi_gateway::clock::iso(skykoi_gateway::clock::now_ms() + 5000));
+    let config = crate::live_config::text(&gateway, &tokens(json!([named("ci", CI, &["operator.read"]), short])));
+    gateway.write_config(&config);
+    gateway.launch();
+    let mut ci = Client::try_connect_as(gateway.port(), params(CI)).await.unwrap();
+    ci.err("config.set", json!({})).await;
+    let mut short = Client::try_connect_as(gateway.port(), params(SHORT)).await.unwrap();
+    assert_eq!(short.until_closed().await.reason, "credential expired");
+    let mut local = Client::local(&gateway).await;
+    let altered = named("ci", CI, &["operator.read", "operator.write"]);
+    crate::live_config::patch(&mut local, tokens(json!([altered, named("boss", BOSS, &["operator.admin"])]))).await;
+    ci.until_closed().await;
+    crate::live_config::patch(&mut local, tokens(json!([named("ci", BOSS, &["operator.read", "operator.write"])]))).await;
+    for _ in 0..3 {
+        let mut client = Client::open_from([127, 0, 0, 9], gateway.port(), &[]).await;
+        client.hello(params("skg_wrong")).await.unwrap_err();
+    }
+    assert!(gateway.stop().success());
+
+    let of = |action: &str| records(&gateway, &["--action", action]);
+    let targets = |action: &str| of(action).iter().map(|record| record["target"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let denied = of("scope.denied").remove(0);
+    let told = (&denied["actor"], &denied["target"], &denied["reason"]);
+    assert_eq!(told, (&json!("token:ci"), &json!("config.set"), &json!("operator.admin")));
+    let ended = of("credential.expire").remove(0);
+    assert_eq!((&ended["actor"], &ended["credentialId"]), (&json!("token:short"), &json!("token:short")));
+    assert_eq!((targets("scope.change"), targets("credential.new")), (vec!["token:ci".to_owned()], vec!["token:boss".to_owned()]));
+    assert_eq!(targets("credential.rotate"), ["token:ci"]);
+    let mut gone = targets("credential.revoke");
+    gone.sort();
+    assert_eq!(gone, ["token:boss", "token:short"]);
+    assert_eq!(of("auth.lockout").remove(0)["ip"], "127.0.0.9");
+    let text = std::fs::read_to_string(segment(&gateway)).unwrap();
+    assert!([CI, SHORT, BOSS].iter().all(|secret| !text.contains(secret)));
 }

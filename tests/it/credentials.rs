@@ -146,6 +146,34 @@ async fn m102_m103_who_is_no_admin_sees_waits_for_and_aborts_its_own_runs_only()
 }
 
 #[tokio::test]
+async fn m102_who_reads_hears_of_all_conversations_and_who_is_confined_of_its_own() {
+    let mut walled = named("walled", LAB, &["operator.read", "operator.write"]);
+    walled["confined"] = json!(true);
+    let list = json!([named("ci", CI, &["operator.read", "operator.write"]), walled]);
+    let gateway = Gateway::with(&json!({ "gateway": { "auth": { "tokens": list } } }));
+    let mut boss = Client::connect(&gateway).await;
+    boss.script("echo said-by-the-boss").await;
+    let (mut ci, mut walled) = (with(&gateway, CI).await, with(&gateway, LAB).await);
+    // Conversations belong to the agent: whoever may read reads them, as with other servers of the protocol.
+    assert!(ci.ok("chat.history", json!({ "sessionKey": "main" })).await.to_string().contains("said-by-the-boss"));
+    assert!(ci.ok("sessions.list", json!({})).await.to_string().contains("agent:main:main"));
+    // A confined token has a session of its own, by whatever name it asks for it, and no others.
+    let session = walled.hello["snapshot"]["sessionDefaults"]["mainSessionKey"].as_str().unwrap().to_owned();
+    assert!(session.contains(":token:") && !session.contains("walled"), "{session}");
+    assert!(!walled.hello.to_string().contains(&gateway.state_dir().display().to_string()));
+    assert!(!walled.ok("chat.history", json!({ "sessionKey": "main" })).await.to_string().contains("said-by-the-boss"));
+    assert_eq!(code(&walled.err("chat.history", json!({ "sessionKey": "agent:main:main" })).await), "NOT_YOURS_TO_CHOOSE");
+    for method in ["sessions.list", "config.get", "system-presence", "logs.tail", "exec.approval.list"] {
+        assert_eq!(code(&walled.err(method, json!({})).await), "MISSING_SCOPE", "{method}");
+    }
+    let last = walled.script("pwd; echo mine").await;
+    let run = last["payload"]["runId"].as_str().unwrap();
+    assert!(walled.runs[run].text().contains("/tokens/"), "{last}");
+    assert!(walled.ok("chat.history", json!({})).await.to_string().contains("mine"));
+    assert!(boss.ok("sessions.list", json!({})).await.to_string().contains(&session), "the owner sees it");
+}
+
+#[tokio::test]
 async fn m59_a_token_that_is_taken_back_on_the_command_line_ends_its_connections_within_a_second() {
     let gateway = Gateway::start();
     let cli = |words: &[&str]| {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
+use crate::harness::client::connect_params;
 use crate::harness::raw::closed;
 use crate::harness::{Client, Gateway};
 use crate::sockets::{Raw, masked};
@@ -155,6 +156,96 @@ async fn m40_writes_beyond_the_burst_are_told_when_to_come_again() {
     assert_eq!(raw.response("read").await["ok"], true);
     raw.ask("abort", "chat.abort", json!({ "sessionKey": "main" })).await;
     assert_eq!(raw.response("abort").await["ok"], true);
+}
+
+/// A named token with these scopes, for the config and for `connect`.
+fn named(name: &str, scopes: &[&str]) -> (Value, Value) {
+    let token = format!("skg_test_{name}_0123456789abcdef0123456789abcdef");
+    let mut params = connect_params();
+    params["auth"] = json!({ "token": token });
+    params["scopes"] = json!(scopes);
+    (json!({ "name": name, "token": token, "scopes": scopes }), params)
+}
+
+#[tokio::test]
+async fn m40_more_connections_give_one_credential_no_more_writes_and_no_more_reads() {
+    let (ci, ci_params) = named("ci", &["operator.read", "operator.write"]);
+    let (web, web_params) = named("web", &["operator.read", "operator.write"]);
+    let limits = json!({ "sharedWritesPerSecond": 1, "sharedWriteBurst": 5, "readsPerSecond": 1, "readBurst": 6 });
+    let gateway = Gateway::with(&json!({ "gateway": { "limits": limits, "auth": { "tokens": [ci, web] } } }));
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(Client::try_connect_as(gateway.port(), ci_params.clone()).await.unwrap());
+    }
+    for (method, passes) in [("agent", 5), ("health", 6)] {
+        let mut limited = Vec::new();
+        for n in 0..9 {
+            let answer = clients[n % 3].call(method, json!({})).await;
+            let error = &answer["error"];
+            if error["details"]["code"] == "RATE_LIMITED" {
+                assert_eq!((&error["details"]["limitedBy"], &error["retryable"]), (&json!("credential"), &json!(true)), "{error}");
+                assert!((1..=1000).contains(&error["retryAfterMs"].as_u64().unwrap()), "{error}");
+                limited.push(n);
+            }
+        }
+        assert!(limited.first().is_some_and(|first| *first >= passes) && limited.len() >= 2, "{method}: {limited:?}");
+    }
+    // Neither somebody else nor who administers the gateway pays for it.
+    let mut other = Client::try_connect_as(gateway.port(), web_params).await.unwrap();
+    other.ok("health", json!({})).await;
+    let mut admin = Client::connect(&gateway).await;
+    for _ in 0..20 {
+        admin.ok("health", json!({})).await;
+    }
+    // Work can be ended whatever was used up.
+    clients[0].ok("chat.abort", json!({ "sessionKey": "main" })).await;
+}
+
+#[tokio::test]
+async fn m40_clients_of_one_address_share_its_budget_behind_a_proxy() {
+    let (one, one_params) = named("one", &["operator.read"]);
+    let (two, two_params) = named("two", &["operator.read"]);
+    let patch = json!({ "gateway": {
+        "limits": { "readsPerSecond": 1, "readBurst": 4 }, "trustedProxies": ["127.0.0.1"], "auth": { "tokens": [one, two] },
+    } });
+    let gateway = Gateway::with(&patch);
+    let mut first = Client::open(gateway.port(), &[("X-Forwarded-For", "203.0.113.9")]).await;
+    first.hello(one_params).await.unwrap();
+    let mut second = Client::open(gateway.port(), &[("X-Forwarded-For", "::ffff:203.0.113.9")]).await;
+    second.hello(two_params).await.unwrap();
+    for _ in 0..3 {
+        first.ok("health", json!({})).await;
+    }
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        answers.push(second.call("health", json!({})).await["error"]["details"]["limitedBy"].clone());
+    }
+    assert!(answers.contains(&json!("address")), "{answers:?}");
+}
+
+#[tokio::test]
+async fn m46_an_address_that_connects_without_getting_in_is_told_when_to_come_again() {
+    let patch = json!({ "gateway": { "limits": { "connectsPerMinute": 5 }, "trustedProxies": ["127.0.0.1"] } });
+    let gateway = Gateway::with(&patch);
+    let upgrade = async |address: &str| {
+        let mut raw = Raw::to(&gateway).await;
+        let request = raw.upgrade("/ws", &format!("X-Forwarded-For: {address}\r\n"));
+        raw.request(&request).await
+    };
+    for n in 0..5 {
+        let answer = upgrade("203.0.113.9").await;
+        assert!(answer.starts_with("HTTP/1.1 101 "), "{n}: {answer}");
+    }
+    let refused = upgrade("203.0.113.9").await;
+    assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
+    let after = refused.to_lowercase().split("retry-after: ").nth(1).unwrap().lines().next().unwrap().trim().parse::<u64>().unwrap();
+    assert!((1..=12).contains(&after), "{refused}");
+    assert!(upgrade("203.0.113.10").await.starts_with("HTTP/1.1 101 "));
+    // Who gets in is not counted, however often.
+    for _ in 0..12 {
+        let mut client = Client::open(gateway.port(), &[("X-Forwarded-For", "203.0.113.11")]).await;
+        client.hello(connect_params()).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use crate::sockets::{PATIENCE, Raw, get, settings, start, status};
 
 #[tokio::test]
 async fn m26_silent_sockets_fill_only_the_newcomers_places_and_clients_at_work_go_on() {
-    let caps = Caps { connections: 100, newcomers: 20, newcomers_per_address: 5 };
+    let caps = Caps { connections: 100, newcomers: 20, newcomers_per_address: 5, ..Caps::default() };
     let server = start(ListenSettings { caps, ..settings() }).await;
     let mut client = server.websocket().await;
     client.frame(0x81, b"authenticate").await;

@@ -161,13 +161,22 @@ as_user skg agent 'grep NoNewPrivs /proc/self/status; sudo -n true' >"$work/nnp.
 grep -q 'NoNewPrivs:[[:space:]]*1' "$work/nnp.out" || fail "a run may gain rights: $(cat "$work/nnp.out")"
 pass "a run cannot gain rights (NoNewPrivs 1)"
 
+# What the unit closes, and what it leaves to shell work.
+as_user skg agent 'echo mine > ~/seen-by-the-user && cat ~/seen-by-the-user && echo temp > /tmp/shared-temp && echo temporary
+    ls -ld / | grep -c " root root "; find /root /run/user -mindepth 1 2>/dev/null | wc -l; (echo x > /srv/no) 2>/dev/null || echo read-only
+    getent hosts localhost >/dev/null && echo resolves; df -h / >/dev/null && uname -s' >"$work/full.out" 2>&1 || true
+for line in mine temporary 1 0 read-only resolves Linux; do
+    grep -qx "$line" "$work/full.out" || fail "a full run lacks '$line': $(cat "$work/full.out")"
+done
+[ "$(cat "$work/root/home/ubuntu/seen-by-the-user")" = mine ] && [ "$(cat "$work/root/tmp/shared-temp" 2>/dev/null || inside cat /tmp/shared-temp)" = temp ] ||
+    fail "what a run writes is not where it belongs"
+pass "a full run works in its home and in /tmp, and sees no other homes"
+
 # --- isolated --------------------------------------------------------------------
 isolate() { as_user skg config set agents.defaults.sandbox "$1" >"$work/isolate.out" 2>&1; }
 isolate '{ level: "strict" }' && fail "a level that the shipped unit does not allow was taken"
 grep -q 'cannot be given by this machine' "$work/isolate.out" || fail "the refusal does not say why: $(cat "$work/isolate.out")"
-inside install -D -m 0644 /opt/skykoi/systemd/skykoi-gateway-sandbox.conf "/etc/systemd/system/$unit.d/sandbox.conf"
-inside systemctl daemon-reload
-inside systemctl restart "$unit" || fail "it does not start with the drop-in of level strict"
+inside /opt/skykoi/deploy/install.sh --no-nginx --sandbox >"$work/install.log" 2>&1 || fail "install.sh --sandbox: $(cat "$work/install.log")"
 isolate '{ level: "strict" }' || fail "level strict with its drop-in: $(cat "$work/isolate.out")"
 as_user skg agent 'echo > strict-was-here; ls; ls /proc | grep -c "^[0-9]"; cat ~/.skykoi/skykoi.json /etc/shadow /proc/1/environ' \
     >"$work/strict.out" 2>&1 || true
@@ -179,6 +188,19 @@ inside rm "/etc/systemd/system/$unit.d/sandbox.conf"
 inside systemctl daemon-reload
 inside systemctl restart "$unit"
 pass "level strict: refused by the unit as shipped, works with its drop-in"
+
+# --- a front that runs nothing ------------------------------------------------------
+inside install -D -m 0644 /opt/skykoi/systemd/skykoi-gateway-no-exec.conf "/etc/systemd/system/$unit.d/no-exec.conf"
+inside systemctl daemon-reload
+inside systemctl restart "$unit" || fail "it does not start with the drop-in of a front"
+as_user skg config set exec.security deny >"$work/front.out" 2>&1 || fail "exec.security: $(cat "$work/front.out")"
+as_user skg agent 'echo no' >"$work/front.out" 2>&1 && fail "a front runs something: $(cat "$work/front.out")"
+as_user skg sessions list >"$work/front.out" 2>&1 || fail "a front does not serve: $(cat "$work/front.out")"
+as_user skg config set exec.security full >"$work/front.out" 2>&1 || fail "exec.security cannot be taken back: $(cat "$work/front.out")"
+inside rm "/etc/systemd/system/$unit.d/no-exec.conf"
+inside systemctl daemon-reload
+inside systemctl restart "$unit"
+pass "the drop-in of a front: it serves, writes its state, and runs nothing"
 
 # --- killed ----------------------------------------------------------------------
 begin_run killed

@@ -5,35 +5,23 @@
 use std::collections::BTreeMap;
 
 use super::trust::SEARCH;
-use crate::exec::env::MARKER;
+use crate::exec::env::{MARKER, steers_programs};
 
 /// Names that a planned command has from the daemon.
-const PLAIN: &str = "USER LOGNAME LANG LANGUAGE TZ TERM HOSTNAME";
+const PLAIN: &str = "LANG LANGUAGE TZ TERM HOSTNAME";
+/// Those that a request may not change, but the daemon's own are true.
+const OF_THE_USER: [&str; 2] = ["USER", "LOGNAME"];
 /// Beginnings of such names; the gateway's own word on attachments is among them.
 const PLAIN_PREFIXES: &str = "LC_ SKYKOI_ATTACHMENT";
-
-/// Names that no planned command has, wherever they come from.
-const NEVER: &str = "HOME SHELL EDITOR VISUAL PAGER MANPAGER BROWSER ZDOTDIR BASH_ENV ENV SHELLOPTS BASHOPTS PS4 IFS PROMPT_COMMAND CDPATH GLOBIGNORE \
-    LESSOPEN LESSCLOSE LESS NODE_OPTIONS NODE_PATH JAVA_TOOL_OPTIONS JDK_JAVA_OPTIONS MAVEN_OPTS GRADLE_OPTS GLIBC_TUNABLES \
-    GCONV_PATH LOCPATH NLSPATH SSLKEYLOGFILE OPENSSL_CONF OPENSSL_MODULES HOSTALIASES RES_OPTIONS TMPDIR GREP_OPTIONS GREP_COLORS \
-    TAR_OPTIONS JQ_COLORS MALLOC_CHECK_ POSIXLY_CORRECT R_PROFILE VIMINIT EXINIT";
-/// Beginnings of such names.
-const NEVER_PREFIXES: &str = "LD_ DYLD_ BASH_FUNC_ GIT_ PYTHON PERL RUBY DOTNET_ NPM_CONFIG_ npm_config_ XDG_ SSH_ MALLOC_ LUA_ PHP";
 
 /// What a planned command gets of a run's environment. `passthrough` are the names that the configuration lets through.
 #[must_use]
 pub fn planned(env: BTreeMap<String, String>, passthrough: &[String]) -> BTreeMap<String, String> {
-    let plain = |name: &str| listed(name, PLAIN, PLAIN_PREFIXES);
-    let named = |name: &str| passthrough.iter().any(|wanted| wanted == name) && !is_never(name);
+    let plain = |name: &str| listed(name, PLAIN, PLAIN_PREFIXES) || OF_THE_USER.contains(&name);
+    let named = |name: &str| passthrough.iter().any(|wanted| wanted == name) && !steers_programs(name);
     let mut env: BTreeMap<_, _> = env.into_iter().filter(|(name, _)| name == MARKER || plain(name) || named(name)).collect();
     env.insert("PATH".to_owned(), SEARCH.join(":"));
     env
-}
-
-/// Whether no planned command has a variable of this name.
-#[must_use]
-pub fn is_never(name: &str) -> bool {
-    listed(name, NEVER, NEVER_PREFIXES)
 }
 
 fn listed(name: &str, names: &str, prefixes: &str) -> bool {

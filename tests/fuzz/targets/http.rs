@@ -67,7 +67,7 @@ pub const TARGET: Target = Target {
 
 const PORT: u16 = 18789;
 /// All that may be answered; nothing of it says that we failed.
-const STATUS: &[&str] = &["101", "200", "400", "403", "404", "405", "408", "414", "421", "426", "431", "503"];
+const STATUS: &[&str] = &["101", "200", "400", "403", "404", "405", "408", "414", "421", "426", "429", "431", "503"];
 
 struct Nobody;
 

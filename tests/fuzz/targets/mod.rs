@@ -5,6 +5,7 @@ mod device;
 pub mod faulty;
 mod forwarded;
 mod frame;
+mod grammar;
 mod http;
 mod journal;
 mod jwt;
@@ -27,8 +28,17 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: &[Target] =
-    &[frame::TARGET, websocket::TARGET, http::TARGET, config::TARGET, forwarded::TARGET, journal::TARGET, device::TARGET, jwt::TARGET];
+pub const TARGETS: &[Target] = &[
+    frame::TARGET,
+    websocket::TARGET,
+    http::TARGET,
+    config::TARGET,
+    forwarded::TARGET,
+    journal::TARGET,
+    device::TARGET,
+    jwt::TARGET,
+    grammar::TARGET,
+];
 
 /// The number of an outcome.
 pub fn outcome(of: impl Hash) -> u64 {
