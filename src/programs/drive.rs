@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::approver::{Approver, Open};
 use super::event::{Cause, End, Event};
 use super::lines::Line;
-use super::peer::Peer;
+use super::peer::{Peer, at};
 use super::talk::{Talk, Turn};
 
 /// How much of stderr stands in an error, in characters.
@@ -130,11 +130,4 @@ fn said(stderr: &str) -> String {
     let skip = stderr.chars().count().saturating_sub(TAIL_SHOWN);
     let tail: String = stderr.chars().skip(skip).collect();
     if tail.is_empty() { String::new() } else { format!(": {tail}") }
-}
-
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
 }

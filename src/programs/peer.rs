@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::net::unix::pipe::{Receiver, Sender};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::lines::{Line, Lines};
 use crate::exec::process::Leader;
@@ -22,6 +22,8 @@ pub const STDERR_KEPT: usize = 8 * 1024;
 const READ_BYTES: usize = 64 * 1024;
 /// How long a program may take to end by itself once nobody speaks with it any more.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long pipes that others hold open are waited for after the program's end.
+const HELD_WAIT: Duration = Duration::from_millis(200);
 /// How long a killed process may take to end.
 const KILL_LIMIT: Duration = Duration::from_secs(1);
 
@@ -36,6 +38,8 @@ pub struct Peer {
     lines: Lines,
     ready: VecDeque<Line>,
     tail: VecDeque<u8>,
+    /// It has ended; from then on its pipes are not waited for.
+    deaf_at: Option<Instant>,
     buffer: Vec<u8>,
 }
 
@@ -53,6 +57,7 @@ impl Peer {
             lines: Lines::default(),
             ready: VecDeque::new(),
             tail: VecDeque::new(),
+            deaf_at: None,
             buffer: vec![0; READ_BYTES],
         }
     }
@@ -71,7 +76,7 @@ impl Peer {
         }
     }
 
-    /// The next line; `None` once the program has closed its stdout. Safe to cancel.
+    /// The next line; `None` once the program has closed its stdout, or has ended and only its commands hold it open. Safe to cancel.
     pub async fn next(&mut self) -> Option<Line> {
         loop {
             if let Some(line) = self.ready.pop_front() {
@@ -79,11 +84,16 @@ impl Peer {
             }
             let Some(stdout) = &self.stdout else { return self.lines.end() };
             let what = tokio::select! {
+                biased;
                 _ = stdout.readable() => What::Stdout,
-                _ = readable(self.stderr.as_ref()) => What::Stderr,
-                _ = writable(self.stdin.as_ref()), if !self.outgoing.is_empty() => What::Stdin,
+                () = readable(self.stderr.as_ref()) => What::Stderr,
+                () = at(self.deaf_at) => What::Held,
+                () = writable(self.stdin.as_ref()), if !self.outgoing.is_empty() => What::Stdin,
+                _ = self.leader.wait(), if self.deaf_at.is_none() => What::Gone,
             };
             match what {
+                What::Gone => self.deaf_at = Some(Instant::now() + HELD_WAIT),
+                What::Held => self.stdout = None,
                 What::Stdout => self.read_stdout(),
                 What::Stderr => self.read_stderr(),
                 What::Stdin => self.write(),
@@ -179,6 +189,8 @@ impl Peer {
 }
 
 enum What {
+    Gone,
+    Held,
     Stdout,
     Stderr,
     Stdin,
@@ -188,6 +200,14 @@ async fn readable(pipe: Option<&Receiver>) {
     match pipe {
         // An error shows itself again in the read.
         Some(pipe) => drop(pipe.readable().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for the moment; for ever, if there is none.
+pub(super) async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,
     }
 }

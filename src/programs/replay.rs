@@ -158,6 +158,17 @@ fn every_capture_is_a_whole_conversation_with_one_end() {
             events.iter().filter_map(of).collect::<Vec<String>>()
         };
         assert_eq!(ids(true), ids(false), "{name}: each call that starts ends once");
+        let blocks =
+            events.iter().filter_map(|event| if let Event::Message { message, .. } = event { Some(&message.content) } else { None });
+        let (mut uses, mut results) = (Vec::new(), Vec::new());
+        for block in blocks.flatten() {
+            match block {
+                crate::model::Block::ToolUse { id, .. } => uses.push(id.clone()),
+                crate::model::Block::ToolResult { id, .. } => results.push(id.clone()),
+                _ => {}
+            }
+        }
+        assert_eq!((&uses, &results), (&ids(true), &ids(true)), "{name}: each call has one use and one result");
         let text: String =
             events.iter().filter_map(|event| if let Event::Text { delta } = event { Some(delta.as_str()) } else { None }).collect();
         let blocks =

@@ -171,7 +171,9 @@ impl Tale {
 
     /// The message has said that it will use a tool. The call itself begins with [`Self::tool_start`].
     pub fn tool_use(&mut self, id: &str, name: &str, input: &Value) {
-        if !self.is_over() {
+        // A message that was told with it stays as it is.
+        let told = self.exchanges.iter().any(|exchange| exchange.told && exchange.blocks.iter().any(|(key, _)| key == id));
+        if !told && !self.is_over() {
             let made = || Block::ToolUse { id: id.to_owned(), name: name.to_owned(), input: input.clone() };
             if let Some(block) = self.block(id, made) {
                 *block = made();

@@ -33,6 +33,8 @@ use teller::Teller;
 
 /// Most of the grace that a program is given to stop by itself, before it is told by a signal.
 const CANCEL: Duration = Duration::from_secs(3);
+/// Directories that Codex's own fence leaves behind, empty, where there were none. An empty `.git` misleads other tools.
+const STRAYS: [&str; 4] = [".git", ".codex", ".agents", ".aws"];
 /// Messages for a program at work that wait.
 const TOLD: usize = 1;
 
@@ -54,7 +56,11 @@ async fn run(kind: Kind, job: Job, out: RunSink, stop: Stop) -> Result<Outcome, 
     if stop.cause().is_some() {
         return Ok(Outcome { started_at: None, ..outcome(&job, &stop, &End::cancelled(), &teller) });
     }
+    let cwd = &job.spec.cwd;
+    let missing: Vec<_> = STRAYS.iter().map(|name| cwd.join(name)).filter(|dir| dir.symlink_metadata().is_err()).collect();
     let mut end = turn(&job, &spec, &out, &stop, &teller).await?;
+    // One that holds something is not removed.
+    missing.iter().for_each(|dir| drop(std::fs::remove_dir(dir)));
     if end.cause == Some(Failure::SessionLost) && spec.session.is_some() && stop.cause().is_none() && !teller.has_content() {
         spec.session = None;
         teller.warn("the program no longer has the conversation; it begins another one and knows nothing of what was said before");

@@ -145,3 +145,13 @@ async fn a_question_about_a_command_is_refused_where_nobody_can_be_asked() {
     let answer = answers.iter().find(|line| line["type"] == "control_response").unwrap();
     assert_eq!(answer["response"]["response"]["behavior"], "deny");
 }
+
+#[tokio::test]
+async fn empty_directories_that_a_programs_own_fence_leaves_behind_are_removed() {
+    let script = format!("{ASKED}mkdir .git .codex .aws; : > .aws/kept\n{TEXT}\n{DONE}\nrest");
+    let bench = scripted(Kind::Claude, &script);
+    std::fs::create_dir(bench.dir.path().join(".agents")).unwrap();
+    assert_eq!(bench.run().await.outcome.status, RunStatus::Ok);
+    let is_there = |name: &&str| bench.dir.path().join(name).exists();
+    assert_eq!([".git", ".codex", ".aws", ".agents"].iter().filter(|name| is_there(name)).collect::<Vec<_>>(), [&".aws", &".agents"]);
+}

@@ -10,7 +10,7 @@ use skykoi_gateway::programs::spec::{Approvals, Kind, ProgramSpec};
 
 use crate::shim::Bench;
 
-/// What every stub begins with: `expect WORD` reads until a line has the word in it, and writes down what it heard.
+/// What every stub begins with: `expect WORD` reads until a line has the word in it, and writes down what it heard; `after WORD` only if it was not heard before.
 const HEAD: &str = r#"#!/bin/bash
 expect() {
   while IFS= read -r line; do
@@ -19,6 +19,8 @@ expect() {
   done
   echo "hung up before $1" >&2; exit 9
 }
+# The same, for what may have been heard before.
+after() { grep -qF "$1" "$0.heard" 2>/dev/null || expect "$1"; }
 rest() { while IFS= read -r line; do printf '%s\n' "$line" >> "$0.heard"; done; exit 0; }
 "#;
 
@@ -69,7 +71,7 @@ fn script(kind: Kind, name: &str) -> String {
         }
         // An answer comes behind its question.
         if let (Some(id), None) = (message.get("id"), message.get("method")) {
-            writeln!(script, "expect '\"id\":{id}'").unwrap();
+            writeln!(script, "after '\"id\":{id}'").unwrap();
         }
         writeln!(script, "cat <<'END_{number}'\n{message}\nEND_{number}").unwrap();
     }
