@@ -31,7 +31,7 @@ pub(super) fn system(spec: &AgentSpec, tools: &[&str], now_ms: u64) -> String {
     let name = spec.name.as_deref().map_or_else(String::new, |name| format!(" Your name is {name}."));
     let mut parts = vec![format!("You are an agent on a machine of the user and work there for them.{name}"), MANNER.to_owned()];
     parts.push(format!("# Where you are\n{}", place(spec, now_ms)));
-    if tools.iter().any(|tool| *tool == "write") {
+    if tools.contains(&"write") {
         parts.push(format!(
             "# Memory\nYou remember between conversations only what stands in files of the workspace. Write what is worth it to memory/{}.md as you go; lasting facts go to MEMORY.md.",
             day(spec, now_ms)

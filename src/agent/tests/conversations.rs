@@ -171,7 +171,7 @@ async fn a_long_conversation_is_shortened_and_the_newest_part_stays() {
     let (finish, host, requests) = play(spec.clone(), Noted::default(), script).await;
     assert_eq!((finish.end, finish.text.as_str(), finish.turns), (End::Done, "Here I am.", 4));
     assert_eq!(std::fs::read_to_string(dir.path().join("memory/2026-11-21.md")).unwrap(), "remember");
-    let events = host.events.lock().unwrap();
+    let events = host.events.lock().unwrap().clone();
     let Some(AgentEvent::Compaction(Compaction::End { summary, replaced, tokens_before, tokens_after })) =
         events.iter().find(|event| matches!(event, AgentEvent::Compaction(Compaction::End { .. })))
     else {
