@@ -73,7 +73,7 @@ async fn a_session_chooses_its_model_and_level_and_a_fallback_answers_for_one_th
     let gateway =
         gateway(&fake, &json!({ "agents": { "defaults": { "models": { "fake/mind-1": { "alias": "big" }, "fake/mind-2": {} } } } }));
     let mut client = Client::connect(&gateway).await;
-    let mut told = async |client: &mut Client, key: &str, message: &str| {
+    let told = async |client: &mut Client, key: &str, message: &str| {
         client.ok("chat.send", json!({ "sessionKey": "main", "message": message, "idempotencyKey": key })).await;
         said(&client.until_said(key).await).to_owned()
     };
