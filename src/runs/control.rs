@@ -104,7 +104,7 @@ pub struct Wanted {
 
 /// What the daemon says about a command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "verdict", rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
 pub enum Judgement {
     /// It may start now, exactly so and once.
     Start {
@@ -160,12 +160,32 @@ pub enum ToShim {
     Answer {
         /// Which one.
         ask: u64,
-        /// The answer.
+        /// The answer, written as JSON: a message with an `op` is read in two steps, which some numbers of a plan do not survive.
+        #[serde(with = "as_text")]
         judgement: Box<Judgement>,
     },
     /// A message of a later version.
     #[serde(other)]
     Unknown,
+}
+
+/// A judgement as JSON in a text.
+mod as_text {
+    use serde::de::Error as _;
+    use serde::ser::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Judgement;
+
+    #[expect(clippy::borrowed_box, reason = "the shape serde calls")]
+    pub(super) fn serialize<S: Serializer>(judgement: &Box<Judgement>, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(&serde_json::to_string(judgement).map_err(S::Error::custom)?)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Box<Judgement>, D::Error> {
+        let text = String::deserialize(from)?;
+        serde_json::from_str(&text).map_err(D::Error::custom)
+    }
 }
 
 /// From a shim to the daemon.
@@ -280,6 +300,19 @@ pub(crate) mod tests {
         let mut stream = &bytes[..];
         assert_eq!(receive::<RunSpec>(&mut stream).await.unwrap(), Some(sample_spec()));
         assert_eq!(receive::<RunSpec>(&mut stream).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn an_answer_with_a_plan_survives_the_way() {
+        let plan = Some(Box::new(crate::exec::policy::plan::tests::sample_plan(&[&["ls", "a b"]])));
+        let judgements = [
+            Judgement::Start { plan, env: BTreeMap::from([("A".to_owned(), "b".to_owned())]) },
+            Judgement::Refused { denied: Some(Denied::by_rule("DENY", "no")), message: "no".to_owned() },
+        ];
+        for judgement in judgements {
+            let answer = ToShim::Answer { ask: 7, judgement: Box::new(judgement) };
+            assert_eq!(receive::<ToShim>(&mut &encode(&answer).unwrap()[..]).await.unwrap(), Some(answer));
+        }
     }
 
     #[tokio::test]

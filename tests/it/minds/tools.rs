@@ -41,7 +41,7 @@ async fn commands_of_one_message_run_and_their_results_go_back_one_each() {
     let fake = fake([first, Answer::text("One and two.")]).await;
     let gateway = gateway(&fake, &json!({}));
     let mut client = Client::connect(&gateway).await;
-    let (id, ack) = client.agent(json!({ "message": "look" })).await;
+    let (id, ack) = client.agent(json!({ "message": "look", "thinking": "low" })).await;
     let last = client.response(&id).await;
     assert_eq!(last["payload"]["status"], "ok", "{last}");
     let run = &client.runs[ack["runId"].as_str().unwrap()];
