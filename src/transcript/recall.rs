@@ -60,9 +60,9 @@ pub(super) fn read(file: &File, len: u64) -> io::Result<Recall> {
             }
             "compaction" if recall.summary.is_none() => {
                 let entry: Value = serde_json::from_slice(&link.line).unwrap_or_default();
-                recall.summary = Some(entry["summary"].as_str().unwrap_or_default().to_owned());
-                first_kept = entry["firstKeptEntryId"].as_str().filter(|id| !id.is_empty()).map(str::to_owned);
-                recall.kept = Some(entry["keptMessages"].as_u64().map_or(Kept::All, Kept::Newest));
+                recall.summary = Some(entry.get("summary").and_then(Value::as_str).unwrap_or_default().to_owned());
+                first_kept = entry.get("firstKeptEntryId").and_then(Value::as_str).filter(|id| !id.is_empty()).map(str::to_owned);
+                recall.kept = Some(entry.get("keptMessages").and_then(Value::as_u64).map_or(Kept::All, Kept::Newest));
                 if recall.kept == Some(Kept::Newest(0)) || (recall.kept == Some(Kept::All) && first_kept.is_none()) {
                     break;
                 }

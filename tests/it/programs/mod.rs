@@ -22,8 +22,8 @@ fn phase<'a>(ended: &'a Ended, phase: &str) -> Vec<&'a Value> {
 
 /// The text of the last message of the assistant.
 fn last_text(ended: &Ended) -> String {
-    let messages = data(ended, "message").into_iter().filter(|data| data["message"]["role"] == "assistant");
-    let blocks = messages.last().unwrap()["message"]["content"].as_array().unwrap();
+    let mut messages = data(ended, "message").into_iter().filter(|data| data["message"]["role"] == "assistant");
+    let blocks = messages.next_back().unwrap()["message"]["content"].as_array().unwrap();
     blocks.iter().filter_map(|block| block["text"].as_str()).collect()
 }
 
