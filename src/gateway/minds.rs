@@ -60,7 +60,9 @@ impl Briefing for Minds {
 }
 
 fn no_model(agent: &str) -> String {
-    format!("agent \"{agent}\" has no model; set agents.defaults.model or the agent's own, such as \"anthropic/claude-sonnet-4-5\"")
+    format!(
+        "agent \"{agent}\" has no model; set agents.defaults.model or the agent's own, such as \"anthropic/claude-sonnet-4-5\", or runner: \"shell\" if its messages are scripts"
+    )
 }
 
 /// The models that may answer: the session's own or the agent's, then the agent's fallbacks. A fallback that cannot be had is left out.

@@ -14,7 +14,7 @@ use crate::clock::now_ms;
 use crate::exec::output::Sink;
 use crate::model::{self, ErrorKind, StopReason, Usage};
 use crate::protocol::event::agent::{AssistantText, Compacted, Stream, ThinkingText, Tool, Whole as Line};
-use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
+use crate::protocol::run::{Outcome, RunErrorCode, RunStatus, Said};
 use crate::protocol::usage::{TokenCost, TokenUsage};
 use crate::runs::control::{AgentTask, Judgement, RunSpec, Wanted};
 use crate::runs::runner::{Job, RunError, Runner, Work};
@@ -225,6 +225,7 @@ fn outcome(job: &Job, stop: &Stop, finish: Finish, price: Price) -> Outcome {
         started_at: Some(job.started_at),
         duration_ms,
         usage: (finish.turns > 0).then(|| used(finish.usage, finish.cost, price)),
+        payloads: Said::of(&finish.text),
         ..Outcome::without_work(status, code, summary, now_ms())
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::exec::env::looks_secret;
 use crate::exec::output::{Counts, Output};
-use crate::model::{Role, StopReason};
+use crate::model::{Block, Role, StopReason};
 use crate::programs::event::{EXEC, Event, Used};
 use crate::programs::spec::{Kind, ProgramSpec};
 use crate::protocol::event::agent::{AssistantText, Lifecycle, Source, Stream, ThinkingText, Tool, Whole};
@@ -41,6 +41,8 @@ pub struct Teller {
 
 #[derive(Debug, Default)]
 struct Telling {
+    /// Text of the last whole message that had any.
+    answer: String,
     /// Text of the current message, and how much of it was told.
     text: String,
     told: usize,
@@ -55,6 +57,19 @@ struct Telling {
     used: Used,
     content: bool,
     failed: Option<io::Error>,
+}
+
+impl Telling {
+    /// A message of the model with these blocks is whole.
+    fn next_message(&mut self, blocks: &[Block]) {
+        let text = |block: &Block| if let Block::Text { text } = block { Some(text.clone()) } else { None };
+        let words: String = blocks.iter().filter_map(text).collect();
+        if !words.trim().is_empty() {
+            self.answer = words;
+        }
+        self.text.clear();
+        self.told = 0;
+    }
 }
 
 #[derive(Debug)]
@@ -112,6 +127,11 @@ impl Teller {
     /// Whether the program said or did anything.
     pub fn has_content(&self) -> bool {
         self.lock().content
+    }
+
+    /// The text of the last message of the model that had any.
+    pub fn answer(&self) -> String {
+        self.lock().answer.clone()
     }
 
     /// How much its commands printed.
@@ -191,8 +211,7 @@ impl Teller {
             Event::Message { message, usage: used, stop, model } => {
                 let of_model = message.role == Role::Assistant;
                 if of_model {
-                    telling.text.clear();
-                    telling.told = 0;
+                    telling.next_message(&message.content);
                 }
                 telling.used.add(used.unwrap_or_default());
                 telling.held = Some(Whole {
