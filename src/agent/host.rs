@@ -52,6 +52,8 @@ pub struct Command {
     pub env: BTreeMap<String, String>,
     /// The end from which the command reads its input; none = its input is at its end from the start.
     pub stdin: Option<OwnedFd>,
+    /// Whether it gets a terminal, which is then what it reads from.
+    pub pty: bool,
 }
 
 /// Why a command did not start. Nothing of it ran.

@@ -192,6 +192,8 @@ pub struct ExecRules {
     pub max_bytes_per_second: Option<u64>,
     /// Commands that may run at once.
     pub max_commands: usize,
+    /// Whether the model is told with the next results that a command in the background has ended.
+    pub notify_on_exit: bool,
 }
 
 impl Default for ExecRules {
@@ -205,6 +207,7 @@ impl Default for ExecRules {
             tail_bytes: 1 << 20,
             max_bytes_per_second: None,
             max_commands: 16,
+            notify_on_exit: true,
         }
     }
 }
@@ -266,10 +269,12 @@ pub struct CompactionRules {
     pub memory_flush: bool,
     /// What it is told for that; a text of ours if absent.
     pub flush_prompt: Option<String>,
+    /// Stands behind the system prompt for that.
+    pub flush_system: Option<String>,
 }
 
 impl Default for CompactionRules {
     fn default() -> Self {
-        Self { reserve_tokens: 20_000, keep_share: 0.25, memory_flush: true, flush_prompt: None }
+        Self { reserve_tokens: 20_000, keep_share: 0.25, memory_flush: true, flush_prompt: None, flush_system: None }
     }
 }

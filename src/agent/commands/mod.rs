@@ -44,6 +44,8 @@ pub(super) struct Wanted {
     pub timeout: Duration,
     /// Whether its input stays open for `process write`.
     pub open_input: bool,
+    /// Whether it has a terminal.
+    pub pty: bool,
 }
 
 /// The commands of a turn.
@@ -80,15 +82,18 @@ impl Commands {
                 "{running} commands run already, which is the limit. Wait for one of them, or end it with process kill."
             )));
         }
-        let (stdin, writer) = input(wanted.open_input).map_err(|error| not_started(format!("no pipe for its input: {error}")))?;
+        let (stdin, writer) =
+            input(wanted.open_input && !wanted.pty).map_err(|error| not_started(format!("no pipe for its input: {error}")))?;
         let asked = host::Command {
             tool_call_id: wanted.tool_call_id.clone(),
             command: wanted.text.clone(),
             cwd: wanted.cwd.clone(),
             env: wanted.env.clone(),
             stdin,
+            pty: wanted.pty,
         };
-        let running = host.start(asked).await?;
+        let mut running = host.start(asked).await?;
+        let writer = running.terminal.take().or(writer);
         let id = self.next_id();
         let command = Arc::new(Command::new(id, &wanted, running.leader.pid(), writer, self.stop.child_token()));
         self.lock().push(Arc::clone(&command));
@@ -100,11 +105,11 @@ impl Commands {
         let sink = Tee { command: Arc::clone(&command), inner: host.output(&command.tool_call_id) };
         let mut output = Output::new(sink, self.rules.cap_bytes, self.rules.tail_bytes);
         let rules = Rules { grace: Duration::from_millis(self.rules.grace_ms), max_bytes_per_second: self.rules.max_bytes_per_second };
-        let company = self.company.clone();
+        let member = self.company.join(running.leader.pids());
         let limit = Instant::now() + timeout;
         self.tasks.spawn("command", async move {
             let stop = command.stop.clone();
-            let mut following = Box::pin(follow_in(running, &mut output, rules, &stop, &company));
+            let mut following = Box::pin(follow_in(running, &mut output, rules, &stop, &member));
             let ended = tokio::select! {
                 ended = &mut following => ended,
                 () = tokio::time::sleep_until(limit) => {
@@ -131,6 +136,14 @@ impl Commands {
             !goes
         });
         all.clone()
+    }
+
+    /// The commands that have ended in the background and of whose end the model has not been told; each once.
+    pub fn news(&self) -> Vec<Arc<Command>> {
+        if !self.rules.notify_on_exit {
+            return Vec::new();
+        }
+        self.list().into_iter().filter(|command| command.take_news()).collect()
     }
 
     /// The command of this id.
