@@ -3,6 +3,7 @@
 mod crashes;
 mod failures;
 mod talk;
+mod terminal;
 mod tools;
 
 use serde_json::{Value, json};
@@ -20,6 +21,11 @@ async fn fake(answers: impl IntoIterator<Item = Answer>) -> FakeModel {
 
 /// A gateway whose agent asks the fake in this language.
 fn gateway_in(fake: &FakeModel, api: &str, patch: &Value) -> Gateway {
+    Gateway::with(&config(fake, api, patch))
+}
+
+/// Its configuration.
+fn config(fake: &FakeModel, api: &str, patch: &Value) -> Value {
     let mut config = json!({
         "agents": { "defaults": { "model": "fake/mind-1", "skipBootstrap": true } },
         "models": { "providers": { "fake": {
@@ -31,7 +37,7 @@ fn gateway_in(fake: &FakeModel, api: &str, patch: &Value) -> Gateway {
         } } },
     });
     merge(&mut config, patch);
-    Gateway::with(&config)
+    config
 }
 
 fn gateway(fake: &FakeModel, patch: &Value) -> Gateway {

@@ -94,6 +94,42 @@ async fn a_session_chooses_its_model_and_level_and_a_fallback_answers_for_one_th
 }
 
 #[tokio::test]
+async fn a_session_says_how_much_is_told_of_tools() {
+    let call = Answer::say([Say::Tool("t".into(), "exec".into(), json!({ "command": "echo told" }))]);
+    let fake = fake([call, Answer::text("a")]).await;
+    let gateway = gateway(&fake, &json!({}));
+    let mut client = Client::connect(&gateway).await;
+    for word in ["on", "full"] {
+        client.ok("chat.send", json!({ "sessionKey": "main", "message": format!("/verbose {word}"), "idempotencyKey": word })).await;
+        assert_eq!(said(&client.until_said(word).await), format!("Verbosity set to {word}."));
+        assert_eq!(client.ok("sessions.list", json!({})).await["sessions"][0]["verboseLevel"], word);
+    }
+    client.ok("chat.send", json!({ "sessionKey": "main", "message": "go", "idempotencyKey": "run" })).await;
+    client.until_said("run").await;
+    let tools = client.runs["run"].events.values().filter(|event| event["stream"] == "tool" && event["data"]["phase"] == "result");
+    let results: Vec<&Value> = tools.map(|event| &event["data"]["result"]).collect();
+    assert!(matches!(results[..], [result] if result.as_str().is_some_and(|text| text.contains("told"))), "{results:?}");
+}
+
+#[tokio::test]
+async fn a_wish_to_compact_puts_a_summary_in_the_place_of_the_conversation() {
+    let fake = fake([Answer::text("Noted: blue."), Answer::text("THE SUMMARY"), Answer::text("Blue.")]).await;
+    let gateway = gateway(&fake, &json!({ "agents": { "defaults": { "compaction": { "memoryFlush": { "enabled": false } } } } }));
+    let mut client = Client::connect(&gateway).await;
+    let told = async |client: &mut Client, key: &str, message: &str| {
+        client.ok("chat.send", json!({ "sessionKey": "main", "message": message, "idempotencyKey": key })).await;
+        client.until_said(key).await
+    };
+    told(&mut client, "a", "My colour is blue").await;
+    let last = told(&mut client, "b", "/compact the colours").await;
+    assert_eq!(last["state"], "final", "{last}");
+    assert!(fake.seen()[1].text.contains("the colours"), "what the summary is to look after is asked for");
+    assert_eq!(said(&told(&mut client, "c", "Which colour?").await), "Blue.");
+    let sent = fake.seen()[2].text.clone();
+    assert!(sent.contains("THE SUMMARY") && !sent.contains("My colour is blue"), "{sent}");
+}
+
+#[tokio::test]
 async fn runners_and_their_lacks_are_listed_and_a_runner_that_is_not_there_refuses_its_run_only() {
     let fake = fake([]).await;
     let list = json!([{ "id": "main", "runner": "shell" }, { "id": "mind" }, { "id": "lost", "model": "nowhere/m" }, { "id": "stranger", "runner": "acp" }]);

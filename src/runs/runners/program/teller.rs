@@ -186,8 +186,7 @@ impl Teller {
             }
             Event::ToolStart { id, name, args } => {
                 self.out.emit(Stream::Tool, &Tool::start(&name, &id, args))?;
-                let spent = telling.counts.stdout_bytes.saturating_sub(telling.counts.dropped_bytes);
-                let room = self.limits.cap_bytes.saturating_sub(spent).max(LEAST_ROOM);
+                let room = self.limits.cap_bytes.saturating_sub(telling.counts.kept()).max(LEAST_ROOM);
                 let output = Output::new(self.out.output(&id), room, self.limits.tail_bytes);
                 telling.calls.insert(id, Call { output, started: Instant::now() });
             }
@@ -201,8 +200,7 @@ impl Teller {
                     Some(mut call) => (call.output.finish(), call.started.elapsed()),
                     None => (Counts::default(), Duration::ZERO),
                 };
-                telling.counts.stdout_bytes += counts.stdout_bytes;
-                telling.counts.dropped_bytes += counts.dropped_bytes;
+                telling.counts.add(counts);
                 let result = (name != EXEC || counts.stdout_bytes == 0).then(|| json!(result)).filter(|result| result != "");
                 let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
                 let end = Tool::Result { name, tool_call_id: id, exit_code, signal: None, duration_ms, is_error, result };
