@@ -224,3 +224,21 @@ section! {
         system_prompt: Option<String>,
     }
 }
+
+section! {
+    /// What one turn of the built-in agent may use. A turn that has used it up ends after its last tool and says so.
+    struct Budget {
+        /// Requests to the model; default 200.
+        #[schemars(range(min = 1))]
+        turns: Option<u32>,
+        /// Tokens, those of every request added up.
+        #[schemars(range(min = 1))]
+        tokens: Option<u64>,
+        /// What the tokens cost, dollars. Means something only for models whose `cost` is configured.
+        #[schemars(range(min = 0.0))]
+        cost_usd: Option<f64>,
+        /// Time after which the model is not asked again; the run's own time limit ends also what it does at that moment.
+        #[schemars(range(min = 1))]
+        seconds: Option<u64>,
+    }
+}

@@ -13,6 +13,7 @@ use crate::agent::spec::{
 };
 use crate::config::Config;
 use crate::config::agent_parts::Thinking as ConfiguredThinking;
+use crate::config::agents::Agent;
 use crate::config::load::Loaded;
 use crate::config::resolve::AgentSettings;
 use crate::config::tools::ToolPolicy;
@@ -118,7 +119,7 @@ impl Minds {
             },
             exec: exec(config, agent),
             fetch: fetch(config).filter(|_| !shut_in || work.isolation.network),
-            budgets: Budgets::default(),
+            budgets: budgets(config, agent),
             compaction: compaction(config),
         })
     }
@@ -191,8 +192,23 @@ fn picture(file: &Attached) -> Option<Block> {
     Some(Block::Image { mime_type: file.mime_type.clone(), data: STANDARD.encode(bytes) })
 }
 
+fn listed<'c>(config: &'c Config, agent: &AgentSettings) -> Option<&'c Agent> {
+    config.agents.list.iter().find(|listed| listed.id.eq_ignore_ascii_case(&agent.id))
+}
+
+fn budgets(config: &Config, agent: &AgentSettings) -> Budgets {
+    let common = config.agents.defaults.budget.clone().unwrap_or_default();
+    let own = listed(config, agent).and_then(|agent| agent.budget.clone()).unwrap_or_default();
+    Budgets {
+        turns: own.turns.or(common.turns).unwrap_or(Budgets::default().turns),
+        tokens: own.tokens.or(common.tokens),
+        cost: own.cost_usd.or(common.cost_usd),
+        ms: own.seconds.or(common.seconds).map(|seconds| seconds.saturating_mul(1000)),
+    }
+}
+
 fn tools(config: &Config, agent: &AgentSettings, endpoint: &Endpoint) -> ToolRules {
-    let own = config.agents.list.iter().find(|listed| listed.id.eq_ignore_ascii_case(&agent.id)).and_then(|listed| listed.tools.as_ref());
+    let own = listed(config, agent).and_then(|listed| listed.tools.as_ref());
     let common = &config.tools;
     let mut layers = vec![ToolLayer {
         profile: common.profile,
