@@ -1,6 +1,6 @@
 //! Errands of agents: what their tools for sessions and sub-agents want of the daemon, and who is told when a sub-agent is done.
 //!
-//! An agent sees the sessions of its own agent; those of others only where `tools.agentToAgent` permits it, and a user of a portal only what its own session has started. A sub-agent has no errands.
+//! An agent sees the sessions of its own agent; those of others only where `tools.agentToAgent` permits it, and a sub-agent has no errands. Neither has a run that works in a part of its agent's folder, as those of a portal's users do: what other users said is none of its affair, and such a user has one run at a time.
 
 mod look;
 mod start;
@@ -62,7 +62,11 @@ impl Errands for Errander {
             if is_subagent(&sent.run.session_key) {
                 return Done::failed("a sub-agent does its task alone: it sees no other sessions and starts none");
             }
-            match run(Errand { gateway, sent }).await {
+            let errand = Errand { gateway, sent };
+            if errand.is_of_one_user() {
+                return Done::failed("a run that is confined to a part of its agent's folder sees no other sessions and starts none");
+            }
+            match run(errand).await {
                 Ok(text) => Done { text, is_error: false },
                 Err(why) => Done::failed(why),
             }
@@ -98,7 +102,7 @@ impl Errand {
         &self.sent.run.agent_id
     }
 
-    /// Whether the run works in a part of its agent's folder, as those of a portal's users do: what other users said is none of its affair.
+    /// Whether the run works in a part of its agent's folder.
     fn is_of_one_user(&self) -> bool {
         self.gateway.agents().get(self.own_agent().as_str()).is_none_or(|agent| agent.workspace != self.sent.work.cwd)
     }
@@ -110,13 +114,7 @@ impl Errand {
     }
 
     fn sees(&self, session: &SessionRecord) -> bool {
-        if session.key == *self.own_key() {
-            return true;
-        }
-        if self.is_of_one_user() {
-            return session.entry.spawned_by.as_deref() == Some(self.own_key().as_str());
-        }
-        agent_of(&session.key).is_some_and(|agent| self.sees_agent(&agent))
+        session.key == *self.own_key() || agent_of(&session.key).is_some_and(|agent| self.sees_agent(&agent))
     }
 
     /// The session that a model names.

@@ -120,7 +120,7 @@ impl Minds {
             },
             exec: exec(config, agent),
             fetch: fetch(config).filter(|_| !shut_in || work.isolation.network),
-            sessions: !is_sub,
+            sessions: !is_sub && work.cwd == agent.workspace,
             budgets: Budgets::default(),
             compaction: compaction(config),
         })

@@ -49,7 +49,6 @@ impl Errand {
             agents: if visible.is_empty() { vec![self.own_agent().clone()] } else { visible },
             active_since: args.active_minutes.map(|minutes| self.gateway.now().saturating_sub(minutes.saturating_mul(60_000))),
             search: args.search.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),
-            spawned_by: self.is_of_one_user().then(|| self.own_key().as_str().to_owned()),
             ..SessionFilter::default()
         };
         let page = self.gateway.store.sessions(filter).await.map_err(|cause| format!("The sessions cannot be read: {cause}."))?;

@@ -69,7 +69,7 @@ impl Errand {
         let own = agents.list.iter().find(|listed| listed.id.eq_ignore_ascii_case(self.own_agent().as_str()));
         let allowed = of(own.and_then(|own| own.subagents.as_ref())).or_else(|| of(agents.defaults.subagents.as_ref())).unwrap_or_default();
         let listed = allowed.iter().any(|name| name == "*" || name.trim().eq_ignore_ascii_case(agent.as_str()));
-        agent == self.own_agent() || (listed && !self.is_of_one_user())
+        agent == self.own_agent() || listed
     }
 
     pub(super) async fn say(&self) -> Told {
@@ -102,7 +102,6 @@ impl Errand {
         let text = format!("[Message from the agent {}, session {}]\n\n{}", self.own_agent(), self.own_key(), args.message);
         let mut work = agents.work(agent, is_main, text, None);
         (work.exec, work.nested) = (self.wish(Some(&session)), true);
-        self.narrow(&mut work, &agent.id);
         let new = self.new_run("sessions_send", &session.key, &agent.id, &agent.runner, &args.message, &work)?;
         let handle = self.submit(new).await?;
         let seconds = args.timeout_seconds.unwrap_or(PLAIN_WAIT).min(MOST_WAIT);
@@ -157,7 +156,6 @@ impl Errand {
         let mut work = agents.work(agent, false, args.task.clone(), args.run_timeout_seconds.map(|seconds| seconds.saturating_mul(1000)));
         (work.exec, work.nested, work.tell) = (self.wish(None), true, Some(self.own_key().clone()));
         (work.extra_system_prompt, work.thinking) = (Some(ROLE.to_owned()), thinking);
-        self.narrow(&mut work, &agent.id);
         let title = args.label.as_deref().unwrap_or(&args.task);
         let new = self.new_run("sessions_spawn", &key, &agent.id, &agent.runner, title, &work)?;
         let known = self.gateway.runs.known_request(new.clone()).await.map_err(|cause| failed(&cause))?;
@@ -221,13 +219,6 @@ impl Errand {
         let own = session
             .map_or_else(Wish::default, |known| Wish::of_words(known.entry.exec_security.as_deref(), known.entry.exec_ask.as_deref()));
         own.and(self.sent.work.exec)
-    }
-
-    /// What works in a part of its agent's folder starts nothing that works elsewhere.
-    fn narrow(&self, work: &mut Work, agent: &AgentId) {
-        if self.is_of_one_user() && agent == self.own_agent() {
-            work.cwd.clone_from(&self.sent.work.cwd);
-        }
     }
 
     fn new_run(
@@ -309,11 +300,8 @@ pub(super) async fn report(gateway: &Gateway, run: &RunRecord, work: Work, ended
     };
     let is_main = gateway.sessions.settings().main_key(&agent.id) == parent;
     let mut own = agents.work(agent, is_main, text, None);
-    // As strict and as shut in as the one that was told to do it.
+    // As strict as the one that was told to do it.
     own.exec = work.exec;
-    if *agent.id.as_str() == *run.agent_id.as_str() {
-        own.cwd = work.cwd;
-    }
     let Ok(spec) = serde_json::to_string(&own) else { return };
     let new = NewRun {
         file_id: uuid::Uuid::now_v7().simple().to_string(),
