@@ -10,6 +10,7 @@ pub mod commands;
 pub mod configuration;
 pub mod devices;
 pub mod endpoints;
+pub mod errands;
 pub mod health;
 pub mod identity;
 pub mod importing;
@@ -196,7 +197,7 @@ impl Gateway {
             turnstile: Turnstile::default(),
             configuration,
             probe: Probe::default(),
-            system_events: SystemEvents::default(),
+            system_events: scribe.system_events.clone(),
             usage: Usage::default(),
             tried: Tried::default(),
             boot_id,
@@ -218,6 +219,7 @@ impl Gateway {
             hub,
             tasks,
         });
+        gateway.runs.have_errands_done(Arc::new(errands::Errander::of(&gateway)));
         (gateway, asks)
     }
 

@@ -15,6 +15,7 @@ mod conversation;
 mod fetch;
 mod gather;
 pub mod host;
+pub mod mcp;
 mod prompt;
 pub mod spec;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::commands::Commands;
 use super::conversation::{estimate, ids, mended, tokens_of, user};
 use super::gather::{Answer, Ending, gather};
 use super::host::{AgentEvent, End, Finish, Host, Whole};
+use super::mcp::Mcp;
 use super::prompt::system;
 use super::spec::{AgentSpec, Task};
 use super::tools::files::Files;
@@ -23,13 +24,13 @@ const GO_ON: &str = "Go on.";
 const CUT_OFF: &str = "It did not run: your answer reached its longest length, so the call may be cut off. Use shorter arguments, in several calls if need be.";
 
 /// Runs a turn to its end. Whatever happens, each use of a tool that was told in a message has exactly one result in the next one, and nothing that the turn started runs on.
-pub async fn run(spec: AgentSpec, model: Arc<dyn Model>, host: Arc<dyn Host>) -> Finish {
-    let mut turn = Turn::new(spec, model, host);
+pub async fn run(spec: AgentSpec, model: Arc<dyn Model>, host: Arc<dyn Host>, mcp: Mcp) -> Finish {
+    let mut turn = Turn::new(spec, model, host, mcp);
     let end = match turn.context.spec.task.clone() {
         Task::Answer => turn.answer().await,
         Task::Compact { instructions } => turn.compact_by_wish(instructions.as_deref()).await,
     };
-    turn.context.commands.end().await;
+    tokio::join!(turn.context.commands.end(), turn.context.mcp.end());
     let printed = turn.context.commands.printed();
     let Turn { ledger, said, .. } = turn;
     Finish { printed, end: end.end, summary: end.summary, text: said, usage: ledger.usage, cost: ledger.cost, turns: ledger.turns }
@@ -83,19 +84,19 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    fn new(mut spec: AgentSpec, model: Arc<dyn Model>, host: Arc<dyn Host>) -> Self {
+    fn new(mut spec: AgentSpec, model: Arc<dyn Model>, host: Arc<dyn Host>, mcp: Mcp) -> Self {
         let mut messages = std::mem::take(&mut spec.history);
         if !spec.prompt.is_empty() {
             messages.push(Message { role: Role::User, content: spec.prompt.clone() });
         }
         let tools = offered(&spec);
-        let specs = tools.iter().map(|tool| described(tool, &spec)).collect();
+        let specs = tools.iter().map(|tool| described(tool, &spec)).chain(mcp.described()).collect();
         let names: Vec<&str> = tools.iter().map(|tool| tool.name).collect();
         let system = system(&spec, &names, host.now_ms());
         let ledger = Ledger::new(spec.budgets, spec.model.cost);
         let (files, commands) = (Files::new(&spec), Commands::new(spec.exec, host.stop()));
         let ids = ids(&messages);
-        let context = Arc::new(Context { spec, host, files, commands });
+        let context = Arc::new(Context { spec, host, files, commands, mcp });
         let (replaced, measured, compacted_at, said) = (0, None, None, String::new());
         Self { context, model, tools, specs, system, messages, replaced, ledger, measured, compacted_at, ids, said }
     }

@@ -153,13 +153,13 @@ section! {
 section! {
     /// Agents started by agents.
     struct Subagents {
-        /// At work at once.
+        /// At work at once, those too that other agents wait for; default 8. Counts for all agents, in the defaults only.
         #[schemars(range(min = 1))]
         max_concurrent: Option<u32>,
         /// Archived after this many minutes.
-        #[schemars(range(min = 1))]
+        #[schemars(range(min = 1), extend("x-acts" = false))]
         archive_after_minutes: Option<u32>,
-        /// Agents that may be started; `*` is any.
+        /// Agents that may be started besides the own one; `*` is any.
         allow_agents: Option<Vec<String>>,
         /// Their model.
         model: Option<ModelRef>,

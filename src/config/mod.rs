@@ -28,6 +28,7 @@ pub mod locate;
 pub mod logging;
 pub mod login;
 pub mod login_rules;
+pub mod mcp;
 pub mod messages;
 pub mod minor;
 pub mod model_ref;
@@ -88,6 +89,9 @@ section! {
         /// Providers of models.
         #[schemars(extend("x-reload" = "hot"))]
         models: models::Models,
+        /// Servers of the Model Context Protocol.
+        #[schemars(extend("x-reload" = "hot"))]
+        mcp: mcp::Mcp,
         /// Values for `${NAME}` in this file. They are not put into anybody's environment.
         #[schemars(extend("x-reload" = "hot"))]
         env: env::Env,

@@ -8,9 +8,9 @@ mod chain;
 mod door;
 pub mod endpoint;
 mod failure;
-mod http;
+pub(crate) mod http;
 pub mod notice;
-mod sse;
+pub(crate) mod sse;
 pub mod trusted;
 mod wire;
 

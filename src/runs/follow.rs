@@ -208,6 +208,7 @@ impl Supervisor {
             }
             match got {
                 Ok(Some(FromShim::Ask { ask, wanted })) => desk.ask(ask, *wanted),
+                Ok(Some(FromShim::Errand { ask, errand })) => desk.errand(ask, errand),
                 Ok(Some(FromShim::Withdraw { ask })) => desk.withdraw(ask),
                 Ok(Some(FromShim::Len { .. } | FromShim::Unknown)) => {}
                 Ok(None) | Err(_) => return None,

@@ -79,6 +79,24 @@ pub fn read(path: &Path, of_model: bool) -> io::Result<Spoken> {
 }
 
 impl Spoken {
+    /// The text of the model's last message; none if it never spoke.
+    #[must_use]
+    pub fn last_text(&self) -> Option<String> {
+        let unfinished = self.unfinished.as_ref().map(|(_, text)| text.clone());
+        let of = |whole: &Whole| {
+            let blocks = whole.message["content"].as_array().into_iter().flatten().filter(|block| block["type"] == "text");
+            let texts: Vec<&str> = blocks.filter_map(|block| block["text"].as_str()).collect();
+            (whole.message["role"] == "assistant" && !texts.is_empty()).then(|| texts.join("\n"))
+        };
+        let whole = || {
+            self.pieces.iter().rev().find_map(|(_, piece)| match piece {
+                Piece::Message(whole) => of(whole),
+                Piece::Compaction(_) => None,
+            })
+        };
+        unfinished.or_else(whole)
+    }
+
     fn take(&mut self, line: &[u8]) {
         let Ok(Line { stream, ts, data }) = serde_json::from_slice(line) else { return };
         match stream {

@@ -137,6 +137,7 @@ async fn hear(mut reader: impl AsyncRead + Unpin, stop: &Stop, asks: &Asks) {
         match receive::<ToShim>(&mut reader).await {
             Ok(Some(ToShim::Abort { reason })) => stop.call(Cause::Abort(reason)),
             Ok(Some(ToShim::Answer { ask, judgement })) => asks.answer(ask, *judgement),
+            Ok(Some(ToShim::Done { ask, done })) => asks.done(ask, done),
             Ok(Some(ToShim::Hello { .. } | ToShim::Unknown)) => {}
             Ok(None) | Err(_) => return,
         }

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::host::{AgentEvent, Command, Finish, Host, NotStarted, Starting};
+use crate::agent::host::{AgentEvent, Command, Doing, Errand, Finish, Host, NotStarted, Starting};
+use crate::agent::mcp::Mcp;
 use crate::agent::spec::{AgentSpec, Bootstrap, Budgets, CompactionRules, ExecRules, FileRules, ModelFacts, Price, Task, ToolRules};
 use crate::exec::isolate::Wrapped;
 use crate::exec::output::Sink;
@@ -44,6 +45,7 @@ pub(in crate::agent) fn spec(workspace: &Path) -> AgentSpec {
         files: FileRules::default(),
         exec: ExecRules { grace_ms: 200, ..ExecRules::default() },
         fetch: None,
+        sessions: false,
         budgets: Budgets::default(),
         compaction: CompactionRules::default(),
     }
@@ -192,6 +194,18 @@ impl Host for Noted {
         })
     }
 
+    fn errand(&self, errand: Errand) -> Doing<'_> {
+        Box::pin(async move {
+            self.step();
+            tokio::task::yield_now().await;
+            if self.deny.is_some() {
+                Err(format!("no {}", errand.tool))
+            } else {
+                Ok(format!("{} {} {}", errand.tool_call_id, errand.tool, errand.args))
+            }
+        })
+    }
+
     fn stop(&self) -> &CancellationToken {
         &self.stop
     }
@@ -205,7 +219,7 @@ impl Host for Noted {
 pub async fn play(spec: AgentSpec, host: Noted, script: Vec<Answer>) -> (Finish, Arc<Noted>, Vec<Request>) {
     let host = Arc::new(host);
     let model = Arc::new(Scripted { answers: Mutex::new(script.into()), requests: Mutex::default(), host: Arc::clone(&host) });
-    let finish = crate::agent::run(spec, Arc::clone(&model) as Arc<dyn Model>, Arc::clone(&host) as Arc<dyn Host>).await;
+    let finish = crate::agent::run(spec, Arc::clone(&model) as Arc<dyn Model>, Arc::clone(&host) as Arc<dyn Host>, Mcp::default()).await;
     let requests = std::mem::take(&mut *model.requests.lock().unwrap());
     (finish, host, requests)
 }

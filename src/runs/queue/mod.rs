@@ -5,7 +5,7 @@
 //!                 ├── collected with its neighbours: the newest one runs, the others end with it
 //!                 └── Drop: asked for, interrupted, or more than may wait
 //! ```
-//! One run per session at a time and in order of arrival, at most `max` in all. Runs are named by their file id, which is unique.
+//! One run per session at a time and in order of arrival, at most `max` in all; nested runs, which other runs have started or wait for, have places of their own, because a run that waits for another one keeps its own place. Runs are named by their file id, which is unique.
 
 mod lane;
 #[cfg(test)]
@@ -14,7 +14,7 @@ pub mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use self::lane::{Lane, Waiting};
 use self::rules::{Mode, Overflow, Rules};
@@ -46,6 +46,8 @@ pub struct Item {
     pub sealed: bool,
     /// Whether its runner can be told something while it works.
     pub takes_input: bool,
+    /// Whether another run has started it or waits for it.
+    pub nested: bool,
 }
 
 /// What happened.
@@ -68,6 +70,8 @@ pub enum Event {
         session: String,
         /// Whether its runner can be told something while it works.
         takes_input: bool,
+        /// Whether another run has started it or waits for it.
+        nested: bool,
     },
     /// A run that was taken for one at work never began: it waits again, and before all others.
     PutBack(Item),
@@ -138,15 +142,24 @@ pub struct Queue {
     /// Session of every run that is in a lane.
     places: HashMap<String, String>,
     running: usize,
+    /// The nested runs at work; they count among the running too.
+    nested: HashSet<String>,
+    max_nested: usize,
     last: i64,
     first: i64,
 }
 
 impl Queue {
-    /// An empty queue of at most `max` runs at once; 0 counts as 1.
+    /// An empty queue of at most `max` runs at once and `max_nested` nested ones; 0 counts as 1.
     #[must_use]
-    pub fn new(max: usize) -> Self {
-        Self { max: max.max(1), lanes: HashMap::new(), places: HashMap::new(), running: 0, last: 0, first: 0 }
+    pub fn new(max: usize, max_nested: usize) -> Self {
+        let (lanes, places, nested) = (HashMap::new(), HashMap::new(), HashSet::new());
+        Self { max: max.max(1), lanes, places, running: 0, nested, max_nested: max_nested.max(1), last: 0, first: 0 }
+    }
+
+    /// Whether one more run of this kind may be at work.
+    fn has_room(&self, nested: bool) -> bool {
+        if nested { self.nested.len() < self.max_nested } else { self.running - self.nested.len() < self.max }
     }
 
     /// Gives a place to a run that is about to be accepted; a `Submit` uses it, or `Left` gives it back. Until then nothing that came later starts in its session, so that the order of requests is the order of turns whatever takes longer on the way.
@@ -183,8 +196,11 @@ impl Queue {
                 }
                 self.tidy(&session);
             }
-            Event::Adopt { run, session, takes_input } => {
+            Event::Adopt { run, session, takes_input, nested } => {
                 self.running += 1;
+                if nested {
+                    self.nested.insert(run.clone());
+                }
                 self.lanes.entry(session.clone()).or_default().running.push((run.clone(), takes_input));
                 self.places.insert(run, session);
             }
@@ -219,7 +235,7 @@ impl Queue {
     /// When something may start without another event.
     #[must_use]
     pub fn wake_at(&self) -> Option<u64> {
-        if self.running >= self.max { None } else { self.lanes.values().filter_map(Lane::due).min() }
+        self.lanes.values().filter(|lane| self.has_room(lane.is_nested())).filter_map(Lane::due).min()
     }
 
     /// The place of a waiting run in the order of arrival, 1 = next.
@@ -233,7 +249,7 @@ impl Queue {
     /// The place that a run of this session would have now; none = it would start at once.
     #[must_use]
     pub fn next_position(&self, session: &str) -> Option<usize> {
-        let free = self.running < self.max && self.lanes.get(session).is_none_or(Lane::is_free);
+        let free = self.has_room(false) && self.lanes.get(session).is_none_or(Lane::is_free);
         if free { None } else { Some(self.counts().1 + 1) }
     }
 
@@ -250,8 +266,8 @@ impl Queue {
     }
 
     /// Another bound from now on; 0 counts as 1. Runs at work stay at work, and a `Tick` starts whatever may start.
-    pub fn set_max(&mut self, max: usize) {
-        self.max = max.max(1);
+    pub fn set_max(&mut self, max: usize, max_nested: usize) {
+        (self.max, self.max_nested) = (max.max(1), max_nested.max(1));
     }
 
     /// The most that may be at work at once.
@@ -301,11 +317,17 @@ impl Queue {
 
     /// Lets every turn begin that may, the one that came first before the others.
     fn start(&mut self, now: u64, decisions: &mut Vec<Decision>) {
-        while self.running < self.max {
-            let due = self.lanes.iter().filter(|(_, lane)| lane.due().is_some_and(|due| due <= now));
+        loop {
+            let free = self.lanes.iter().filter(|(_, lane)| self.has_room(lane.is_nested()));
+            let due = free.filter(|(_, lane)| lane.due().is_some_and(|due| due <= now));
             let next = due.min_by_key(|(_, lane)| lane.line.front().map(|waiting| waiting.order)).map(|(session, _)| session.clone());
-            let Some(turn) = next.and_then(|session| self.lanes.get_mut(&session)).and_then(Lane::take_turn) else { return };
+            let Some(lane) = next.and_then(|session| self.lanes.get_mut(&session)) else { return };
+            let nested = lane.is_nested();
+            let Some(turn) = lane.take_turn() else { return };
             self.running += 1;
+            if nested {
+                self.nested.insert(turn.run.clone());
+            }
             for run in turn.merged.iter().chain(&turn.summarized) {
                 self.places.remove(run);
             }
@@ -334,6 +356,7 @@ impl Queue {
         let before = lane.running.len();
         lane.running.retain(|(other, _)| other != run);
         self.running -= before - lane.running.len();
+        self.nested.remove(run);
         lane.line.retain(|waiting| waiting.item.run != run);
         lane.summarized.retain(|waiting| waiting.item.run != run);
         self.tidy(&session);
