@@ -164,13 +164,15 @@ impl Turn {
             format!("This conversation is about to be shortened. Write what is worth remembering and is in no file yet to {file} (read it first if it is there and keep what stands in it). Answer with NO_REPLY when that is done, or if there is nothing.")
         });
         let known: Vec<_> = self.tools.iter().filter(|tool| MEMORY_TOOLS.contains(&tool.name)).copied().collect();
+        let extra = spec.compaction.flush_system.as_deref().map(|extra| format!("\n\n{extra}"));
+        let system = format!("{}{}", self.system, extra.unwrap_or_default());
         let mut messages = self.messages.clone();
         messages.push(user(ask));
         for _ in 0..FLUSH_TURNS {
             if self.context.host.stop().is_cancelled() || self.ledger.exceeded().is_some() {
                 return;
             }
-            let request = self.request(self.system.clone(), &messages, tools.clone());
+            let request = self.request(system.clone(), &messages, tools.clone());
             let mut answer = self.ask_aside(request).await;
             self.name_uses(&mut answer.content);
             let uses = if matches!(answer.ending, Ending::Whole(_)) { uses(&answer, &StopReason::ToolUse) } else { Vec::new() };

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::exec::output::Sink;
+use crate::exec::output::{Counts, Sink};
 use crate::exec::process::Running;
 use crate::model::{ErrorKind, Message, StopReason, Usage};
 use crate::protocol::run::Denied;
@@ -52,6 +52,8 @@ pub struct Command {
     pub env: BTreeMap<String, String>,
     /// The end from which the command reads its input; none = its input is at its end from the start.
     pub stdin: Option<OwnedFd>,
+    /// Whether it gets a terminal, which is then what it reads from.
+    pub pty: bool,
 }
 
 /// Why a command did not start. Nothing of it ran.
@@ -175,6 +177,8 @@ pub struct Finish {
     pub cost: f64,
     /// How often the model was asked.
     pub turns: u32,
+    /// What its commands printed.
+    pub printed: Counts,
 }
 
 /// Kinds of ends.

@@ -183,15 +183,17 @@ pub struct ExecRules {
     pub cleanup_ms: u64,
     /// Time between TERM and KILL, ms.
     pub grace_ms: u64,
-    /// Most bytes of one command's output in the journal.
+    /// Most bytes of output of all commands in the journal; each has room for 64 KiB.
     pub cap_bytes: u64,
-    /// How many of those are kept for the newest output.
+    /// How much of the newest output of each is kept beyond that.
     pub tail_bytes: u64,
     /// Most bytes per second taken from one pipe.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_bytes_per_second: Option<u64>,
     /// Commands that may run at once.
     pub max_commands: usize,
+    /// Whether the model is told with the next results that a command in the background has ended.
+    pub notify_on_exit: bool,
 }
 
 impl Default for ExecRules {
@@ -201,10 +203,11 @@ impl Default for ExecRules {
             timeout_ms: 1_800_000,
             cleanup_ms: 1_800_000,
             grace_ms: 5000,
-            cap_bytes: 16 << 20,
+            cap_bytes: 64 << 20,
             tail_bytes: 1 << 20,
             max_bytes_per_second: None,
             max_commands: 16,
+            notify_on_exit: true,
         }
     }
 }
@@ -266,10 +269,12 @@ pub struct CompactionRules {
     pub memory_flush: bool,
     /// What it is told for that; a text of ours if absent.
     pub flush_prompt: Option<String>,
+    /// Stands behind the system prompt for that.
+    pub flush_system: Option<String>,
 }
 
 impl Default for CompactionRules {
     fn default() -> Self {
-        Self { reserve_tokens: 20_000, keep_share: 0.25, memory_flush: true, flush_prompt: None }
+        Self { reserve_tokens: 20_000, keep_share: 0.25, memory_flush: true, flush_prompt: None, flush_system: None }
     }
 }

@@ -13,6 +13,7 @@ use super::host::{AgentEvent, End, Finish, Host, Whole};
 use super::prompt::system;
 use super::spec::{AgentSpec, Task};
 use super::tools::files::Files;
+use super::tools::process::row;
 use super::tools::{Context, Tool, described, offered};
 use crate::model::{Block, ErrorKind, Message, Model, ModelError, Request, Role, StopReason, Thinking, ToolSpec, Usage};
 
@@ -29,8 +30,9 @@ pub async fn run(spec: AgentSpec, model: Arc<dyn Model>, host: Arc<dyn Host>) ->
         Task::Compact { instructions } => turn.compact_by_wish(instructions.as_deref()).await,
     };
     turn.context.commands.end().await;
+    let printed = turn.context.commands.printed();
     let Turn { ledger, said, .. } = turn;
-    Finish { end: end.end, summary: end.summary, text: said, usage: ledger.usage, cost: ledger.cost, turns: ledger.turns }
+    Finish { printed, end: end.end, summary: end.summary, text: said, usage: ledger.usage, cost: ledger.cost, turns: ledger.turns }
 }
 
 /// The end of a turn and what to say of it.
@@ -161,9 +163,19 @@ impl Turn {
         if uses.is_empty() {
             return Some(self.done(&stop));
         }
-        let (results, written) = calls::run_all(&self.context, &self.tools, uses).await;
+        let (mut results, written) = calls::run_all(&self.context, &self.tools, uses).await;
+        self.add_news(&mut results);
         let results = Message { role: Role::User, content: results };
         written.and(self.tell(results, Usage::default(), 0.0, None, None)).err().map(|failed| Ended::unwritten(&failed))
+    }
+
+    /// Says behind the last result which commands have ended in the background.
+    fn add_news(&self, results: &mut [Block]) {
+        let Some(Block::ToolResult { content, .. }) = results.last_mut() else { return };
+        for command in self.context.commands.news() {
+            let text = format!("[Ended in the background: {}. Its output: process poll.]", row(&command));
+            content.push(Block::Text { text });
+        }
     }
 
     /// An answer that broke off: its words stay.

@@ -198,6 +198,7 @@ section! {
     /// How a long context is summarised.
     struct Compaction {
         /// When.
+        #[schemars(extend("x-acts" = false))]
         mode: Option<CompactionMode>,
         /// Tokens kept free.
         reserve_tokens_floor: Option<u64>,
@@ -215,6 +216,7 @@ section! {
         /// Does it.
         enabled: Option<bool>,
         /// Tokens before the end of the window at which it happens.
+        #[schemars(extend("x-acts" = false))]
         soft_threshold_tokens: Option<u64>,
         /// What the agent is told.
         prompt: Option<String>,

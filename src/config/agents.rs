@@ -102,12 +102,14 @@ section! {
         /// The model of agents that name none.
         model: Option<ModelRef>,
         /// The model for images.
+        #[schemars(extend("x-acts" = false))]
         image_model: Option<ModelRef>,
         /// Settings per `provider/model`; when not empty, also the list of models that may be chosen.
         models: BTreeMap<String, ModelSettings>,
         /// Directory in which the default agent works, made with mode 0700; default `<state>/workspace`.
         workspace: Option<String>,
         /// Root of the repository that is shown to a model.
+        #[schemars(extend("x-acts" = false))]
         repo_root: Option<String>,
         /// The shell that runs scripts; default the user's `SHELL`, else `/bin/bash`, else `/bin/sh`.
         shell: Option<String>,
@@ -132,14 +134,18 @@ section! {
         /// Time zone of the user, as in the IANA list.
         user_timezone: Option<String>,
         /// How times are written.
+        #[schemars(extend("x-acts" = false))]
         time_format: Option<TimeFormat>,
         /// Time zone of message envelopes: `utc`, `local`, `user` or a name of the IANA list.
+        #[schemars(extend("x-acts" = false))]
         envelope_timezone: Option<String>,
         /// Timestamps in message envelopes.
+        #[schemars(extend("x-acts" = false))]
         envelope_timestamp: Option<Switch>,
         /// Elapsed times in message envelopes.
+        #[schemars(extend("x-acts" = false))]
         envelope_elapsed: Option<Switch>,
-        /// Size of the context window, tokens.
+        /// Largest context window that is used, tokens; a model with a smaller one has its own.
         #[schemars(range(min = 1))]
         context_tokens: Option<u64>,
         /// External agent programs by name.
@@ -153,10 +159,13 @@ section! {
         /// How much of the tools' work is shown.
         verbose_default: Option<Verbose>,
         /// Whether elevated commands run.
+        #[schemars(extend("x-acts" = false))]
         elevated_default: Option<Elevated>,
         /// Sends answers block by block.
+        #[schemars(extend("x-acts" = false))]
         block_streaming_default: Option<Switch>,
         /// When a block is sent.
+        #[schemars(extend("x-acts" = false))]
         block_streaming_break: Option<BlockBreak>,
         /// Size of blocks.
         #[schemars(extend("x-acts" = false))]
@@ -165,17 +174,22 @@ section! {
         #[schemars(extend("x-acts" = false))]
         block_streaming_coalesce: Option<Open>,
         /// Pauses between blocks.
+        #[schemars(extend("x-acts" = false))]
         human_delay: Option<HumanDelay>,
         /// Largest attached medium, MiB.
         #[schemars(range(min = 0))]
+        #[schemars(extend("x-acts" = false))]
         media_max_mb: Option<f64>,
         /// Time between typing signs, seconds.
+        #[schemars(extend("x-acts" = false))]
         typing_interval_seconds: Option<u64>,
         /// When a typing sign is shown.
+        #[schemars(extend("x-acts" = false))]
         typing_mode: Option<TypingMode>,
         /// Agents started by agents.
         subagents: Option<Subagents>,
         /// What is cut from a long context.
+        #[schemars(extend("x-acts" = false))]
         context_pruning: Option<ContextPruning>,
         /// How a long context is summarised.
         compaction: Option<Compaction>,
@@ -195,8 +209,10 @@ section! {
         /// A short name for it.
         alias: Option<String>,
         /// Sent to the provider as they are.
+        #[schemars(extend("x-acts" = false))]
         params: Option<Open>,
         /// Streams answers.
+        #[schemars(extend("x-acts" = false))]
         streaming: Option<bool>,
     }
 }
@@ -243,11 +259,13 @@ pub struct Agent {
     /// Its model.
     pub model: Option<ModelRef>,
     /// Names of its skills; all when absent.
+    #[schemars(extend("x-acts" = false))]
     pub skills: Option<Vec<String>>,
     /// Search in memory files.
     #[schemars(extend("x-acts" = false))]
     pub memory_search: Option<Open>,
     /// Pauses between blocks.
+    #[schemars(extend("x-acts" = false))]
     pub human_delay: Option<HumanDelay>,
     /// Regular wake-ups.
     #[schemars(extend("x-reload" = "none", "x-acts" = false))]
@@ -255,6 +273,7 @@ pub struct Agent {
     /// How it presents itself.
     pub identity: Option<Identity>,
     /// How it behaves in groups.
+    #[schemars(extend("x-acts" = false))]
     pub group_chat: Option<GroupChat>,
     /// Agents started by it.
     pub subagents: Option<Subagents>,

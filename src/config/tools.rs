@@ -92,6 +92,7 @@ section! {
         /// When a person is asked; default `on-miss`. A command that nobody can be asked about does not run.
         ask: Option<ExecAsk>,
         /// The node for host `node`.
+        #[schemars(extend("x-acts" = false))]
         node: Option<String>,
         /// Directories put before `PATH`; mode `allowlist` has a `PATH` of its own.
         path_prepend: Option<Vec<String>>,
@@ -106,11 +107,12 @@ section! {
         /// How long ended commands are remembered, ms; default 1800000.
         #[schemars(range(min = 1))]
         cleanup_ms: Option<u64>,
-        /// Tells the session when a background command ends; default true.
+        /// Tells the model with the next result of a tool when a command in the background has ended; default true.
         notify_on_exit: Option<bool>,
         /// The tool that applies patches.
         apply_patch: Option<ApplyPatch>,
         /// Time after which a person is told that an approved command still runs, ms.
+        #[schemars(extend("x-acts" = false))]
         approval_running_notice_ms: Option<u64>,
     }
 }
@@ -141,7 +143,6 @@ section! {
         /// How commands run.
         exec: Option<Exec>,
         /// Search and fetch.
-        #[schemars(extend("x-acts" = false))]
         web: Option<Web>,
         /// Understanding of media.
         #[schemars(extend("x-acts" = false))]
@@ -237,6 +238,7 @@ section! {
     /// Search and fetch.
     struct Web {
         /// Web search.
+        #[schemars(extend("x-acts" = false))]
         search: Option<WebSearch>,
         /// Reading of pages.
         fetch: Option<WebFetch>,
@@ -302,6 +304,7 @@ section! {
         #[schemars(range(min = 1))]
         timeout_seconds: Option<u32>,
         /// How long pages are kept, minutes.
+        #[schemars(extend("x-acts" = false))]
         cache_ttl_minutes: Option<u32>,
         /// Most redirects followed.
         max_redirects: Option<u32>,

@@ -43,8 +43,9 @@ impl Company {
         Self { known: Some(Arc::default()) }
     }
 
-    /// A command begins. `pids` are its processes that are waited for; the first leads the group.
-    pub(super) fn join(&self, pids: &[u32]) -> Member {
+    /// A command begins. `pids` are its processes that are waited for; the first leads the group. To be said before anything else happens: until then another command may take it for an orphan, if it founded a session.
+    #[must_use]
+    pub fn join(&self, pids: &[u32]) -> Member {
         let group = pids.first().copied().unwrap_or_default();
         if let Some(known) = &self.known {
             let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,7 +58,7 @@ impl Company {
 
 /// A command among those of its shim, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Member {
+pub struct Member {
     company: Company,
     pids: Vec<u32>,
     group: u32,
@@ -84,6 +85,11 @@ impl Member {
         }
     }
 
+    /// Whether a process is of the command's group, or of the session that it founded for its terminal.
+    fn owns(&self, process: &super::proc::Stat) -> bool {
+        process.pgrp == self.group || process.session == self.group
+    }
+
     /// Kills what is left of the command's group after a stop. Of the only command the shim does that when it ends.
     pub(super) async fn end_group(&self, limit: Duration) {
         if self.company.known.is_some() {
@@ -100,7 +106,7 @@ impl Member {
         let mut killed = BTreeSet::new();
         loop {
             let left: Vec<_> =
-                descendants(std::process::id()).into_iter().filter(|process| process.pgrp == self.group && !process.is_dead()).collect();
+                descendants(std::process::id()).into_iter().filter(|process| self.owns(process) && !process.is_dead()).collect();
             for process in &left {
                 if kill_exactly(process).unwrap_or(false) {
                     killed.insert((process.pid, process.start_ticks));

@@ -12,7 +12,9 @@ use std::process::Command;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::io::Errno;
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Signal, ioctl_tiocsctty, set_parent_process_death_signal, setsid};
+use rustix::stdio::{stdin, stdout};
+use rustix::termios::isatty;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
 };
@@ -45,6 +47,9 @@ pub struct Plan {
     /// Also closes calls into the kernel that ordinary work has no need of.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub hardened: bool,
+    /// Founds a session whose terminal is the one that it was started on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub terminal: bool,
     /// Gets TERM when the process that started it ends.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub end_with_parent: bool,
@@ -99,6 +104,9 @@ pub enum ConfineError {
     /// It cannot be tied to its parent.
     #[error("be told of the end of the parent: {0}")]
     Tie(#[source] io::Error),
+    /// The terminal cannot be had.
+    #[error("have a terminal: {0}")]
+    Terminal(#[source] io::Error),
     /// Landlock refuses.
     #[error("Landlock: {0}")]
     Fence(String),
@@ -130,6 +138,9 @@ impl Plan {
     /// # Errors
     /// A part of it cannot be had; others may hold already.
     pub fn apply(&self) -> Result<(), ConfineError> {
+        if self.terminal {
+            take_terminal().map_err(|cause| ConfineError::Terminal(cause.into()))?;
+        }
         if self.end_with_parent {
             let tied = set_parent_process_death_signal(Some(Signal::TERM));
             tied.map_err(|cause| ConfineError::Tie(cause.into()))?;
@@ -172,6 +183,12 @@ fn run(words: Vec<OsString>) -> Result<std::convert::Infallible, ConfineError> {
     let mut command = Command::new(&program);
     let cause = command.args(words).exec();
     Err(ConfineError::Exec { program: PathBuf::from(program), cause })
+}
+
+/// Founds a session and takes the terminal among the three first descriptors as its own.
+fn take_terminal() -> rustix::io::Result<()> {
+    setsid()?;
+    if isatty(stdin()) { ioctl_tiocsctty(stdin()) } else { ioctl_tiocsctty(stdout()) }
 }
 
 /// Gives up what root may beyond its files, for this process and all that it starts: some of it reaches around Landlock. Whoever has no such rights cannot gain any.
@@ -236,6 +253,7 @@ mod tests {
             files: Some(Files { protected: vec!["/s".into()], ..Files::default() }),
             sockets: Some(Sockets { network: true, closed_ports: vec![80], unix: false }),
             hardened: true,
+            terminal: true,
             end_with_parent: true,
         };
         assert_eq!(serde_json::from_str::<Plan>(&plan.to_text()).unwrap(), plan);

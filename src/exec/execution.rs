@@ -58,10 +58,11 @@ pub struct Ended {
 /// # Errors
 /// If the process cannot be waited for, or outlives its KILL (stuck in the kernel).
 pub async fn follow<S: Sink>(running: Running, output: &mut Output<S>, rules: Rules, stop: &CancellationToken) -> io::Result<Ended> {
-    follow_in(running, output, rules, stop, &Company::alone()).await
+    let member = Company::alone().join(running.leader.pids());
+    follow_in(running, output, rules, stop, &member).await
 }
 
-/// Follows one of several commands: what belongs to the others is left alone.
+/// Follows one of several commands: what belongs to the others is left alone. `member` is what it became by joining them, right behind its start.
 ///
 /// # Errors
 /// As [`follow`].
@@ -70,15 +71,14 @@ pub async fn follow_in<S: Sink>(
     output: &mut Output<S>,
     rules: Rules,
     stop: &CancellationToken,
-    company: &Company,
+    member: &Member,
 ) -> io::Result<Ended> {
-    let Running { mut leader, stdout, stderr } = running;
-    let member = company.join(leader.pids());
+    let Running { mut leader, stdout, stderr, .. } = running;
     let hurry = CancellationToken::new();
     let mut drain = Drain::new(stdout, stderr, rules.max_bytes_per_second, hurry.clone());
     let mut reading = Alongside { future: std::pin::pin!(drain.run(output)), done: false };
 
-    let (status, kill_at) = reading.during(end_of(&mut leader, rules.grace, stop, &member)).await?;
+    let (status, kill_at) = reading.during(end_of(&mut leader, rules.grace, stop, member)).await?;
     hurry.cancel();
     if let Some(kill_at) = kill_at {
         // The shell is often the first to obey; what it started gets the rest of the grace too.

@@ -20,5 +20,6 @@ pub mod proc;
 pub mod process;
 pub mod program;
 pub mod sweep;
+pub mod terminal;
 pub mod usage;
 pub mod utf8;

@@ -17,7 +17,8 @@ use super::isolate::Wrapped;
 use super::policy::plan::Plan;
 use super::policy::recheck::{Ready, ReadyStage, recheck};
 use super::policy::trust::Trust;
-use super::process::{Leader, Running, SpawnError, running};
+use super::process::{Leader, Running, SpawnError, less_dear, running};
+use super::terminal::{self, Terminal};
 use crate::protocol::run::Denied;
 
 /// Rights that a new file does not get.
@@ -68,6 +69,30 @@ pub fn spawn_fed(
     })
 }
 
+/// The same on a terminal on which nobody types, because what was decided about reads nothing; `program` is this program. Only for one program: those of a pipeline cannot share a session that each of them would have to found.
+///
+/// # Errors
+/// As [`spawn`]; a pipeline.
+pub fn spawn_on_terminal(
+    plan: &Plan,
+    env: &BTreeMap<String, String>,
+    trust: &Trust,
+    wrapped: &Wrapped,
+    oom_score_adj: i32,
+    program: &Path,
+) -> Result<Running, PlannedError> {
+    let ready = recheck(plan, env, trust).map_err(PlannedError::Denied)?;
+    let words = terminal::step(program).into_iter().chain(wrapped.words.iter().cloned()).collect();
+    let wrapped = Wrapped { words, without: wrapped.without.clone() };
+    let mask = rustix::process::umask(MASK);
+    let started = Start { ready: &ready, env, wrapped: &wrapped, oom_score_adj }.on_terminal();
+    rustix::process::umask(mask);
+    started.map_err(|source| {
+        let shell = plan.stages.iter().filter_map(|stage| stage.argv.first()).cloned().collect::<Vec<_>>().join(" | ");
+        PlannedError::Spawn(SpawnError::System { shell, source })
+    })
+}
+
 struct Start<'a> {
     ready: &'a Ready,
     env: &'a BTreeMap<String, String>,
@@ -85,7 +110,7 @@ impl Start<'_> {
             let fed = || input.take().map_or_else(Stdio::null, Stdio::from);
             let stdin = output.replace(reader).map_or_else(fed, Stdio::from);
             let group = children.first().and_then(Child::id).and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0);
-            let started = stderr.try_clone().and_then(|stderr| self.one(stage, group, [stdin, stdout.into(), stderr.into()]));
+            let started = stderr.try_clone().and_then(|stderr| self.one(stage, Some(group), [stdin, stdout.into(), stderr.into()]));
             match started {
                 Ok(child) => children.push(child),
                 Err(failed) => {
@@ -99,7 +124,18 @@ impl Start<'_> {
         running(Leader::of(children)?, OwnedFd::from(output), OwnedFd::from(errors), self.oom_score_adj)
     }
 
-    fn one(&self, stage: &ReadyStage, group: i32, io: [Stdio; 3]) -> io::Result<Child> {
+    fn on_terminal(&self) -> io::Result<Running> {
+        let [stage] = self.ready.stages.as_slice() else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a pipeline from a list has no terminal; leave pty out"));
+        };
+        let terminal = Terminal::open()?;
+        let child = self.one(stage, None, [Stdio::null(), terminal.end()?, terminal.end()?])?;
+        less_dear(child.id().as_slice(), self.oom_score_adj);
+        terminal.running(child, false)
+    }
+
+    /// Starts one program in this group, in one of its own (0), or in that of the shim.
+    fn one(&self, stage: &ReadyStage, group: Option<i32>, io: [Stdio; 3]) -> io::Result<Child> {
         let [stdin, stdout, stderr] = io;
         let script = stage.script.as_ref().map(|(content, place)| Ok::<_, io::Error>((sealed(content)?, *place))).transpose()?;
         let mut words = self.wrapped.words.iter().cloned().chain([stage.exe.door().into_os_string()]);
@@ -119,7 +155,8 @@ impl Start<'_> {
         for name in &self.wrapped.without {
             command.env_remove(name);
         }
-        command.stdin(stdin).stdout(stdout).stderr(stderr).process_group(group).kill_on_drop(false);
+        command.stdin(stdin).stdout(stdout).stderr(stderr).kill_on_drop(false);
+        group.map(|group| command.process_group(group));
         // What is opened or executed only after the first exec stays open, for this child alone: nobody else starts processes here.
         let of_script = script.as_ref().map(|(file, _)| file.as_fd());
         let of_program = (!self.wrapped.words.is_empty()).then(|| stage.exe.fd());

@@ -7,16 +7,17 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::net::unix::pipe::Receiver;
+use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::process::{Child, Command};
 
 use super::isolate::Wrapped;
+use super::terminal::{self, Terminal};
 
 /// Wanted size of a pipe in bytes: the kernel's buffer between a flood and our reads.
 const PIPE_BYTES: usize = 256 * 1024;
@@ -77,6 +78,8 @@ pub struct Running {
     pub stdout: Receiver,
     /// Its stderr.
     pub stderr: Receiver,
+    /// Where to type, if it has a terminal that takes something.
+    pub terminal: Option<Sender>,
 }
 
 /// The processes of a command, in a process group of their own, which the first one leads. All but planned pipelines are one process.
@@ -138,11 +141,31 @@ pub fn spawn(script: &Script) -> Result<Running, SpawnError> {
     spawn_fed(script, None)
 }
 
+/// Starts a script on a terminal of its own; `program` is this program. A script that is too long for an argument is refused there.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_on_terminal(script: &Script, program: &Path) -> Result<Running, SpawnError> {
+    spawn_with(script, Input::Terminal(program))
+}
+
 /// Starts a script that reads `stdin`. A script that is too long for an argument reads nothing: it takes that way itself.
 ///
 /// # Errors
 /// As [`spawn`].
 pub fn spawn_fed(script: &Script, stdin: Option<OwnedFd>) -> Result<Running, SpawnError> {
+    spawn_with(script, Input::Fed(stdin))
+}
+
+/// What a script reads from.
+enum Input<'a> {
+    /// This, or nothing.
+    Fed(Option<OwnedFd>),
+    /// A terminal, with the program that gives it to the script.
+    Terminal(&'a Path),
+}
+
+fn spawn_with(script: &Script, input: Input<'_>) -> Result<Running, SpawnError> {
     // Checked beforehand, because a missing folder and a missing program give the same error.
     match std::fs::metadata(&script.cwd) {
         Ok(found) if found.is_dir() => {}
@@ -155,7 +178,11 @@ pub fn spawn_fed(script: &Script, stdin: Option<OwnedFd>) -> Result<Running, Spa
     if script.text.contains('\0') {
         return Err(SpawnError::Nul);
     }
-    start(script, stdin).map_err(|source| SpawnError::System { shell: script.shell.clone(), source })
+    let started = match input {
+        Input::Fed(stdin) => start(script, stdin),
+        Input::Terminal(program) => start_on_terminal(script, program),
+    };
+    started.map_err(|source| SpawnError::System { shell: script.shell.clone(), source })
 }
 
 fn start(script: &Script, stdin: Option<OwnedFd>) -> io::Result<Running> {
@@ -164,14 +191,7 @@ fn start(script: &Script, stdin: Option<OwnedFd>) -> io::Result<Running> {
     } else {
         (stdin.map_or_else(Stdio::null, Stdio::from), script.text.as_str())
     };
-    let words = script.wrapped.words.iter().map(OsString::as_os_str);
-    let mut words = words.chain([OsStr::new(&script.shell), OsStr::new("-c"), OsStr::new(argument)]);
-    #[expect(clippy::disallowed_methods, reason = "exec is where commands are started, inside a shim")]
-    let mut command = Command::new(words.next().unwrap_or_default());
-    command.args(words).current_dir(&script.cwd).env_clear().envs(&script.env);
-    for name in &script.wrapped.without {
-        command.env_remove(name);
-    }
+    let mut command = command(script, &[], argument);
     command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(false);
     let mut child = command.spawn()?;
     let lost = || io::Error::other("the command has no output pipe");
@@ -180,17 +200,50 @@ fn start(script: &Script, stdin: Option<OwnedFd>) -> io::Result<Running> {
     running(Leader::of(vec![child])?, stdout, stderr, script.oom_score_adj)
 }
 
+fn start_on_terminal(script: &Script, program: &Path) -> io::Result<Running> {
+    if script.text.len() > MAX_ARGUMENT {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a script of this length has no terminal; write it to a file first"));
+    }
+    let terminal = Terminal::open()?;
+    let child = {
+        let mut command = command(script, &terminal::step(program), &script.text);
+        // It founds a session and so a group of its own; one that leads a group already could not.
+        command.stdin(terminal.end()?).stdout(terminal.end()?).stderr(terminal.end()?).kill_on_drop(false);
+        command.spawn()?
+    };
+    less_dear(child.id().as_slice(), script.oom_score_adj);
+    terminal.running(child, true)
+}
+
+/// The shell with a script, behind these words and those that shut it in.
+fn command(script: &Script, before: &[OsString], argument: &str) -> Command {
+    let words = before.iter().chain(&script.wrapped.words).map(OsString::as_os_str);
+    let mut words = words.chain([OsStr::new(&script.shell), OsStr::new("-c"), OsStr::new(argument)]);
+    #[expect(clippy::disallowed_methods, reason = "exec is where commands are started, inside a shim")]
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words).current_dir(&script.cwd).env_clear().envs(&script.env);
+    for name in &script.wrapped.without {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// A command that was started, with the reading ends of its pipes.
 pub(super) fn running(leader: Leader, stdout: OwnedFd, stderr: OwnedFd, oom_score_adj: i32) -> io::Result<Running> {
     for pipe in [&stdout, &stderr] {
         // Refused when the user has many large pipes; the default size is only slower.
         let _ = fcntl_setpipe_size(pipe, PIPE_BYTES);
     }
-    for pid in leader.pids() {
+    less_dear(leader.pids(), oom_score_adj);
+    Ok(Running { leader, stdout: Receiver::from_owned_fd(stdout)?, stderr: Receiver::from_owned_fd(stderr)?, terminal: None })
+}
+
+/// Says how early the kernel ends these processes when memory is short.
+pub(super) fn less_dear(pids: &[u32], oom_score_adj: i32) {
+    for pid in pids {
         // Where this is not allowed nothing is lost.
         let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), oom_score_adj.to_string());
     }
-    Ok(Running { leader, stdout: Receiver::from_owned_fd(stdout)?, stderr: Receiver::from_owned_fd(stderr)? })
 }
 
 /// A file without a name that holds `text`, ready to be read.

@@ -73,7 +73,9 @@ impl Briefing for Minds {
 }
 
 fn no_model(agent: &str) -> String {
-    format!("agent \"{agent}\" has no model; set agents.defaults.model or the agent's own, such as \"anthropic/claude-sonnet-4-5\"")
+    format!(
+        "agent \"{agent}\" has no model; set agents.defaults.model or the agent's own, such as \"anthropic/claude-sonnet-4-5\", or runner: \"shell\" if its messages are scripts"
+    )
 }
 
 /// The models that may answer: the session's own or the agent's, then the agent's fallbacks. A fallback that cannot be had is left out.
@@ -118,7 +120,7 @@ impl Minds {
             shell: work.shell.to_string_lossy().into_owned(),
             timezone: defaults.user_timezone.clone(),
             thinking: thinking_of(work, thinking.as_deref(), defaults.thinking_default),
-            model: facts(first),
+            model: facts(first, defaults.context_tokens),
             bootstrap: Bootstrap { skip: defaults.skip_bootstrap == Some(true), max_chars: defaults.bootstrap_max_chars },
             tools: tools(config, agent, first),
             files: FileRules {
@@ -143,14 +145,16 @@ fn api_name(api: Api) -> &'static str {
     }
 }
 
-fn facts(endpoint: &Endpoint) -> ModelFacts {
+/// `window` is the size that the configuration lets a conversation have, tokens.
+fn facts(endpoint: &Endpoint, window: Option<u64>) -> ModelFacts {
     let cost = endpoint.cost;
+    let context_window = window.map_or(endpoint.context_window, |window| window.min(endpoint.context_window));
     ModelFacts {
         provider: endpoint.provider.clone(),
         model: endpoint.model.clone(),
         api: api_name(endpoint.api).to_owned(),
-        context_window: endpoint.context_window,
-        max_tokens: endpoint.max_tokens,
+        context_window,
+        max_tokens: endpoint.max_tokens.min(context_window),
         images: endpoint.images,
         cost: Price { input: cost.input, output: cost.output, cache_read: cost.cache_read, cache_write: cost.cache_write },
     }
@@ -252,7 +256,9 @@ fn exec(config: &Config, agent: &AgentSettings) -> ExecRules {
         background_ms: agent.exec.background_ms,
         timeout_ms: agent.exec.timeout_sec.saturating_mul(1000),
         cleanup_ms: agent.exec.cleanup_ms,
+        notify_on_exit: agent.exec.notify_on_exit,
         grace_ms: defaults.grace_ms,
+        cap_bytes: defaults.output.journal_cap_bytes,
         tail_bytes: defaults.output.tail_bytes,
         max_bytes_per_second: defaults.output.max_bytes_per_second,
         ..ExecRules::default()
@@ -284,5 +290,6 @@ fn compaction(config: &Config) -> CompactionRules {
         keep_share: given.max_history_share.unwrap_or(plain.keep_share),
         memory_flush: flush.enabled.unwrap_or(plain.memory_flush),
         flush_prompt: flush.prompt,
+        flush_system: flush.system_prompt,
     }
 }

@@ -1,8 +1,8 @@
-//! HTTP to providers: one small pool of connections per endpoint over rustls on ring, and the certificates that the system trusts.
+//! HTTP to providers: one small pool of connections per endpoint over TLS as all of ours is spoken.
 //!
-//! Nothing is set up before the first request, so whoever asks no model pays nothing; the certificates are read once, by the first request over TLS. Redirects are not followed: they would carry a key to a place that nobody named. No proxy of the environment is used: a shim has no environment.
+//! Nothing is set up before the first request, so whoever asks no model pays nothing. Redirects are not followed: they would carry a key to a place that nobody named. No proxy of the environment is used: a shim has no environment.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,9 +13,9 @@ use hyper::rt::Executor;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout;
 
+use super::trusted::trusted;
 use crate::tasks::Tasks;
 
 /// Idle connections are used again within this time; providers close theirs after about a minute.
@@ -36,7 +36,7 @@ pub(super) enum Broken {
     #[error("nothing came for {0} s")]
     Silent(u64),
     /// The machine trusts no certificates.
-    #[error("no trusted certificates: {0}; install the package `ca-certificates`")]
+    #[error("{0}")]
     NoCertificates(String),
 }
 
@@ -184,23 +184,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
-}
-
-/// How TLS is spoken, with the certificates that the system trusts.
-fn trusted() -> Result<Arc<ClientConfig>, String> {
-    static CONFIG: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
-    CONFIG.get_or_init(read_certificates).clone()
-}
-
-fn read_certificates() -> Result<Arc<ClientConfig>, String> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    let (usable, _) = roots.add_parsable_certificates(found.certs);
-    if usable == 0 {
-        let why = found.errors.first().map_or_else(|| "none was found".to_owned(), ToString::to_string);
-        return Err(why);
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
-    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
 }

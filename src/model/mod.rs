@@ -11,6 +11,7 @@ mod failure;
 mod http;
 pub mod notice;
 mod sse;
+pub mod trusted;
 mod wire;
 
 use std::pin::Pin;

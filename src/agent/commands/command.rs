@@ -46,6 +46,9 @@ pub(in crate::agent) struct Command {
     pub pid: u32,
     /// Ends it.
     pub stop: CancellationToken,
+    /// Whether it has a terminal on which something can be typed.
+    pub is_typed_to: bool,
+    pty: bool,
     started: Instant,
     state: Mutex<State>,
     stdin: tokio::sync::Mutex<Option<Sender>>,
@@ -59,6 +62,20 @@ struct State {
     shown: u64,
     timed_out: bool,
     ended: Option<(Ended, Instant)>,
+    /// The model was told how it ended, or that it runs on.
+    told: Told,
+}
+
+/// What the model knows of a command.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Told {
+    /// It waits for its result.
+    #[default]
+    Nothing,
+    /// It runs in the background.
+    RunsOn,
+    /// It has ended.
+    Ended,
 }
 
 impl Command {
@@ -69,6 +86,8 @@ impl Command {
             text: wanted.text.clone(),
             pid,
             stop,
+            is_typed_to: wanted.pty && stdin.is_some(),
+            pty: wanted.pty,
             started: Instant::now(),
             state: Mutex::default(),
             stdin: tokio::sync::Mutex::new(stdin),
@@ -90,6 +109,26 @@ impl Command {
     pub fn ran_for(&self) -> Duration {
         let state = self.lock();
         state.ended.as_ref().map_or_else(|| self.started.elapsed(), |(_, at)| at.duration_since(self.started))
+    }
+
+    /// The model is told that it goes on in the background.
+    pub fn told_that_it_runs_on(&self) {
+        self.lock().told = Told::RunsOn;
+    }
+
+    /// The model is told how it ended.
+    pub fn told_of_its_end(&self) {
+        self.lock().told = Told::Ended;
+    }
+
+    /// Whether it has ended in the background and the model has not been told; it counts as told from now on.
+    pub fn take_news(&self) -> bool {
+        let mut state = self.lock();
+        let is_news = state.ended.is_some() && state.told == Told::RunsOn;
+        if is_news {
+            state.told = Told::Ended;
+        }
+        is_news
     }
 
     /// Waits for its end, at most so long. Returns whether it has ended.
@@ -126,6 +165,12 @@ impl Command {
     pub async fn write(&self, bytes: &[u8], close: bool) -> Result<(), String> {
         let mut stdin = self.stdin.lock().await;
         let Some(sender) = stdin.as_mut() else {
+            if self.pty {
+                return Err(format!(
+                    "Nothing can be typed to {}: a command from a list, or one that was approved, reads nothing.",
+                    self.id
+                ));
+            }
             return Err(format!("The input of {} is not open. Start the command with background: true to write to it.", self.id));
         };
         let written = tokio::time::timeout(WRITE_LIMIT, sender.write_all(bytes)).await;
@@ -183,7 +228,12 @@ impl Sink for Tee {
         if let Some(dropped) = dropped_bytes {
             state.output.push(&format!("\n[… {dropped} bytes left out …]\n"));
         }
-        state.output.push(text);
+        if self.command.pty {
+            // A terminal goes back to the beginning of each line.
+            state.output.push(&text.replace("\r\n", "\n"));
+        } else {
+            state.output.push(text);
+        }
         drop(state);
         self.inner.chunk(source, text, dropped_bytes)
     }

@@ -19,13 +19,15 @@ use super::host::{self, Host};
 use super::spec::ExecRules;
 use crate::exec::company::Company;
 use crate::exec::execution::{Rules, follow_in};
-use crate::exec::output::Output;
+use crate::exec::output::{Counts, Output};
 use crate::exec::process::Running;
 use crate::tasks::Tasks;
 use command::Tee;
 
 /// How much longer than its grace the end of a command may take.
 const END_LIMIT: Duration = Duration::from_millis(2500);
+/// Least room for the output of a command in the journal, bytes.
+const LEAST_ROOM: u64 = 64 << 10;
 /// Most ended commands that are remembered.
 const MAX_REMEMBERED: usize = 64;
 
@@ -44,6 +46,8 @@ pub(super) struct Wanted {
     pub timeout: Duration,
     /// Whether its input stays open for `process write`.
     pub open_input: bool,
+    /// Whether it has a terminal.
+    pub pty: bool,
 }
 
 /// The commands of a turn.
@@ -55,12 +59,21 @@ pub(super) struct Commands {
     /// Ends all of them.
     stop: CancellationToken,
     all: Mutex<Vec<Arc<Command>>>,
+    /// What those that ended have printed.
+    printed: Arc<Mutex<Counts>>,
 }
 
 impl Commands {
     /// None yet. They end when `stop` fires.
     pub fn new(rules: ExecRules, stop: &CancellationToken) -> Self {
-        Self { rules, company: Company::several(), tasks: Tasks::new(), stop: stop.child_token(), all: Mutex::default() }
+        Self {
+            rules,
+            company: Company::several(),
+            tasks: Tasks::new(),
+            stop: stop.child_token(),
+            all: Mutex::default(),
+            printed: Arc::default(),
+        }
     }
 
     /// The rules.
@@ -80,15 +93,18 @@ impl Commands {
                 "{running} commands run already, which is the limit. Wait for one of them, or end it with process kill."
             )));
         }
-        let (stdin, writer) = input(wanted.open_input).map_err(|error| not_started(format!("no pipe for its input: {error}")))?;
+        let (stdin, writer) =
+            input(wanted.open_input && !wanted.pty).map_err(|error| not_started(format!("no pipe for its input: {error}")))?;
         let asked = host::Command {
             tool_call_id: wanted.tool_call_id.clone(),
             command: wanted.text.clone(),
             cwd: wanted.cwd.clone(),
             env: wanted.env.clone(),
             stdin,
+            pty: wanted.pty,
         };
-        let running = host.start(asked).await?;
+        let mut running = host.start(asked).await?;
+        let writer = running.terminal.take().or(writer);
         let id = self.next_id();
         let command = Arc::new(Command::new(id, &wanted, running.leader.pid(), writer, self.stop.child_token()));
         self.lock().push(Arc::clone(&command));
@@ -98,13 +114,15 @@ impl Commands {
 
     fn follow(&self, command: Arc<Command>, running: Running, host: &Arc<dyn Host>, timeout: Duration) {
         let sink = Tee { command: Arc::clone(&command), inner: host.output(&command.tool_call_id) };
-        let mut output = Output::new(sink, self.rules.cap_bytes, self.rules.tail_bytes);
+        let room = self.rules.cap_bytes.saturating_sub(self.printed().kept()).max(LEAST_ROOM);
+        let mut output = Output::new(sink, room, self.rules.tail_bytes);
+        let printed = Arc::clone(&self.printed);
         let rules = Rules { grace: Duration::from_millis(self.rules.grace_ms), max_bytes_per_second: self.rules.max_bytes_per_second };
-        let company = self.company.clone();
+        let member = self.company.join(running.leader.pids());
         let limit = Instant::now() + timeout;
         self.tasks.spawn("command", async move {
             let stop = command.stop.clone();
-            let mut following = Box::pin(follow_in(running, &mut output, rules, &stop, &company));
+            let mut following = Box::pin(follow_in(running, &mut output, rules, &stop, &member));
             let ended = tokio::select! {
                 ended = &mut following => ended,
                 () = tokio::time::sleep_until(limit) => {
@@ -113,7 +131,7 @@ impl Commands {
                 }
             };
             drop(following);
-            output.finish();
+            printed.lock().unwrap_or_else(PoisonError::into_inner).add(output.finish());
             command.finish(ended);
         });
     }
@@ -131,6 +149,19 @@ impl Commands {
             !goes
         });
         all.clone()
+    }
+
+    /// The commands that have ended in the background and of whose end the model has not been told; each once.
+    pub fn news(&self) -> Vec<Arc<Command>> {
+        if !self.rules.notify_on_exit {
+            return Vec::new();
+        }
+        self.list().into_iter().filter(|command| command.take_news()).collect()
+    }
+
+    /// What those that ended have printed, together.
+    pub fn printed(&self) -> Counts {
+        *self.printed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The command of this id.

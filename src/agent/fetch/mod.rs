@@ -2,7 +2,6 @@
 
 mod address;
 mod readable;
-mod trusted;
 mod url;
 
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::spec::FetchRules;
+use crate::model::trusted::trusted;
 use url::Place;
 
 /// Most bytes of a page that are read.
@@ -66,7 +66,7 @@ enum Got {
 impl Fetcher {
     /// Fetches by these rules, from public addresses alone.
     pub fn new(rules: FetchRules) -> Self {
-        Self { rules, may: address::is_public, trusted: trusted::trusted }
+        Self { rules, may: address::is_public, trusted }
     }
 
     /// Fetches a page and follows its redirects.

@@ -71,6 +71,37 @@ async fn sk41_a_command_goes_on_in_the_background_and_process_looks_after_it() {
 }
 
 #[tokio::test]
+async fn the_model_is_told_once_when_a_command_in_the_background_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let wait = "while [ ! -e gone ]; do sleep 0.02; done; sleep 0.2";
+    let uses = [
+        ("exec", json!({ "command": "echo hi; touch gone; exit 4", "background": true })),
+        ("exec", json!({ "command": wait })),
+        ("exec", json!({ "command": "true" })),
+    ];
+    let script: Vec<_> =
+        uses.iter().enumerate().map(|(n, (name, value))| calls(&[(format!("c{n}").as_str(), name, &args(value))])).collect();
+    for notify_on_exit in [true, false] {
+        let mut spec = spec(dir.path());
+        spec.exec.notify_on_exit = notify_on_exit;
+        let (_, _, requests) = play(spec, Noted::default(), script.clone()).await;
+        let told = |n: usize| format!("{:?}", requests[n].messages.last().unwrap()).matches("Ended in the background: p1 ").count();
+        assert_eq!([told(1), told(2), told(3)], [0, usize::from(notify_on_exit), 0]);
+        let text = format!("{:?}", requests[2].messages.last().unwrap());
+        assert_eq!(text.contains("exit code 4"), notify_on_exit, "{text}");
+        std::fs::remove_file(dir.path().join("gone")).unwrap();
+    }
+    // Who has looked needs no telling.
+    let looked = [
+        ("exec", json!({ "command": "exit 4", "background": true })),
+        ("process", json!({ "action": "poll", "id": "p1", "waitMs": 10_000 })),
+        ("exec", json!({ "command": "true" })),
+    ];
+    let texts: Vec<String> = results(spec(dir.path()), &looked).await.into_iter().map(|(_, text)| text).collect();
+    assert!(texts[1].contains("Exit code 4") && !texts.iter().any(|text| text.contains("Ended in the background")), "{texts:?}");
+}
+
+#[tokio::test]
 async fn a_flood_is_bounded_for_the_model_and_told_to_the_host_whole() {
     let dir = tempfile::tempdir().unwrap();
     let flood = args(&json!({ "command": "seq 1 200000" }));

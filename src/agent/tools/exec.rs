@@ -37,12 +37,14 @@ struct Arguments {
     timeout: Option<f64>,
     #[serde(default)]
     background: bool,
+    #[serde(default)]
+    pty: bool,
     #[serde(alias = "yield_ms")]
     yield_ms: Option<u64>,
 }
 
 fn describe(spec: &AgentSpec) -> (&'static str, Value) {
-    let text = "Run a shell command. It is answered when the command ends, or when it has run for yieldMs: then it goes on in the background and the process tool looks after it. Use background: true for servers and for what reads input; what is started with & ends with the command if it holds its output. Everything ends with your turn. There is no terminal.";
+    let text = "Run a shell command. It is answered when the command ends, or when it has run for yieldMs: then it goes on in the background and the process tool looks after it. Use background: true for servers and for what reads input; what is started with & ends with the command if it holds its output. Everything ends with your turn. Programs that want a terminal get one with pty: true.";
     let schema = json!({
         "type": "object",
         "properties": {
@@ -51,6 +53,7 @@ fn describe(spec: &AgentSpec) -> (&'static str, Value) {
             "env": { "type": "object", "additionalProperties": { "type": "string" }, "description": "Further variables" },
             "timeout": { "type": "number", "description": format!("Time limit in seconds, at most {}", spec.exec.timeout_ms / 1000) },
             "background": { "type": "boolean", "description": "Do not wait; its input stays open for process write" },
+            "pty": { "type": "boolean", "description": "Give it a terminal, for programs that ask or draw; type with process write and send-keys" },
             "yieldMs": { "type": "integer", "description": format!("How long to wait for its end, in ms; {} by default", spec.exec.background_ms) },
         },
         "required": ["command"],
@@ -91,6 +94,7 @@ async fn run(context: Arc<Context>, call: Call) -> Given {
         env: arguments.env,
         timeout,
         open_input: arguments.background,
+        pty: arguments.pty,
     };
     let stop = context.host.stop();
     let started = tokio::select! {
@@ -102,6 +106,7 @@ async fn run(context: Arc<Context>, call: Call) -> Given {
         Err(why) => return Given::error(format!("The command did not run: {}", why.message)),
     };
     if arguments.background {
+        command.told_that_it_runs_on();
         return Given::text(format!(
             "Runs in the background as process {} (pid {}). Look after it with the process tool.",
             command.id, command.pid
@@ -116,6 +121,7 @@ async fn run(context: Arc<Context>, call: Call) -> Given {
 
 /// What the model is told of a command that runs on.
 fn still_runs(command: &Command) -> Given {
+    command.told_that_it_runs_on();
     let output = bounded(&command.output(), RESULT_BYTES);
     let gap = if output.is_empty() { "" } else { "\n\n" };
     Given::text(format!(
@@ -129,6 +135,7 @@ fn still_runs(command: &Command) -> Given {
 /// What the model is told of a command that has ended: its output, and how.
 pub(super) fn ended(command: &Command, output: &str, stopped: bool) -> Given {
     let Some(ended) = command.ended() else { return still_runs(command) };
+    command.told_of_its_end();
     let output = bounded(output.trim_end_matches('\n'), RESULT_BYTES);
     let took = seconds(command.ran_for());
     let how = match &ended {

@@ -29,7 +29,7 @@ const END_LIMIT: Duration = Duration::from_millis(1500);
 const MAX_WAIT_MS: u64 = 120_000;
 
 /// Keys by name, as a terminal sends them.
-const KEYS: [(&str, &str); 13] = [
+const KEYS: [(&str, &str); 17] = [
     ("enter", "\n"),
     ("return", "\n"),
     ("tab", "\t"),
@@ -43,6 +43,10 @@ const KEYS: [(&str, &str); 13] = [
     ("left", "\x1b[D"),
     ("home", "\x1b[H"),
     ("end", "\x1b[F"),
+    ("pageup", "\x1b[5~"),
+    ("pagedown", "\x1b[6~"),
+    ("delete", "\x1b[3~"),
+    ("insert", "\x1b[2~"),
 ];
 
 #[derive(Deserialize)]
@@ -81,8 +85,8 @@ fn describe(_: &AgentSpec) -> (&'static str, Value) {
             "action": { "type": "string", "enum": ["list", "poll", "log", "write", "send-keys", "kill"] },
             "id": { "type": "string", "description": "The process, such as p1" },
             "data": { "type": "string", "description": "For write" },
-            "keys": { "type": "array", "items": { "type": "string" }, "description": "For send-keys: enter, tab, escape, up, C-c, C-d, or text" },
-            "eof": { "type": "boolean", "description": "For write: close its input behind the data" },
+            "keys": { "type": "array", "items": { "type": "string" }, "description": "For send-keys: enter, tab, escape, up, ctrl-c, ctrl-d, or text" },
+            "eof": { "type": "boolean", "description": "For write: close its input behind the data; on a terminal, ctrl-d" },
             "waitMs": { "type": "integer", "description": "For poll" },
             "offset": { "type": "integer", "description": "For log: first line, from 1; the last lines if absent" },
             "limit": { "type": "integer", "description": "For log: number of lines" },
@@ -113,11 +117,14 @@ async fn run(context: Arc<Context>, call: Call) -> Given {
 }
 
 fn list(context: &Context) -> Given {
+    // The list says how each has ended.
+    let _ = context.commands.news();
     let rows: Vec<String> = context.commands.list().iter().map(|command| row(command)).collect();
     Given::text(if rows.is_empty() { "There are no processes.".to_owned() } else { rows.join("\n") })
 }
 
-fn row(command: &Command) -> String {
+/// A command in one line.
+pub(in crate::agent) fn row(command: &Command) -> String {
     let state = command.ended().map_or_else(
         || "running".to_owned(),
         |ended| match (ended.exit_code, ended.signal) {
@@ -158,7 +165,13 @@ async fn write(command: &Command, bytes: &[u8], close: bool) -> Given {
     if command.ended().is_some() {
         return Given::error(format!("{} has ended.", command.id));
     }
-    match command.write(bytes, close).await {
+    let written = if command.is_typed_to && close {
+        // Its input ends when the terminal says so, and then goes on.
+        command.write(&[bytes, b"\x04"].concat(), false).await
+    } else {
+        command.write(bytes, close).await
+    };
+    match written {
         Ok(()) => {
             Given::text(format!("Wrote {} bytes to {}{}.", bytes.len(), command.id, if close { " and closed its input" } else { "" }))
         }
@@ -170,13 +183,17 @@ async fn send(command: &Command, keys: &[String]) -> Given {
     if keys.is_empty() {
         return Given::error("send-keys needs keys.");
     }
+    if command.is_typed_to {
+        let text: String = keys.iter().map(|key| if is_enter(key) { "\r".to_owned() } else { typed(key) }).collect();
+        return write(command, text.as_bytes(), false).await;
+    }
     // There is no terminal that makes signals and ends of these keys, so we do.
-    if keys.iter().any(|key| key.eq_ignore_ascii_case("c-c")) {
+    if keys.iter().any(|key| typed(key) == "\x03") {
         command.stop.cancel();
         return Given::text(format!("{} was told to end.", command.id));
     }
-    let close = keys.iter().any(|key| key.eq_ignore_ascii_case("c-d"));
-    let text: String = keys.iter().filter(|key| !key.eq_ignore_ascii_case("c-d")).map(|key| typed(key)).collect();
+    let close = keys.iter().any(|key| typed(key) == "\x04");
+    let text: String = keys.iter().map(|key| typed(key)).filter(|sent| sent != "\x04").collect();
     write(command, text.as_bytes(), close).await
 }
 
@@ -185,20 +202,29 @@ fn typed(key: &str) -> String {
     if let Some((_, sent)) = KEYS.iter().find(|(name, _)| key.eq_ignore_ascii_case(name)) {
         return (*sent).to_owned();
     }
-    let control = key.strip_prefix("C-").or_else(|| key.strip_prefix("c-")).and_then(|letter| match letter.as_bytes() {
+    let lower = key.to_ascii_lowercase();
+    let letter = ["ctrl-", "ctrl+", "c-", "^"].iter().find_map(|prefix| lower.strip_prefix(prefix));
+    let control = letter.and_then(|letter| match letter.as_bytes() {
         [letter] if letter.is_ascii_alphabetic() => Some(char::from(letter.to_ascii_uppercase() - b'A' + 1)),
         _ => None,
     });
     control.map_or_else(|| key.to_owned(), |control| control.to_string())
 }
 
+/// A terminal sends another byte for it than stands at the end of a line.
+fn is_enter(key: &str) -> bool {
+    ["enter", "return"].iter().any(|name| key.eq_ignore_ascii_case(name))
+}
+
 async fn kill(context: &Context, command: &Command) -> Given {
     if command.ended().is_some() {
+        command.told_of_its_end();
         return Given::text(format!("{} had ended already.", command.id));
     }
     command.stop.cancel();
     let patience = Duration::from_millis(context.commands.rules().grace_ms) + END_LIMIT;
     if command.wait(patience).await {
+        command.told_of_its_end();
         Given::text(format!("Ended {}.\n{}", command.id, row(command)))
     } else {
         Given::error(format!("{} does not end although it was killed.", command.id))
@@ -212,5 +238,6 @@ mod tests {
     #[test]
     fn keys_are_sent_as_a_terminal_would() {
         assert_eq!(["Enter", "C-a", "up", "x", "C-", "ü"].map(typed), ["\n", "\x01", "\x1b[A", "x", "C-", "ü"]);
+        assert_eq!(["ctrl-c", "Ctrl+D", "^Z", "c-c", "^", "PageUp"].map(typed), ["\x03", "\x04", "\x1a", "\x03", "^", "\x1b[5~"]);
     }
 }

@@ -6,15 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::shell::{seconds, start_wanted};
+use super::shell::{seconds, start_on_terminal, start_wanted};
 use crate::agent;
 use crate::agent::host::{AgentEvent, Command, Compaction, End, Finish, Host, NotStarted, Starting, Whole};
 use crate::agent::spec::Price;
 use crate::clock::now_ms;
 use crate::exec::output::Sink;
+use crate::model::notice::Notice;
 use crate::model::{self, ErrorKind, StopReason, Usage};
-use crate::protocol::event::agent::{AssistantText, Compacted, Stream, ThinkingText, Tool, Whole as Line};
-use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
+use crate::protocol::event::agent::{AssistantText, Compacted, Lifecycle, Stream, ThinkingText, Tool, Whole as Line};
+use crate::protocol::run::{Outcome, RunErrorCode, RunStatus, Said};
 use crate::protocol::usage::{TokenCost, TokenUsage};
 use crate::runs::control::{AgentTask, Judgement, RunSpec, Wanted};
 use crate::runs::runner::{Job, RunError, Runner, Work};
@@ -50,11 +51,25 @@ async fn run(mut job: Job, out: RunSink, stop: Stop) -> Result<Outcome, RunError
         stop: stop.clone(),
         messages: Mutex::new(known),
     });
-    let model: Arc<dyn model::Model> = Arc::from(model::open(endpoints));
+    let names = endpoints.iter().map(|endpoint| format!("{}/{}", endpoint.provider, endpoint.model)).collect();
+    let model: Arc<dyn model::Model> = Arc::from(model::open_with(endpoints, told_of_tries(out.clone(), names)));
     let finish = agent::run(spec, model, host).await;
     // The last words are on disk before the end of the run is.
     let _ = out.sync();
     Ok(outcome(&job, &stop, finish, price))
+}
+
+/// Writes down each further try and each fallback. A line that cannot be written is lost; what follows is not.
+fn told_of_tries(out: RunSink, names: Vec<String>) -> Arc<dyn Fn(Notice) + Send + Sync> {
+    Arc::new(move |notice| {
+        let line = match notice {
+            Notice::Again { error, attempt, wait_ms } => Lifecycle::Retry { attempt, error: error.message, delay_ms: wait_ms, model: None },
+            Notice::Next { error, endpoint } => {
+                Lifecycle::Retry { attempt: 1, error: error.message, delay_ms: 0, model: names.get(endpoint).cloned() }
+            }
+        };
+        let _ = out.emit(Stream::Lifecycle, &line);
+    })
 }
 
 /// The loop's host.
@@ -127,12 +142,17 @@ impl Host for Hosted {
 
     fn start(&self, command: Command) -> Starting<'_> {
         Box::pin(async move {
-            let Command { tool_call_id, command, cwd, env, stdin } = command;
+            let Command { tool_call_id, command, cwd, env, stdin, pty } = command;
             let wanted = Wanted { tool_call_id, command: command.clone(), cwd: cwd.clone(), env, native: false };
             match self.out.asks().ask(wanted).await {
                 Judgement::Refused { denied, message } => Err(NotStarted { denied, message }),
                 Judgement::Start { plan, env } => {
-                    start_wanted(&self.spec, plan.as_deref(), &command, &cwd, &env, stdin).map_err(|failed| match failed {
+                    let started = if pty {
+                        start_on_terminal(&self.spec, plan.as_deref(), &command, &cwd, &env)
+                    } else {
+                        start_wanted(&self.spec, plan.as_deref(), &command, &cwd, &env, stdin)
+                    };
+                    started.map_err(|failed| match failed {
                         RunError::Denied(denied) => NotStarted { message: denied.reason.clone(), denied: Some(denied) },
                         RunError::Unavailable(message) => NotStarted { denied: None, message },
                     })
@@ -225,6 +245,11 @@ fn outcome(job: &Job, stop: &Stop, finish: Finish, price: Price) -> Outcome {
         started_at: Some(job.started_at),
         duration_ms,
         usage: (finish.turns > 0).then(|| used(finish.usage, finish.cost, price)),
+        payloads: Said::of(&finish.text),
+        stdout_bytes: finish.printed.stdout_bytes,
+        stderr_bytes: finish.printed.stderr_bytes,
+        dropped_bytes: finish.printed.dropped_bytes,
+        truncated: finish.printed.dropped_bytes > 0,
         ..Outcome::without_work(status, code, summary, now_ms())
     }
 }
@@ -233,6 +258,7 @@ fn outcome(job: &Job, stop: &Stop, finish: Finish, price: Price) -> Outcome {
 mod tests {
     use super::*;
     use crate::agent::host::Budget;
+    use crate::exec::output::Counts;
     use crate::runs::control::tests::sample_spec;
 
     fn ended(end: End, cause: Option<Cause>) -> Outcome {
@@ -242,7 +268,7 @@ mod tests {
         }
         let job = Job { spec: sample_spec(), started_at: 1, started: tokio::time::Instant::now() };
         let usage = Usage { input: 1_000_000, output: 10, ..Usage::default() };
-        let finish = Finish { end, summary: "why".into(), text: String::new(), usage, cost: 3.0, turns: 1 };
+        let finish = Finish { end, summary: "why".into(), text: String::new(), usage, cost: 3.0, turns: 1, printed: Counts::default() };
         outcome(&job, &stop, finish, Price { input: 3.0, ..Price::default() })
     }
 

@@ -19,7 +19,8 @@ use crate::exec::output::{Counts, Output};
 use crate::exec::planned::{self, PlannedError};
 use crate::exec::policy::Plan;
 use crate::exec::policy::trust::Trust;
-use crate::exec::process::{OOM_SCORE_ADJ, Running, Script, spawn_fed};
+use crate::exec::process::{OOM_SCORE_ADJ, Running, Script, spawn_fed, spawn_on_terminal};
+use crate::exec::terminal::TERM;
 use crate::protocol::event::agent::{Stream, Tool};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
 use crate::runs::control::RunSpec;
@@ -89,22 +90,54 @@ pub(super) fn start_wanted(
     env: &BTreeMap<String, String>,
     stdin: Option<OwnedFd>,
 ) -> Result<Running, RunError> {
-    let confinement = spec.confinement.as_ref();
-    let wrapped = confinement.map(|confinement| wrap(confinement, spec, env)).transpose();
-    let wrapped =
-        wrapped.map_err(|failed| RunError::Unavailable(format!("the path of this program is not known: {failed}")))?.unwrap_or_default();
-    let oom_score_adj = confinement.and_then(|confinement| confinement.isolation.limits.oom_score_adj).unwrap_or(OOM_SCORE_ADJ);
+    let (wrapped, oom_score_adj) = around(spec, env)?;
     match plan {
-        Some(plan) => planned::spawn(plan, env, &Trust::default(), &wrapped, oom_score_adj).map_err(|failed| match failed {
-            PlannedError::Denied(denied) => RunError::Denied(denied),
-            PlannedError::Spawn(failed) => RunError::Unavailable(failed.to_string()),
-        }),
+        Some(plan) => planned::spawn(plan, env, &Trust::default(), &wrapped, oom_score_adj).map_err(not_planned),
         None => {
             let (shell, text, cwd, env) = (spec.shell.clone(), command.to_owned(), cwd.to_owned(), env.clone());
             spawn_fed(&Script { shell, text, cwd, env, wrapped, oom_score_adj }, stdin)
                 .map_err(|failed| RunError::Unavailable(failed.to_string()))
         }
     }
+}
+
+/// The same on a terminal of its own. On that of a planned command nobody types.
+pub(super) fn start_on_terminal(
+    spec: &RunSpec,
+    plan: Option<&Plan>,
+    command: &str,
+    cwd: &Path,
+    env: &BTreeMap<String, String>,
+) -> Result<Running, RunError> {
+    let (wrapped, oom_score_adj) = around(spec, env)?;
+    let program = this_program().map_err(|failed| unknown_program(&failed))?;
+    if let Some(plan) = plan {
+        return planned::spawn_on_terminal(plan, env, &Trust::default(), &wrapped, oom_score_adj, &program).map_err(not_planned);
+    }
+    let (shell, text, cwd, mut env) = (spec.shell.clone(), command.to_owned(), cwd.to_owned(), env.clone());
+    env.insert("TERM".to_owned(), TERM.to_owned());
+    let script = Script { shell, text, cwd, env, wrapped, oom_score_adj };
+    spawn_on_terminal(&script, &program).map_err(|failed| RunError::Unavailable(failed.to_string()))
+}
+
+/// What stands before a command of this run, and how early the kernel ends it.
+fn around(spec: &RunSpec, env: &BTreeMap<String, String>) -> Result<(Wrapped, i32), RunError> {
+    let confinement = spec.confinement.as_ref();
+    let wrapped = confinement.map(|confinement| wrap(confinement, spec, env)).transpose();
+    let wrapped = wrapped.map_err(|failed| unknown_program(&failed))?.unwrap_or_default();
+    let oom_score_adj = confinement.and_then(|confinement| confinement.isolation.limits.oom_score_adj).unwrap_or(OOM_SCORE_ADJ);
+    Ok((wrapped, oom_score_adj))
+}
+
+fn not_planned(failed: PlannedError) -> RunError {
+    match failed {
+        PlannedError::Denied(denied) => RunError::Denied(denied),
+        PlannedError::Spawn(failed) => RunError::Unavailable(failed.to_string()),
+    }
+}
+
+fn unknown_program(failed: &io::Error) -> RunError {
+    RunError::Unavailable(format!("the path of this program is not known: {failed}"))
 }
 
 /// The run's own folder is what it may work in, wherever in it a command runs.

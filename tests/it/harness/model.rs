@@ -67,7 +67,7 @@ impl RunView {
 
 /// Whether this payload of an `agent` event is a run's last.
 pub fn is_terminal(event: &Value) -> bool {
-    event["stream"] == "lifecycle" && matches!(event["data"]["phase"].as_str(), Some("end" | "error"))
+    event["stream"] == "lifecycle" && (event["data"]["phase"] == "end" || event["data"]["phase"] == "error")
 }
 
 /// The outcome in a terminal event, as other answers give it.

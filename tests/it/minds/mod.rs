@@ -3,6 +3,7 @@
 mod crashes;
 mod failures;
 mod talk;
+mod terminal;
 mod tools;
 
 use serde_json::{Value, json};
@@ -20,6 +21,11 @@ async fn fake(answers: impl IntoIterator<Item = Answer>) -> FakeModel {
 
 /// A gateway whose agent asks the fake in this language.
 fn gateway_in(fake: &FakeModel, api: &str, patch: &Value) -> Gateway {
+    Gateway::with(&config(fake, api, patch))
+}
+
+/// Its configuration.
+fn config(fake: &FakeModel, api: &str, patch: &Value) -> Value {
     let mut config = json!({
         "agents": { "defaults": { "model": "fake/mind-1", "skipBootstrap": true } },
         "models": { "providers": { "fake": {
@@ -31,7 +37,7 @@ fn gateway_in(fake: &FakeModel, api: &str, patch: &Value) -> Gateway {
         } } },
     });
     merge(&mut config, patch);
-    Gateway::with(&config)
+    config
 }
 
 fn gateway(fake: &FakeModel, patch: &Value) -> Gateway {
@@ -39,7 +45,7 @@ fn gateway(fake: &FakeModel, patch: &Value) -> Gateway {
 }
 
 /// A connection that decides about commands and is told of nothing else.
-async fn approver(gateway: &Gateway) -> Client {
+pub async fn approver(gateway: &Gateway) -> Client {
     let mut client = Client::open_local(gateway).await;
     let mut params = crate::harness::client::connect_params();
     params["scopes"] = json!(["operator.approvals"]);
@@ -48,7 +54,7 @@ async fn approver(gateway: &Gateway) -> Client {
 }
 
 /// The next command that waits for a person.
-async fn asked(approver: &mut Client, known: usize) -> Value {
+pub async fn asked(approver: &mut Client, known: usize) -> Value {
     let all = |client: &Client| -> Vec<Value> {
         client.events.iter().filter(|frame| frame["event"] == "exec.approval.requested").map(|frame| frame["payload"].clone()).collect()
     };

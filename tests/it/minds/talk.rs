@@ -34,6 +34,7 @@ async fn an_answer_streams_into_the_chat_and_stands_in_the_transcript_with_what_
 
     let outcome = client.ok("runs.get", json!({ "runId": "k1" })).await["outcome"].clone();
     assert_eq!((&outcome["status"], &outcome["usage"]["input"], &outcome["usage"]["output"]), (&json!("ok"), &json!(1000), &json!(200)));
+    assert_eq!(outcome["payloads"], json!([{ "text": long }]));
     let cost = client.ok("usage.cost", json!({ "days": 1 })).await;
     assert_eq!((&cost["totals"]["input"], &cost["totals"]["totalTokens"]), (&json!(1000), &json!(1200)));
     assert!((cost["totals"]["totalCost"].as_f64().unwrap() - 0.006).abs() < 1e-9, "{cost}");
@@ -90,6 +91,42 @@ async fn a_session_chooses_its_model_and_level_and_a_fallback_answers_for_one_th
     assert!(body["thinking"].is_object(), "{body}");
     let usage = told(&mut client, "g", "/usage").await;
     assert!(usage.contains("40 tokens read, 20 written"), "{usage}");
+}
+
+#[tokio::test]
+async fn a_session_says_how_much_is_told_of_tools() {
+    let call = Answer::say([Say::Tool("t".into(), "exec".into(), json!({ "command": "echo told" }))]);
+    let fake = fake([call, Answer::text("a")]).await;
+    let gateway = gateway(&fake, &json!({}));
+    let mut client = Client::connect(&gateway).await;
+    for word in ["on", "full"] {
+        client.ok("chat.send", json!({ "sessionKey": "main", "message": format!("/verbose {word}"), "idempotencyKey": word })).await;
+        assert_eq!(said(&client.until_said(word).await), format!("Verbosity set to {word}."));
+        assert_eq!(client.ok("sessions.list", json!({})).await["sessions"][0]["verboseLevel"], word);
+    }
+    client.ok("chat.send", json!({ "sessionKey": "main", "message": "go", "idempotencyKey": "run" })).await;
+    client.until_said("run").await;
+    let tools = client.runs["run"].events.values().filter(|event| event["stream"] == "tool" && event["data"]["phase"] == "result");
+    let results: Vec<&Value> = tools.map(|event| &event["data"]["result"]).collect();
+    assert!(matches!(results[..], [result] if result.as_str().is_some_and(|text| text.contains("told"))), "{results:?}");
+}
+
+#[tokio::test]
+async fn a_wish_to_compact_puts_a_summary_in_the_place_of_the_conversation() {
+    let fake = fake([Answer::text("Noted: blue."), Answer::text("THE SUMMARY"), Answer::text("Blue.")]).await;
+    let gateway = gateway(&fake, &json!({ "agents": { "defaults": { "compaction": { "memoryFlush": { "enabled": false } } } } }));
+    let mut client = Client::connect(&gateway).await;
+    let told = async |client: &mut Client, key: &str, message: &str| {
+        client.ok("chat.send", json!({ "sessionKey": "main", "message": message, "idempotencyKey": key })).await;
+        client.until_said(key).await
+    };
+    told(&mut client, "a", "My colour is blue").await;
+    let last = told(&mut client, "b", "/compact the colours").await;
+    assert_eq!(last["state"], "final", "{last}");
+    assert!(fake.seen()[1].text.contains("the colours"), "what the summary is to look after is asked for");
+    assert_eq!(said(&told(&mut client, "c", "Which colour?").await), "Blue.");
+    let sent = fake.seen()[2].text.clone();
+    assert!(sent.contains("THE SUMMARY") && !sent.contains("My colour is blue"), "{sent}");
 }
 
 #[tokio::test]

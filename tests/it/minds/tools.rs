@@ -65,6 +65,51 @@ async fn commands_of_one_message_run_and_their_results_go_back_one_each() {
 }
 
 #[tokio::test]
+async fn sk41_a_command_in_the_background_is_listed_read_written_to_and_killed() {
+    let process = |id: &str, args: Value| Say::Tool(id.to_owned(), "process".to_owned(), args);
+    let echo = json!({ "command": "while read -r line; do echo \"got $line\"; done; echo bye", "background": true });
+    let wait = |id: &str| process(id, json!({ "action": "poll", "id": "p1", "waitMs": 20_000 }));
+    let steps = [
+        Answer::say([Say::Tool("start".into(), "exec".into(), echo)]),
+        Answer::say([process("write", json!({ "action": "write", "id": "p1", "data": "one\n" }))]),
+        Answer::say([process("keys", json!({ "action": "send-keys", "id": "p1", "keys": ["two", "enter", "C-d"] }))]),
+        Answer::say([wait("poll")]),
+        Answer::say([process("log", json!({ "action": "log", "id": "p1", "offset": 2, "limit": 1 }))]),
+        Answer::say([Say::Tool("again".into(), "exec".into(), json!({ "command": "sleep 1000", "background": true }))]),
+        Answer::say([process("kill", json!({ "action": "kill", "id": "p2" }))]),
+        Answer::say([process("list", json!({ "action": "list" }))]),
+        Answer::text("done"),
+    ];
+    let fake = fake(steps).await;
+    let gateway = gateway(&fake, &json!({}));
+    let mut client = Client::connect(&gateway).await;
+    assert_eq!(say(&mut client, "do it").await["payload"]["status"], "ok");
+    let of = |call: &str| result_of(&fake, call);
+    assert!(of("poll").contains("got one\\ngot two\\nbye") && of("poll").contains("Exit code 0"), "{}", of("poll"));
+    assert!(of("log").contains("got two") && !of("log").contains("got one"), "{}", of("log"));
+    assert!(of("kill").contains("killed by SIGTERM"), "{}", of("kill"));
+    assert!(of("list").contains("exit code 0") && of("list").contains("p2 pid"), "{}", of("list"));
+}
+
+#[tokio::test]
+async fn variables_of_a_call_reach_the_command_but_for_those_that_steer_programs() {
+    let with =
+        |id: &str, env: Value| Say::Tool(id.to_owned(), "exec".to_owned(), json!({ "command": "echo $FRUIT; touch ran", "env": env }));
+    let steps = [
+        Answer::say([with("bad", json!({ "LD_PRELOAD": "/x.so", "FRUIT": "plum" }))]),
+        Answer::say([with("good", json!({ "FRUIT": "plum" }))]),
+        Answer::text("done"),
+    ];
+    let fake = fake(steps).await;
+    let gateway = gateway(&fake, &json!({}));
+    let mut client = Client::connect(&gateway).await;
+    assert_eq!(say(&mut client, "do it").await["payload"]["status"], "ok");
+    let (bad, good) = (result_of(&fake, "bad"), result_of(&fake, "good"));
+    assert!(bad.contains("LD_PRELOAD") && bad.contains("did not run"), "{bad}");
+    assert!(good.contains("plum"), "{good}");
+}
+
+#[tokio::test]
 async fn an_agent_that_may_run_nothing_talks_and_hears_why_its_commands_do_not_run() {
     let fake = fake([Answer::say([exec("t", "touch ran")]), Answer::text("I may not.")]).await;
     let gateway = gateway(&fake, &json!({ "exec": { "security": "deny" } }));
