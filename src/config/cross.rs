@@ -25,6 +25,7 @@ pub fn wrong(config: &Config) -> Vec<Problem> {
     tool_lists(config, &mut problems);
     super::isolation::wrong(config, &mut problems);
     super::mcp::wrong(&config.mcp, &mut problems);
+    super::runners::wrong(config, &mut problems);
     if let (Some(top), Some(nested)) = (&config.exec, &config.tools.exec) {
         exec_alias(top, nested, &mut problems);
     }

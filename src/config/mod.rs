@@ -43,6 +43,7 @@ pub mod read_file;
 pub mod redact;
 pub mod reference;
 pub mod resolve;
+pub mod runners;
 pub mod sandbox;
 pub mod save;
 pub mod schedule;
@@ -92,6 +93,9 @@ section! {
         /// Servers of the Model Context Protocol.
         #[schemars(extend("x-reload" = "hot"))]
         mcp: mcp::Mcp,
+        /// Agent programs that are not part of the gateway.
+        #[schemars(extend("x-reload" = "hot"))]
+        runners: runners::Runners,
         /// Values for `${NAME}` in this file. They are not put into anybody's environment.
         #[schemars(extend("x-reload" = "hot"))]
         env: env::Env,

@@ -15,7 +15,7 @@ use crate::gateway::Gateway;
 use crate::protocol::ids::{AgentId, RunId, SessionKey};
 use crate::protocol::run::RunStatus;
 use crate::protocol::session::patch::PatchParams;
-use crate::runs::brief::RUNNER;
+use crate::runs::brief::AGENT;
 use crate::runs::errands::Sent;
 use crate::runs::handle::Handle;
 use crate::runs::live::Ended;
@@ -95,7 +95,7 @@ impl Errand {
         let Some(agent) = agents.get(session.agent_id.as_str()) else {
             return Err(format!("Its agent {} is not configured any more.", session.agent_id));
         };
-        if agent.runner != RUNNER {
+        if agent.runner != AGENT {
             return Err(format!("The agent {} runs its messages with the runner {}, which is no matter of talk.", agent.id, agent.runner));
         }
         let is_main = self.gateway.sessions.settings().main_key(&agent.id) == session.key;
@@ -144,7 +144,7 @@ impl Errand {
                 "The agent {id} may not be started from here (agents.*.subagents.allowAgents); agents_list names those that may."
             ));
         };
-        if agent.runner != RUNNER {
+        if agent.runner != AGENT {
             return Err(format!("The agent {id} has the runner {} and takes no tasks in words.", agent.runner));
         }
         let key = self.child_key(&agent.id);
@@ -295,7 +295,7 @@ pub(super) async fn report(gateway: &Gateway, run: &RunRecord, work: Work, ended
         run.title, run.session_key, outcome.summary
     );
     let agents = gateway.agents();
-    let Some(agent) = agents.get(session.agent_id.as_str()).filter(|agent| agent.runner == RUNNER) else {
+    let Some(agent) = agents.get(session.agent_id.as_str()).filter(|agent| agent.runner == AGENT) else {
         return gateway.system_events.push(&parent, &text, None);
     };
     let is_main = gateway.sessions.settings().main_key(&agent.id) == parent;

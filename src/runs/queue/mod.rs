@@ -16,7 +16,7 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 
-use self::lane::{Lane, Waiting};
+use self::lane::{AtWork, Lane, Waiting};
 use self::rules::{Mode, Overflow, Rules};
 
 /// Most runs that wait in one session, whatever their rules.
@@ -48,6 +48,17 @@ pub struct Item {
     pub takes_input: bool,
     /// Whether another run has started it or waits for it.
     pub nested: bool,
+    /// The memory that it takes beside its commands, MB; 0 = so little that nobody has to wait for it.
+    pub weight: u64,
+}
+
+/// How many heavy runs may be at work at once. Others are not touched by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// So many.
+    Count(usize),
+    /// As many as weigh this together, MB; a single one always.
+    Memory(u64),
 }
 
 /// What happened.
@@ -72,6 +83,8 @@ pub enum Event {
         takes_input: bool,
         /// Whether another run has started it or waits for it.
         nested: bool,
+        /// The memory that it takes, as in [`Item`].
+        weight: u64,
     },
     /// A run that was taken for one at work never began: it waits again, and before all others.
     PutBack(Item),
@@ -138,6 +151,7 @@ pub struct Full {
 #[derive(Debug)]
 pub struct Queue {
     max: usize,
+    room: Room,
     lanes: HashMap<String, Lane>,
     /// Session of every run that is in a lane.
     places: HashMap<String, String>,
@@ -145,6 +159,8 @@ pub struct Queue {
     /// The nested runs at work; they count among the running too.
     nested: HashSet<String>,
     max_nested: usize,
+    /// The heavy ones among those: how many, and their weight together.
+    heavy: (usize, u64),
     last: i64,
     first: i64,
 }
@@ -153,13 +169,24 @@ impl Queue {
     /// An empty queue of at most `max` runs at once and `max_nested` nested ones; 0 counts as 1.
     #[must_use]
     pub fn new(max: usize, max_nested: usize) -> Self {
-        let (lanes, places, nested) = (HashMap::new(), HashMap::new(), HashSet::new());
-        Self { max: max.max(1), lanes, places, running: 0, nested, max_nested: max_nested.max(1), last: 0, first: 0 }
+        Self {
+            max: max.max(1),
+            room: Room::Memory(u64::MAX),
+            lanes: HashMap::new(),
+            places: HashMap::new(),
+            running: 0,
+            nested: HashSet::new(),
+            max_nested: max_nested.max(1),
+            heavy: (0, 0),
+            last: 0,
+            first: 0,
+        }
     }
 
-    /// Whether one more run of this kind may be at work.
-    fn has_room(&self, nested: bool) -> bool {
-        if nested { self.nested.len() < self.max_nested } else { self.running - self.nested.len() < self.max }
+    /// Whether one more run of this kind and weight may be at work.
+    fn has_room(&self, nested: bool, weight: u64) -> bool {
+        let place = if nested { self.nested.len() < self.max_nested } else { self.running - self.nested.len() < self.max };
+        place && self.fits(weight)
     }
 
     /// Gives a place to a run that is about to be accepted; a `Submit` uses it, or `Left` gives it back. Until then nothing that came later starts in its session, so that the order of requests is the order of turns whatever takes longer on the way.
@@ -196,12 +223,9 @@ impl Queue {
                 }
                 self.tidy(&session);
             }
-            Event::Adopt { run, session, takes_input, nested } => {
-                self.running += 1;
-                if nested {
-                    self.nested.insert(run.clone());
-                }
-                self.lanes.entry(session.clone()).or_default().running.push((run.clone(), takes_input));
+            Event::Adopt { run, session, takes_input, nested, weight } => {
+                self.count_in(&run, nested, weight);
+                self.lanes.entry(session.clone()).or_default().running.push(AtWork { run: run.clone(), takes_input, weight });
                 self.places.insert(run, session);
             }
             Event::PutBack(item) => {
@@ -218,7 +242,7 @@ impl Queue {
             }
             Event::Ended(run) => drop(self.take_out(&run)),
             Event::Remove(run) => {
-                let waits = self.lane_of(&run).is_some_and(|lane| lane.running.iter().all(|(other, _)| *other != run));
+                let waits = self.lane_of(&run).is_some_and(|lane| lane.running.iter().all(|other| other.run != run));
                 if waits {
                     self.take_out(&run);
                     decisions.push(Decision::Drop(run, Why::Asked));
@@ -235,7 +259,7 @@ impl Queue {
     /// When something may start without another event.
     #[must_use]
     pub fn wake_at(&self) -> Option<u64> {
-        self.lanes.values().filter(|lane| self.has_room(lane.is_nested())).filter_map(Lane::due).min()
+        self.lanes.values().filter(|lane| self.has_room(lane.is_nested(), lane.weight())).filter_map(Lane::due).min()
     }
 
     /// The place of a waiting run in the order of arrival, 1 = next.
@@ -246,10 +270,10 @@ impl Queue {
         Some(1 + self.lanes.values().flat_map(|lane| &lane.line).filter(|waiting| waiting.order < order).count())
     }
 
-    /// The place that a run of this session would have now; none = it would start at once.
+    /// The place that a run of this session and this weight would have now; none = it would start at once.
     #[must_use]
-    pub fn next_position(&self, session: &str) -> Option<usize> {
-        let free = self.has_room(false) && self.lanes.get(session).is_none_or(Lane::is_free);
+    pub fn next_position(&self, session: &str, weight: u64) -> Option<usize> {
+        let free = self.has_room(false, weight) && self.lanes.get(session).is_none_or(Lane::is_free);
         if free { None } else { Some(self.counts().1 + 1) }
     }
 
@@ -268,6 +292,31 @@ impl Queue {
     /// Another bound from now on; 0 counts as 1. Runs at work stay at work, and a `Tick` starts whatever may start.
     pub fn set_max(&mut self, max: usize, max_nested: usize) {
         (self.max, self.max_nested) = (max.max(1), max_nested.max(1));
+    }
+
+    /// Other room for heavy runs from now on, as [`Self::set_max`].
+    pub fn set_room(&mut self, room: Room) {
+        self.room = room;
+    }
+
+    /// Whether there is room for one more of this weight.
+    fn fits(&self, weight: u64) -> bool {
+        let (count, used) = self.heavy;
+        weight == 0
+            || match self.room {
+                Room::Count(most) => count < most.max(1),
+                Room::Memory(most) => count == 0 || used.saturating_add(weight) <= most,
+            }
+    }
+
+    fn count_in(&mut self, run: &str, nested: bool, weight: u64) {
+        self.running += 1;
+        if nested {
+            self.nested.insert(run.to_owned());
+        }
+        if weight > 0 {
+            self.heavy = (self.heavy.0 + 1, self.heavy.1.saturating_add(weight));
+        }
     }
 
     /// The most that may be at work at once.
@@ -290,7 +339,7 @@ impl Queue {
         self.places.insert(item.run.clone(), session.clone());
         let lane = self.lanes.entry(session).or_default();
         let steers = matches!(mode, Some(Mode::Steer | Mode::SteerBacklog));
-        let into = lane.running.iter().find(|(_, takes_input)| *takes_input && steers).map(|(run, _)| run.clone());
+        let into = lane.running.iter().find(|other| other.takes_input && steers).map(|other| other.run.clone());
         let (asked, rules) = (into.is_some(), item.rules);
         if let Some(into) = into {
             decisions.push(Decision::Steer { run: item.run.clone(), into });
@@ -307,7 +356,7 @@ impl Queue {
     fn clear(&mut self, session: &str, before: i64, why: Why, decisions: &mut Vec<Decision>) {
         let Some(lane) = self.lanes.get_mut(session) else { return };
         let waiting = lane.take_before(before);
-        decisions.extend(lane.running.iter().map(|(run, _)| Decision::Abort(run.clone())));
+        decisions.extend(lane.running.iter().map(|other| Decision::Abort(other.run.clone())));
         for run in waiting {
             self.places.remove(&run);
             decisions.push(Decision::Drop(run, why));
@@ -318,16 +367,13 @@ impl Queue {
     /// Lets every turn begin that may, the one that came first before the others.
     fn start(&mut self, now: u64, decisions: &mut Vec<Decision>) {
         loop {
-            let free = self.lanes.iter().filter(|(_, lane)| self.has_room(lane.is_nested()));
+            let free = self.lanes.iter().filter(|(_, lane)| self.has_room(lane.is_nested(), lane.weight()));
             let due = free.filter(|(_, lane)| lane.due().is_some_and(|due| due <= now));
             let next = due.min_by_key(|(_, lane)| lane.line.front().map(|waiting| waiting.order)).map(|(session, _)| session.clone());
             let Some(lane) = next.and_then(|session| self.lanes.get_mut(&session)) else { return };
             let nested = lane.is_nested();
-            let Some(turn) = lane.take_turn() else { return };
-            self.running += 1;
-            if nested {
-                self.nested.insert(turn.run.clone());
-            }
+            let Some((turn, weight)) = lane.take_turn() else { return };
+            self.count_in(&turn.run, nested, weight);
             for run in turn.merged.iter().chain(&turn.summarized) {
                 self.places.remove(run);
             }
@@ -353,9 +399,13 @@ impl Queue {
     fn take_out(&mut self, run: &str) -> Option<()> {
         let session = self.places.remove(run)?;
         let lane = self.lanes.get_mut(&session)?;
-        let before = lane.running.len();
-        lane.running.retain(|(other, _)| other != run);
-        self.running -= before - lane.running.len();
+        if let Some(at) = lane.running.iter().position(|other| other.run == run) {
+            let weight = lane.running.remove(at).weight;
+            self.running -= 1;
+            if weight > 0 {
+                self.heavy = (self.heavy.0.saturating_sub(1), self.heavy.1.saturating_sub(weight));
+            }
+        }
         self.nested.remove(run);
         lane.line.retain(|waiting| waiting.item.run != run);
         lane.summarized.retain(|waiting| waiting.item.run != run);

@@ -146,7 +146,7 @@ impl Host for Hosted {
     fn start(&self, command: Command) -> Starting<'_> {
         Box::pin(async move {
             let Command { tool_call_id, command, cwd, env, stdin, pty } = command;
-            let wanted = Wanted { tool_call_id, command: command.clone(), cwd: cwd.clone(), env };
+            let wanted = Wanted { tool_call_id, command: command.clone(), cwd: cwd.clone(), env, native: false };
             match self.out.asks().ask(wanted).await {
                 Judgement::Refused { denied, message } => Err(NotStarted { denied, message }),
                 Judgement::Start { plan, env } => {

@@ -7,19 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::now_ms;
 use crate::exec::process::OOM_SCORE_ADJ;
 use crate::exec::program::{self, Talking};
 use crate::exec::sweep::reap_all_but;
-use crate::programs::drive::{Patience, drive};
+use crate::programs::drive::{Patience, Said, drive};
 use crate::programs::event::{Cause as Failure, End, How};
 use crate::programs::peer::Peer;
 use crate::programs::probe::locate;
 use crate::programs::spec::{Kind, ProgramSpec};
 use crate::programs::talk::talk;
-use crate::protocol::run::{Outcome, RunErrorCode, RunStatus, Said};
+use crate::protocol::run::{self, Outcome, RunErrorCode, RunStatus};
 use crate::runs::launcher::this_program;
 use crate::runs::runner::{Job, RunError, Runner, Work};
 use crate::runs::sink::RunSink;
@@ -75,11 +75,11 @@ async fn turn(job: &Job, spec: &ProgramSpec, out: &RunSink, stop: &Stop, teller:
     let mut peer = Peer::new(start(job, spec)?);
     let pids = peer.pids().to_vec();
     let mut talk = talk(spec, spec.prompt.as_deref().unwrap_or(&job.spec.message), &cwd);
-    let gate = Gatekeeper::new(out, &job.spec.cwd);
+    let gate = Gatekeeper::new(out.asks(), &job.spec.cwd, spec.approvals);
     let grace = Duration::from_millis(job.spec.grace_ms);
     let patience = Patience { silence: Duration::from_millis(spec.silence_ms), cancel: (grace / 2).min(CANCEL), grace: grace / 2 };
-    // Nobody speaks to it meanwhile: a message to a run at work waits for its end.
-    let (_speaker, mut told) = mpsc::channel(TOLD);
+    let (speaker, mut told) = mpsc::channel(TOLD);
+    let mut listener = out.inbox().listen();
     let told_to = Arc::clone(teller);
     let mut tell = move |event| told_to.take(event);
     let driven = drive(&mut peer, &mut *talk, &gate, patience, stop.token(), &mut told, &mut tell);
@@ -92,8 +92,17 @@ async fn turn(job: &Job, spec: &ProgramSpec, out: &RunSink, stop: &Stop, teller:
             let _ = child_ended.recv().await;
         }
     };
+    let listening = async {
+        loop {
+            let (tell, text) = listener.next().await;
+            let (taken, answer) = oneshot::channel();
+            let is_told = speaker.send(Said { text, taken }).await.is_ok() && answer.await.unwrap_or(false);
+            listener.answer(&tell, is_told);
+        }
+    };
     tokio::select! {
         end = driven => Ok(end),
+        () = listening => Err(RunError::Unavailable("nobody listens any more".to_owned())),
         () = reaping => Err(RunError::Unavailable("signals are gone".to_owned())),
         // Nobody could ever know what it does from here on; the sweep ends it.
         failed = teller.keep_telling() => Err(RunError::Unavailable(format!("the journal cannot be written: {failed}"))),
@@ -104,6 +113,11 @@ fn start(job: &Job, spec: &ProgramSpec) -> Result<Talking, RunError> {
     let mut env = job.spec.env.clone();
     env.extend(spec.env.clone());
     let path = locate(spec.kind, &spec.command, &env).map_err(RunError::Unavailable)?;
+    // What it was installed beside, such as the interpreter of its own script; behind all that is found without it.
+    if let (Some(known), Some(beside)) = (env.get_mut("PATH"), path.parent().and_then(std::path::Path::to_str)) {
+        known.push(':');
+        known.push_str(beside);
+    }
     let own = this_program().map_err(|failed| RunError::Unavailable(format!("the path of this program is not known: {failed}")))?;
     let confinement = job.spec.confinement.as_ref();
     let wrapped = confinement.map(|confinement| confinement.wrap(&own, &job.spec.cwd, &env)).unwrap_or_default();
@@ -144,7 +158,7 @@ fn outcome(job: &Job, stop: &Stop, end: &End, teller: &Teller) -> Outcome {
         dropped_bytes: counts.dropped_bytes,
         truncated: counts.dropped_bytes > 0,
         usage,
-        payloads: Said::of(&teller.answer()),
+        payloads: run::Said::of(&teller.answer()),
         ..Outcome::without_work(status, code, summary, now_ms())
     }
 }

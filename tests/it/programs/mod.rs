@@ -1,6 +1,8 @@
 //! The runners of agent programs in a real shim, with programs that play what was recorded of the real ones, or do what programs should not.
 
+mod asking;
 mod faults;
+mod live;
 mod stub;
 
 use serde_json::{Value, json};
