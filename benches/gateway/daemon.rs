@@ -31,16 +31,32 @@ impl Home {
 
     /// A fresh one with these `gateway.limits`.
     pub fn with(limits: &serde_json::Value) -> Result<Self, Error> {
+        Self::made(limits, None)
+    }
+
+    /// A fresh one whose agent asks the model server at this address.
+    pub fn minded(url: &str) -> Result<Self, Error> {
+        Self::made(&serde_json::json!({}), Some(url))
+    }
+
+    fn made(limits: &serde_json::Value, model_url: Option<&str>) -> Result<Self, Error> {
         use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
         let dir = tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700))?;
         let workspace = dir.path().join("workspace");
-        let config = serde_json::json!({
+        let mut config = serde_json::json!({
             "gateway": { "mode": "local", "port": 0, "auth": { "mode": "token", "token": TOKEN }, "limits": limits },
             "agents": { "defaults": { "workspace": workspace, "shell": "/bin/bash", "maxConcurrent": 32 } },
             "exec": { "security": "full" },
             "logging": { "level": "warn" },
         });
+        if let Some(url) = model_url {
+            config["agents"]["defaults"]["model"] = "fake/mind".into();
+            config["models"] = serde_json::json!({ "providers": { "fake": {
+                "baseUrl": url, "apiKey": "no key is needed", "api": "anthropic-messages",
+                "models": [{ "id": "mind", "name": "Mind", "contextWindow": 100_000, "maxTokens": 4000 }],
+            } } });
+        }
         let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(dir.path().join("skykoi.json"))?;
         serde_json::to_writer(file, &config)?;
         Ok(Self { dir })

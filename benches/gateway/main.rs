@@ -3,7 +3,7 @@
 //! ```text
 //! make bench                          every figure, one JSON line each, then a table
 //! cargo bench -- --quick --no-bounds  a short run that only shows that everything works
-//! cargo bench -- calls work           only these parts of: startup, crowd, calls, work, sessions, watchers, storm, deaf
+//! cargo bench -- calls work           only these parts of: startup, crowd, calls, work, sessions, watchers, storm, deaf, minds
 //! ```
 //! Figures with a bound fail the run when they miss it. Where the machine decides more than the program (round trips, syncs, starting a process), the bound is a ratio to the least that has to be done anyway, measured in turns with it: on a slow or busy machine both suffer alike.
 
@@ -15,6 +15,10 @@ mod client;
 mod crowd;
 mod daemon;
 mod deaf;
+#[path = "../../tests/fake_model/mod.rs"]
+#[expect(dead_code, unused_imports, clippy::expect_used, reason = "tests use more of it, and a fake that cannot go on must fail loudly")]
+mod fake_model;
+mod minds;
 mod report;
 mod sessions;
 mod startup;
@@ -65,6 +69,12 @@ pub struct Effort {
     pub stream_ticks: usize,
     /// MiB that a run writes beside readers that have stopped.
     pub deaf_mib: u64,
+    /// Turns of an agent, one after the other.
+    pub turns: usize,
+    /// Agents at work at once.
+    pub agents: usize,
+    /// Words that each of them is told by its model.
+    pub words: usize,
 }
 
 const FULL: Effort = Effort {
@@ -84,6 +94,9 @@ const FULL: Effort = Effort {
     streams: 20,
     stream_ticks: 50,
     deaf_mib: 128,
+    turns: 100,
+    agents: 20,
+    words: 400,
 };
 const QUICK: Effort = Effort {
     settle_ms: 300,
@@ -102,6 +115,9 @@ const QUICK: Effort = Effort {
     streams: 3,
     stream_ticks: 5,
     deaf_mib: 24,
+    turns: 3,
+    agents: 2,
+    words: 20,
 };
 
 fn main() -> ExitCode {
@@ -158,6 +174,9 @@ fn measure(effort: Effort, parts: &[&str]) -> Result<bool, Error> {
     }
     if wanted("deaf") {
         pressing.block_on(deaf::measure(effort, &mut report))?;
+    }
+    if wanted("minds") {
+        pressing.block_on(minds::measure(effort, &mut report))?;
     }
     report.table(began.elapsed());
     Ok(report.all_kept())

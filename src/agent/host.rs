@@ -10,7 +10,7 @@ use std::pin::Pin;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::exec::output::Sink;
+use crate::exec::output::{Counts, Sink};
 use crate::exec::process::Running;
 use crate::model::{ErrorKind, Message, StopReason, Usage};
 use crate::protocol::run::Denied;
@@ -194,6 +194,8 @@ pub struct Finish {
     pub cost: f64,
     /// How often the model was asked.
     pub turns: u32,
+    /// What its commands printed.
+    pub printed: Counts,
 }
 
 /// Kinds of ends.

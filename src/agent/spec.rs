@@ -202,9 +202,9 @@ pub struct ExecRules {
     pub cleanup_ms: u64,
     /// Time between TERM and KILL, ms.
     pub grace_ms: u64,
-    /// Most bytes of one command's output in the journal.
+    /// Most bytes of output of all commands in the journal; each has room for 64 KiB.
     pub cap_bytes: u64,
-    /// How many of those are kept for the newest output.
+    /// How much of the newest output of each is kept beyond that.
     pub tail_bytes: u64,
     /// Most bytes per second taken from one pipe.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -222,7 +222,7 @@ impl Default for ExecRules {
             timeout_ms: 1_800_000,
             cleanup_ms: 1_800_000,
             grace_ms: 5000,
-            cap_bytes: 16 << 20,
+            cap_bytes: 64 << 20,
             tail_bytes: 1 << 20,
             max_bytes_per_second: None,
             max_commands: 16,

@@ -31,8 +31,9 @@ pub async fn run(spec: AgentSpec, model: Arc<dyn Model>, host: Arc<dyn Host>, mc
         Task::Compact { instructions } => turn.compact_by_wish(instructions.as_deref()).await,
     };
     tokio::join!(turn.context.commands.end(), turn.context.mcp.end());
+    let printed = turn.context.commands.printed();
     let Turn { ledger, said, .. } = turn;
-    Finish { end: end.end, summary: end.summary, text: said, usage: ledger.usage, cost: ledger.cost, turns: ledger.turns }
+    Finish { printed, end: end.end, summary: end.summary, text: said, usage: ledger.usage, cost: ledger.cost, turns: ledger.turns }
 }
 
 /// The end of a turn and what to say of it.

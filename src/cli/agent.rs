@@ -16,9 +16,9 @@ use super::watch::{Watch, conclude};
 /// Longest message from stdin; the gateway takes no larger frame.
 const MAX_MESSAGE_BYTES: u64 = 24 << 20;
 
-/// Run a message: without a model it is a shell script
+/// Run a message: without a model it is a shell script, with one the agent works on it
 ///
-/// Output appears as it is produced: what the command writes to stdout on stdout, the rest on stderr. The exit code is the command's own; 128 + n when signal n ended it, 124 when its time was up, 130 when it was aborted.
+/// Output appears as it is produced: what the command writes to stdout on stdout, the rest on stderr. Of an agent the words go to stdout, its tools and what they print to stderr. The exit code is the command's own; 128 + n when signal n ended it, 124 when its time was up, 130 when it was aborted.
 ///
 /// Ctrl-C aborts the run; a second Ctrl-C leaves without waiting for its end. When the connection is lost, the run goes on and the output is continued without a gap, for up to 60 s without a gateway.
 #[derive(Args, Clone, Debug)]

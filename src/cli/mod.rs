@@ -28,6 +28,7 @@ pub mod output;
 pub mod pair;
 pub mod runs;
 pub mod sessions;
+mod shown;
 pub mod start;
 pub mod status;
 pub mod table;

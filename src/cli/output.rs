@@ -1,4 +1,4 @@
-//! How a run is shown in a terminal: its output on our stdout and stderr, or its events as lines of JSON.
+//! Where a command of ours writes, and the exit code that stands for the end of a run.
 
 use std::io::{self, Write};
 
@@ -29,14 +29,19 @@ impl Output<'_> {
         let _ = writeln!(self.talk, "skykoi-gateway: {text}");
     }
 
-    /// Writes one event of a run, in either form.
+    /// Writes a piece of the result.
     ///
     /// # Errors
     /// The output cannot be written.
-    pub fn event(&mut self, event: &Value, as_json: bool) -> Result<(), CliError> {
-        if as_json {
-            return self.line(&event.to_string());
-        }
+    pub fn write(&mut self, text: &str) -> Result<(), CliError> {
+        write_through(self.result, text).map_err(CliError::Output)
+    }
+
+    /// Writes what an event holds of a command's output, where the command wrote it.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub fn chunk(&mut self, event: &Value) -> Result<(), CliError> {
         let dropped = event.pointer("/data/droppedBytes").and_then(Value::as_u64).unwrap_or(0);
         if dropped > 0 {
             self.say(&format!("{dropped} bytes of output are left out here"));
@@ -107,9 +112,9 @@ mod tests {
     fn output_goes_where_the_command_wrote_it() {
         let (mut result, mut talk) = (Vec::new(), Vec::new());
         let mut out = Output { result: &mut result, talk: &mut talk };
-        out.event(&json!({"text": "a\n", "data": {"source": "stdout"}}), false).unwrap();
-        out.event(&json!({"text": "b", "data": {"source": "stderr", "droppedBytes": 7}}), false).unwrap();
-        out.event(&json!({"data": {"phase": "start"}}), false).unwrap();
+        out.chunk(&json!({"text": "a\n", "data": {"source": "stdout"}})).unwrap();
+        out.chunk(&json!({"text": "b", "data": {"source": "stderr", "droppedBytes": 7}})).unwrap();
+        out.chunk(&json!({"data": {"phase": "start"}})).unwrap();
         assert_eq!(result, b"a\n");
         assert_eq!(talk, b"skykoi-gateway: 7 bytes of output are left out here\nb");
     }

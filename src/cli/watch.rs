@@ -18,6 +18,7 @@ use super::client::{Answer, Client, Incoming};
 use super::error::CliError;
 use super::interrupt::Interrupts;
 use super::output::Output;
+use super::shown::Shown;
 use super::target::Target;
 use crate::protocol::event::agent::Lifecycle;
 use crate::protocol::run::Outcome;
@@ -60,6 +61,7 @@ pub struct Watch<'a, 'o> {
     request: Option<Value>,
     run_id: Option<String>,
     last_seq: u64,
+    shown: Shown,
     abort_wanted: bool,
     trouble: Option<Trouble>,
 }
@@ -117,6 +119,7 @@ impl<'a, 'o> Watch<'a, 'o> {
             request,
             run_id,
             last_seq,
+            shown: Shown::default(),
             abort_wanted: false,
             trouble: None,
         }
@@ -244,7 +247,11 @@ impl<'a, 'o> Watch<'a, 'o> {
         }
         self.last_seq = seq;
         self.trouble = None;
-        self.out.event(event, self.as_json)?;
+        if self.as_json {
+            self.out.line(&event.to_string())?
+        } else {
+            self.shown.event(event, self.out)?
+        }
         if event.get("stream").and_then(Value::as_str) != Some("lifecycle") {
             return Ok(None);
         }

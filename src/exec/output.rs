@@ -31,6 +31,21 @@ pub struct Counts {
     pub dropped_bytes: u64,
 }
 
+impl Counts {
+    /// Adds those of another command.
+    pub fn add(&mut self, other: Self) {
+        self.stdout_bytes += other.stdout_bytes;
+        self.stderr_bytes += other.stderr_bytes;
+        self.dropped_bytes += other.dropped_bytes;
+    }
+
+    /// Bytes that chunks hold.
+    #[must_use]
+    pub fn kept(self) -> u64 {
+        (self.stdout_bytes + self.stderr_bytes).saturating_sub(self.dropped_bytes)
+    }
+}
+
 /// The output of one command on its way to a sink.
 #[derive(Debug)]
 pub struct Output<S> {

@@ -63,7 +63,9 @@ impl Briefing for Minds {
 }
 
 fn no_model(agent: &str) -> String {
-    format!("agent \"{agent}\" has no model; set agents.defaults.model or the agent's own, such as \"anthropic/claude-sonnet-4-5\"")
+    format!(
+        "agent \"{agent}\" has no model; set agents.defaults.model or the agent's own, such as \"anthropic/claude-sonnet-4-5\", or runner: \"shell\" if its messages are scripts"
+    )
 }
 
 /// The models that may answer: the session's own or the agent's, then the agent's fallbacks. A fallback that cannot be had is left out.
@@ -239,6 +241,7 @@ fn exec(config: &Config, agent: &AgentSettings) -> ExecRules {
         cleanup_ms: agent.exec.cleanup_ms,
         notify_on_exit: agent.exec.notify_on_exit,
         grace_ms: defaults.grace_ms,
+        cap_bytes: defaults.output.journal_cap_bytes,
         tail_bytes: defaults.output.tail_bytes,
         max_bytes_per_second: defaults.output.max_bytes_per_second,
         ..ExecRules::default()

@@ -175,6 +175,31 @@ pub struct Outcome {
     /// What its models used; absent if it asked none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<TokenUsage>,
+    /// What its agent said last. Empty for a run whose message was a command: its output stands in the events.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub payloads: Vec<Said>,
+}
+
+/// An answer of an agent, as far as it is repeated in the outcome of its run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Said {
+    /// Its words, at most 64 KiB of them.
+    pub text: String,
+    /// The words go on in the transcript.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+}
+
+impl Said {
+    /// Longest text, bytes.
+    const MOST: usize = 64 << 10;
+
+    /// The payloads of an answer: one, or none for an answer without a word.
+    #[must_use]
+    pub fn of(text: &str) -> Vec<Self> {
+        let kept = text.get(..text.floor_char_boundary(Self::MOST)).unwrap_or(text);
+        if kept.trim().is_empty() { Vec::new() } else { vec![Self { text: kept.to_owned(), truncated: kept.len() < text.len() }] }
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde calls")]
@@ -212,6 +237,7 @@ impl Outcome {
             may_have_run: None,
             fault: None,
             usage: None,
+            payloads: Vec::new(),
         }
     }
 

@@ -31,7 +31,7 @@ use crate::failpoint::failpoint;
 use crate::journal;
 use crate::journal::reader::{Line, Reader};
 use crate::journal::scan::Scan;
-use crate::protocol::event::agent::{AgentEvent, Lifecycle};
+use crate::protocol::event::agent::{AgentEvent, Lifecycle, MESSAGE_CALL};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
 use crate::runs::spec::Work;
 use crate::tasks::Tasks;
@@ -135,7 +135,7 @@ impl Supervisor {
             grace_ms: settings.grace_ms,
             output: settings.output,
             socket_path: Some(self.socket_path(&live.record.file_id)),
-            tool_call_id: "exec-1".to_owned(),
+            tool_call_id: MESSAGE_CALL.to_owned(),
             cgroup: confinement.as_ref().and(settings.cgroup.clone()),
             program: None,
             confinement,

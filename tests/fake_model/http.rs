@@ -1,7 +1,7 @@
 //! As much of HTTP/1.1 as the fake model needs, written by hand, so that an answer can be cut and split anywhere.
 
 use std::io::{Error, ErrorKind, Result};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -35,7 +35,7 @@ pub async fn serve(stream: TcpStream, state: &State, connection: usize) -> Resul
         }
         match next(state, &seen.text) {
             None => whole(stream, 500, &[], "{\"message\":\"the script is at its end\"}").await?,
-            Some(answer) => give(stream, &seen, &answer).await?,
+            Some(answer) => give(stream, &seen, &answer, state).await?,
         }
     }
     Ok(())
@@ -84,7 +84,7 @@ async fn whole(stream: &mut TcpStream, status: u16, headers: &[(String, String)]
     stream.write_all(format!("{head}\r\n{body}").as_bytes()).await
 }
 
-async fn give(stream: &mut TcpStream, seen: &Seen, answer: &Answer) -> Result<()> {
+async fn give(stream: &mut TcpStream, seen: &Seen, answer: &Answer, state: &State) -> Result<()> {
     tokio::time::sleep(Duration::from_millis(answer.delay_ms)).await;
     let headers: Vec<(String, String)> = answer.headers.clone().into_iter().collect();
     if let Some(status) = answer.status {
@@ -103,8 +103,11 @@ async fn give(stream: &mut TcpStream, seen: &Seen, answer: &Answer) -> Result<()
     }
     stream.write_all(format!("{head}\r\n").as_bytes()).await?;
     let until = if answer.fault.is_some() { answer.after.min(speech.frames.len()) } else { speech.frames.len() };
-    for frame in speech.frames.iter().take(until) {
+    for (index, frame) in speech.frames.iter().take(until).enumerate() {
         tokio::time::sleep(Duration::from_millis(answer.pause_ms)).await;
+        if index == 0 {
+            lock(&state.spoke).push(Instant::now());
+        }
         frame_out(stream, frame, answer.bytes).await?;
     }
     match &answer.fault {

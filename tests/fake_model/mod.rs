@@ -12,7 +12,7 @@ mod signature;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use skykoi_gateway::tasks::Tasks;
@@ -52,6 +52,8 @@ struct State {
     answers: Mutex<VecDeque<Answer>>,
     routes: Mutex<Vec<Route>>,
     seen: Mutex<Vec<Seen>>,
+    /// When the first frame of each answer was written.
+    spoke: Mutex<Vec<Instant>>,
     /// Secret keys by access key.
     keys: Mutex<Vec<(String, String)>>,
     came: Notify,
@@ -124,6 +126,11 @@ impl FakeModel {
     /// What came so far.
     pub fn seen(&self) -> Vec<Seen> {
         lock(&self.state.seen).clone()
+    }
+
+    /// When the first frame of each answer was written, in this order.
+    pub fn spoke(&self) -> Vec<Instant> {
+        lock(&self.state.spoke).clone()
     }
 
     /// The answers that nobody asked for yet.

@@ -19,13 +19,15 @@ use super::host::{self, Host};
 use super::spec::ExecRules;
 use crate::exec::company::Company;
 use crate::exec::execution::{Rules, follow_in};
-use crate::exec::output::Output;
+use crate::exec::output::{Counts, Output};
 use crate::exec::process::Running;
 use crate::tasks::Tasks;
 use command::Tee;
 
 /// How much longer than its grace the end of a command may take.
 const END_LIMIT: Duration = Duration::from_millis(2500);
+/// Least room for the output of a command in the journal, bytes.
+const LEAST_ROOM: u64 = 64 << 10;
 /// Most ended commands that are remembered.
 const MAX_REMEMBERED: usize = 64;
 
@@ -57,12 +59,21 @@ pub(super) struct Commands {
     /// Ends all of them.
     stop: CancellationToken,
     all: Mutex<Vec<Arc<Command>>>,
+    /// What those that ended have printed.
+    printed: Arc<Mutex<Counts>>,
 }
 
 impl Commands {
     /// None yet. They end when `stop` fires.
     pub fn new(rules: ExecRules, stop: &CancellationToken) -> Self {
-        Self { rules, company: Company::several(), tasks: Tasks::new(), stop: stop.child_token(), all: Mutex::default() }
+        Self {
+            rules,
+            company: Company::several(),
+            tasks: Tasks::new(),
+            stop: stop.child_token(),
+            all: Mutex::default(),
+            printed: Arc::default(),
+        }
     }
 
     /// The rules.
@@ -103,7 +114,9 @@ impl Commands {
 
     fn follow(&self, command: Arc<Command>, running: Running, host: &Arc<dyn Host>, timeout: Duration) {
         let sink = Tee { command: Arc::clone(&command), inner: host.output(&command.tool_call_id) };
-        let mut output = Output::new(sink, self.rules.cap_bytes, self.rules.tail_bytes);
+        let room = self.rules.cap_bytes.saturating_sub(self.printed().kept()).max(LEAST_ROOM);
+        let mut output = Output::new(sink, room, self.rules.tail_bytes);
+        let printed = Arc::clone(&self.printed);
         let rules = Rules { grace: Duration::from_millis(self.rules.grace_ms), max_bytes_per_second: self.rules.max_bytes_per_second };
         let member = self.company.join(running.leader.pids());
         let limit = Instant::now() + timeout;
@@ -118,7 +131,7 @@ impl Commands {
                 }
             };
             drop(following);
-            output.finish();
+            printed.lock().unwrap_or_else(PoisonError::into_inner).add(output.finish());
             command.finish(ended);
         });
     }
@@ -144,6 +157,11 @@ impl Commands {
             return Vec::new();
         }
         self.list().into_iter().filter(|command| command.take_news()).collect()
+    }
+
+    /// What those that ended have printed, together.
+    pub fn printed(&self) -> Counts {
+        *self.printed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The command of this id.

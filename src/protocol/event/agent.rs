@@ -10,6 +10,9 @@ use crate::protocol::ids::{RunId, SessionKey};
 use crate::protocol::run::Outcome;
 use crate::protocol::usage::TokenUsage;
 
+/// The call of a run whose message itself is the command; calls of models have ids of the model's choice.
+pub const MESSAGE_CALL: &str = "exec-1";
+
 /// Payload of the `agent` event. The keys are written in this order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

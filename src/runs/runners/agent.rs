@@ -15,7 +15,7 @@ use crate::exec::output::Sink;
 use crate::model::notice::Notice;
 use crate::model::{self, ErrorKind, StopReason, Usage};
 use crate::protocol::event::agent::{AssistantText, Compacted, Lifecycle, Stream, ThinkingText, Tool, Whole as Line};
-use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
+use crate::protocol::run::{Outcome, RunErrorCode, RunStatus, Said};
 use crate::protocol::usage::{TokenCost, TokenUsage};
 use crate::runs::control::{self, AgentTask, Judgement, RunSpec, Wanted};
 use crate::runs::runner::{Job, RunError, Runner, Work};
@@ -257,6 +257,11 @@ fn outcome(job: &Job, stop: &Stop, finish: Finish, price: Price) -> Outcome {
         started_at: Some(job.started_at),
         duration_ms,
         usage: (finish.turns > 0).then(|| used(finish.usage, finish.cost, price)),
+        payloads: Said::of(&finish.text),
+        stdout_bytes: finish.printed.stdout_bytes,
+        stderr_bytes: finish.printed.stderr_bytes,
+        dropped_bytes: finish.printed.dropped_bytes,
+        truncated: finish.printed.dropped_bytes > 0,
         ..Outcome::without_work(status, code, summary, now_ms())
     }
 }
@@ -265,6 +270,7 @@ fn outcome(job: &Job, stop: &Stop, finish: Finish, price: Price) -> Outcome {
 mod tests {
     use super::*;
     use crate::agent::host::Budget;
+    use crate::exec::output::Counts;
     use crate::runs::control::tests::sample_spec;
 
     fn ended(end: End, cause: Option<Cause>) -> Outcome {
@@ -274,7 +280,7 @@ mod tests {
         }
         let job = Job { spec: sample_spec(), started_at: 1, started: tokio::time::Instant::now() };
         let usage = Usage { input: 1_000_000, output: 10, ..Usage::default() };
-        let finish = Finish { end, summary: "why".into(), text: String::new(), usage, cost: 3.0, turns: 1 };
+        let finish = Finish { end, summary: "why".into(), text: String::new(), usage, cost: 3.0, turns: 1, printed: Counts::default() };
         outcome(&job, &stop, finish, Price { input: 3.0, ..Price::default() })
     }
 

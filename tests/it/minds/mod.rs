@@ -47,7 +47,7 @@ fn gateway(fake: &FakeModel, patch: &Value) -> Gateway {
 }
 
 /// A connection that decides about commands and is told of nothing else.
-async fn approver(gateway: &Gateway) -> Client {
+pub async fn approver(gateway: &Gateway) -> Client {
     let mut client = Client::open_local(gateway).await;
     let mut params = crate::harness::client::connect_params();
     params["scopes"] = json!(["operator.approvals"]);
@@ -56,7 +56,7 @@ async fn approver(gateway: &Gateway) -> Client {
 }
 
 /// The next command that waits for a person.
-async fn asked(approver: &mut Client, known: usize) -> Value {
+pub async fn asked(approver: &mut Client, known: usize) -> Value {
     let all = |client: &Client| -> Vec<Value> {
         client.events.iter().filter(|frame| frame["event"] == "exec.approval.requested").map(|frame| frame["payload"].clone()).collect()
     };

@@ -34,6 +34,7 @@ async fn an_answer_streams_into_the_chat_and_stands_in_the_transcript_with_what_
 
     let outcome = client.ok("runs.get", json!({ "runId": "k1" })).await["outcome"].clone();
     assert_eq!((&outcome["status"], &outcome["usage"]["input"], &outcome["usage"]["output"]), (&json!("ok"), &json!(1000), &json!(200)));
+    assert_eq!(outcome["payloads"], json!([{ "text": long }]));
     let cost = client.ok("usage.cost", json!({ "days": 1 })).await;
     assert_eq!((&cost["totals"]["input"], &cost["totals"]["totalTokens"]), (&json!(1000), &json!(1200)));
     assert!((cost["totals"]["totalCost"].as_f64().unwrap() - 0.006).abs() < 1e-9, "{cost}");

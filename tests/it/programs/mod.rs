@@ -51,6 +51,7 @@ async fn every_kind_of_program_gives_the_same_lines() {
         assert_eq!((ended.text("stdout").as_str(), ended.outcome.stdout_bytes), (output, output.len() as u64), "{name}");
         let last = data(&ended, "assistant").last().unwrap()["text"].as_str().unwrap().to_owned();
         assert_eq!(last, last_text(&ended), "{name}: what was streamed last is the last message");
+        assert_eq!(ended.outcome.payloads.iter().map(|said| said.text.as_str()).collect::<String>(), last, "{name}");
         // The conversation can be given to a model again: each use has its result in the next message.
         let blocks: Vec<&Value> = data(&ended, "message").iter().flat_map(|data| data["message"]["content"].as_array().unwrap()).collect();
         let of = |kind: &str, key: &str| blocks.iter().filter(|b| b["type"] == kind).map(|b| b[key].clone()).collect::<Vec<_>>();

@@ -1,5 +1,6 @@
 //! `agent` and what belongs to it.
 
+pub mod answers;
 pub mod files;
 pub mod identity_get;
 pub mod run;

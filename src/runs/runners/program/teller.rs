@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::exec::env::looks_secret;
 use crate::exec::output::{Counts, Output};
-use crate::model::{Role, StopReason};
+use crate::model::{Block, Role, StopReason};
 use crate::programs::event::{EXEC, Event, Used};
 use crate::programs::spec::{Kind, ProgramSpec};
 use crate::protocol::event::agent::{AssistantText, Lifecycle, Source, Stream, ThinkingText, Tool, Whole};
@@ -41,6 +41,8 @@ pub struct Teller {
 
 #[derive(Debug, Default)]
 struct Telling {
+    /// Text of the last whole message that had any.
+    answer: String,
     /// Text of the current message, and how much of it was told.
     text: String,
     told: usize,
@@ -55,6 +57,19 @@ struct Telling {
     used: Used,
     content: bool,
     failed: Option<io::Error>,
+}
+
+impl Telling {
+    /// A message of the model with these blocks is whole.
+    fn next_message(&mut self, blocks: &[Block]) {
+        let text = |block: &Block| if let Block::Text { text } = block { Some(text.clone()) } else { None };
+        let words: String = blocks.iter().filter_map(text).collect();
+        if !words.trim().is_empty() {
+            self.answer = words;
+        }
+        self.text.clear();
+        self.told = 0;
+    }
 }
 
 #[derive(Debug)]
@@ -114,6 +129,11 @@ impl Teller {
         self.lock().content
     }
 
+    /// The text of the last message of the model that had any.
+    pub fn answer(&self) -> String {
+        self.lock().answer.clone()
+    }
+
     /// How much its commands printed.
     pub fn counts(&self) -> Counts {
         self.lock().counts
@@ -166,8 +186,7 @@ impl Teller {
             }
             Event::ToolStart { id, name, args } => {
                 self.out.emit(Stream::Tool, &Tool::start(&name, &id, args))?;
-                let spent = telling.counts.stdout_bytes.saturating_sub(telling.counts.dropped_bytes);
-                let room = self.limits.cap_bytes.saturating_sub(spent).max(LEAST_ROOM);
+                let room = self.limits.cap_bytes.saturating_sub(telling.counts.kept()).max(LEAST_ROOM);
                 let output = Output::new(self.out.output(&id), room, self.limits.tail_bytes);
                 telling.calls.insert(id, Call { output, started: Instant::now() });
             }
@@ -181,8 +200,7 @@ impl Teller {
                     Some(mut call) => (call.output.finish(), call.started.elapsed()),
                     None => (Counts::default(), Duration::ZERO),
                 };
-                telling.counts.stdout_bytes += counts.stdout_bytes;
-                telling.counts.dropped_bytes += counts.dropped_bytes;
+                telling.counts.add(counts);
                 let result = (name != EXEC || counts.stdout_bytes == 0).then(|| json!(result)).filter(|result| result != "");
                 let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
                 let end = Tool::Result { name, tool_call_id: id, exit_code, signal: None, duration_ms, is_error, result };
@@ -191,8 +209,7 @@ impl Teller {
             Event::Message { message, usage: used, stop, model } => {
                 let of_model = message.role == Role::Assistant;
                 if of_model {
-                    telling.text.clear();
-                    telling.told = 0;
+                    telling.next_message(&message.content);
                 }
                 telling.used.add(used.unwrap_or_default());
                 telling.held = Some(Whole {
