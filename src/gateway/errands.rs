@@ -53,8 +53,9 @@ impl Errands for Errander {
         let gateway = self.gateway.upgrade();
         Box::pin(async move {
             let Some(gateway) = gateway.filter(|gateway| !gateway.is_stopping()) else {
-                // The next daemon is asked again; this answer is for a shim that hears it all the same.
-                return std::future::pending().await;
+                // The shim is not answered, so it asks the next daemon.
+                sent.gone.cancelled().await;
+                return Done::failed("the gateway is stopping");
             };
             let Some((_, run)) = ERRANDS.iter().find(|(tool, _)| *tool == sent.errand.tool) else {
                 return Done::failed(format!("this gateway has no tool {}", sent.errand.tool));

@@ -99,9 +99,10 @@ impl Spoken {
     pub fn last_text(&self) -> Option<String> {
         let unfinished = self.unfinished.as_ref().map(|(_, text)| text.clone());
         let of = |whole: &Whole| {
-            let blocks = whole.message["content"].as_array().into_iter().flatten().filter(|block| block["type"] == "text");
+            let blocks =
+                whole.message.get("content").and_then(Value::as_array).into_iter().flatten().filter(|block| block["type"] == "text");
             let texts: Vec<&str> = blocks.filter_map(|block| block["text"].as_str()).collect();
-            (whole.message["role"] == "assistant" && !texts.is_empty()).then(|| texts.join("\n"))
+            (whole.message.get("role").is_some_and(|role| role == "assistant") && !texts.is_empty()).then(|| texts.join("\n"))
         };
         let whole = || {
             self.pieces.iter().rev().find_map(|(_, piece)| match piece {

@@ -155,19 +155,21 @@ impl Mcp {
     fn take(&mut self, link: &Arc<Link>, tools: Vec<Value>, layers: &[Rules<'_>]) {
         let mut left_out = 0;
         for tool in tools {
-            let Some(own_name) = tool["name"].as_str().filter(|name| !name.is_empty()) else { continue };
+            let text = |key: &str| tool.get(key).and_then(Value::as_str);
+            let Some(own_name) = text("name").filter(|name| !name.is_empty()) else { continue };
             let server = link.server();
             let own = Rules { allow: server.allow.as_deref(), deny: server.deny.as_deref(), ..Rules::default() };
             let name = tool_name(&server.name, own_name);
             if !permits(own, &own_name.to_lowercase(), "") || !layers.iter().all(|rules| permits(*rules, &name.to_lowercase(), GROUP)) {
                 continue;
             }
-            let schema = if tool["inputSchema"]["type"] == "object" { tool["inputSchema"].clone() } else { json!({ "type": "object" }) };
+            let schema = tool.get("inputSchema").filter(|schema| schema.get("type").is_some_and(|kind| kind == "object"));
+            let schema = schema.cloned().unwrap_or_else(|| json!({ "type": "object" }));
             if self.tools.len() >= MOST || schema.to_string().len() > SCHEMA || self.find(&name).is_some() {
                 left_out += 1;
                 continue;
             }
-            let text = tool["description"].as_str().or_else(|| tool["title"].as_str()).unwrap_or(own_name);
+            let text = text("description").or_else(|| text("title")).unwrap_or(own_name);
             let description = text.get(..text.floor_char_boundary(DESCRIPTION)).unwrap_or_default().to_owned();
             self.tools.push(Remote { own_name: own_name.to_owned(), name, description, schema, link: Arc::clone(link) });
         }

@@ -46,7 +46,7 @@ pub(super) struct Link {
 /// A server that is connected.
 enum Open {
     Program(mpsc::Sender<Asked>),
-    Http(Remote),
+    Http(Box<Remote>),
 }
 
 impl Link {
@@ -80,7 +80,7 @@ impl Link {
         });
         let about = self.request("initialize", hello).await?;
         if let Some(Ok(Open::Http(remote))) = self.open.get() {
-            remote.speaks(about["protocolVersion"].as_str().unwrap_or(VERSION));
+            remote.speaks(about.get("protocolVersion").and_then(Value::as_str).unwrap_or(VERSION));
         }
         self.tell("notifications/initialized", json!({})).await;
         let mut tools = Vec::new();
@@ -88,10 +88,10 @@ impl Link {
         for _ in 0..PAGES {
             let params = if cursor.is_null() { json!({}) } else { json!({ "cursor": cursor }) };
             let mut page = self.request("tools/list", params).await?;
-            if let Value::Array(more) = page["tools"].take() {
+            if let Some(Value::Array(more)) = page.get_mut("tools").map(Value::take) {
                 tools.extend(more);
             }
-            cursor = page["nextCursor"].take();
+            cursor = page.get_mut("nextCursor").map(Value::take).unwrap_or_default();
             if cursor.is_null() || tools.len() >= most {
                 break;
             }
@@ -109,7 +109,7 @@ impl Link {
 
     fn connect(&self) -> Result<Open, String> {
         match &self.server.way {
-            Way::Http { url, headers } => Ok(Open::Http(Remote::new(url, headers)?)),
+            Way::Http { url, headers } => Ok(Open::Http(Box::new(Remote::new(url, headers)?))),
             Way::Command { words, env, cwd } => {
                 let talking =
                     self.starter.start(words, env, cwd.as_ref()).map_err(|why| format!("cannot be started: {}", self.cleaned(&why)))?;

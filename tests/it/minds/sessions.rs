@@ -184,3 +184,13 @@ async fn what_the_system_noted_is_told_with_the_next_turn_and_once() {
     let told: Vec<bool> = fake.seen().iter().map(|seen| seen.text.contains("The disk is nearly full")).collect();
     assert_eq!(told, [true, false]);
 }
+
+#[tokio::test]
+async fn a_user_of_a_portal_has_no_tools_for_sessions() {
+    let fake = fake([uses("list", "sessions_list", json!({})), Answer::text("none")]).await;
+    let gateway = gateway(&fake, &crate::portals::config());
+    let mut ann = crate::portals::user(&gateway, &crate::portals::of("ann")).await;
+    let last = say(&mut ann, "look").await;
+    assert_eq!(last["payload"]["status"], "ok", "{last}");
+    assert!(result_of(&fake, "list").contains("no tool named sessions_list"), "{}", result_of(&fake, "list"));
+}
