@@ -29,6 +29,14 @@ pub trait Host: Send + Sync {
     /// Asks the gate about a command and starts it exactly as it was allowed, shut in as the run is. Waits as long as the gate does; the loop drops the future when it is to stop.
     fn start(&self, command: Command) -> Starting<'_>;
 
+    /// What the user says while the turn goes on, oldest first, with a name to [take](Self::took) it by; none for now, or for good.
+    fn told(&self) -> Option<(String, String)> {
+        None
+    }
+
+    /// What was said under this name is part of the conversation now.
+    fn took(&self, _name: &str) {}
+
     /// Fires when the turn is to end.
     fn stop(&self) -> &CancellationToken;
 

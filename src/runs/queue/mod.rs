@@ -10,6 +10,7 @@
 mod lane;
 #[cfg(test)]
 mod model;
+mod room;
 pub mod rules;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,8 @@ mod tests;
 use std::collections::HashMap;
 
 use self::lane::{AtWork, Lane, Waiting};
+use self::room::Heavy;
+pub use self::room::Room;
 use self::rules::{Mode, Overflow, Rules};
 
 /// Most runs that wait in one session, whatever their rules.
@@ -48,15 +51,6 @@ pub struct Item {
     pub takes_input: bool,
     /// The memory that it takes beside its commands, MB; 0 = so little that nobody has to wait for it.
     pub weight: u64,
-}
-
-/// How many heavy runs may be at work at once. Others are not touched by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// So many.
-    Count(usize),
-    /// As many as weigh this together, MB; a single one always.
-    Memory(u64),
 }
 
 /// What happened.
@@ -147,13 +141,12 @@ pub struct Full {
 #[derive(Debug)]
 pub struct Queue {
     max: usize,
-    room: Room,
     lanes: HashMap<String, Lane>,
     /// Session of every run that is in a lane.
     places: HashMap<String, String>,
     running: usize,
-    /// The heavy ones among those: how many, and their weight together.
-    heavy: (usize, u64),
+    /// The heavy ones among those.
+    heavy: Heavy,
     last: i64,
     first: i64,
 }
@@ -163,7 +156,7 @@ impl Queue {
     #[must_use]
     pub fn new(max: usize) -> Self {
         let (lanes, places) = (HashMap::new(), HashMap::new());
-        Self { max: max.max(1), room: Room::Memory(u64::MAX), lanes, places, running: 0, heavy: (0, 0), last: 0, first: 0 }
+        Self { max: max.max(1), lanes, places, running: 0, heavy: Heavy::default(), last: 0, first: 0 }
     }
 
     /// Gives a place to a run that is about to be accepted; a `Submit` uses it, or `Left` gives it back. Until then nothing that came later starts in its session, so that the order of requests is the order of turns whatever takes longer on the way.
@@ -201,7 +194,8 @@ impl Queue {
                 self.tidy(&session);
             }
             Event::Adopt { run, session, takes_input, weight } => {
-                self.count_in(weight);
+                self.running += 1;
+                self.heavy.add(weight);
                 self.lanes.entry(session.clone()).or_default().running.push(AtWork { run: run.clone(), takes_input, weight });
                 self.places.insert(run, session);
             }
@@ -239,7 +233,7 @@ impl Queue {
         if self.running >= self.max {
             None
         } else {
-            self.lanes.values().filter(|lane| self.fits(lane.weight())).filter_map(Lane::due).min()
+            self.lanes.values().filter(|lane| self.heavy.fits(lane.weight())).filter_map(Lane::due).min()
         }
     }
 
@@ -254,7 +248,7 @@ impl Queue {
     /// The place that a run of this session and this weight would have now; none = it would start at once.
     #[must_use]
     pub fn next_position(&self, session: &str, weight: u64) -> Option<usize> {
-        let free = self.running < self.max && self.fits(weight) && self.lanes.get(session).is_none_or(Lane::is_free);
+        let free = self.running < self.max && self.heavy.fits(weight) && self.lanes.get(session).is_none_or(Lane::is_free);
         if free { None } else { Some(self.counts().1 + 1) }
     }
 
@@ -277,24 +271,13 @@ impl Queue {
 
     /// Other room for heavy runs from now on, as [`Self::set_max`].
     pub fn set_room(&mut self, room: Room) {
-        self.room = room;
+        self.heavy.room = room;
     }
 
-    /// Whether there is room for one more of this weight.
-    fn fits(&self, weight: u64) -> bool {
-        let (count, used) = self.heavy;
-        weight == 0
-            || match self.room {
-                Room::Count(most) => count < most.max(1),
-                Room::Memory(most) => count == 0 || used.saturating_add(weight) <= most,
-            }
-    }
-
-    fn count_in(&mut self, weight: u64) {
-        self.running += 1;
-        if weight > 0 {
-            self.heavy = (self.heavy.0 + 1, self.heavy.1.saturating_add(weight));
-        }
+    /// Takes a message out of its line that has been told to the run at work. Returns whether it still stood there.
+    pub fn withdraw(&mut self, run: &str) -> bool {
+        let waits = self.lane_of(run).is_some_and(|lane| lane.find(run).is_some());
+        waits && self.take_out(run).is_some()
     }
 
     /// The most that may be at work at once.
@@ -345,10 +328,11 @@ impl Queue {
     /// Lets every turn begin that may, the one that came first before the others.
     fn start(&mut self, now: u64, decisions: &mut Vec<Decision>) {
         while self.running < self.max {
-            let due = self.lanes.iter().filter(|(_, lane)| self.fits(lane.weight()) && lane.due().is_some_and(|due| due <= now));
+            let due = self.lanes.iter().filter(|(_, lane)| self.heavy.fits(lane.weight()) && lane.due().is_some_and(|due| due <= now));
             let next = due.min_by_key(|(_, lane)| lane.line.front().map(|waiting| waiting.order)).map(|(session, _)| session.clone());
             let Some((turn, weight)) = next.and_then(|session| self.lanes.get_mut(&session)).and_then(Lane::take_turn) else { return };
-            self.count_in(weight);
+            self.running += 1;
+            self.heavy.add(weight);
             for run in turn.merged.iter().chain(&turn.summarized) {
                 self.places.remove(run);
             }
@@ -377,9 +361,7 @@ impl Queue {
         if let Some(at) = lane.running.iter().position(|other| other.run == run) {
             let weight = lane.running.remove(at).weight;
             self.running -= 1;
-            if weight > 0 {
-                self.heavy = (self.heavy.0.saturating_sub(1), self.heavy.1.saturating_sub(weight));
-            }
+            self.heavy.remove(weight);
         }
         lane.line.retain(|waiting| waiting.item.run != run);
         lane.summarized.retain(|waiting| waiting.item.run != run);
