@@ -31,6 +31,13 @@ pub trait Host: Send + Sync {
 
     /// Has the daemon do something for a tool, and waits for what comes of it; the loop drops the future when it is to stop.
     fn errand(&self, errand: Errand) -> Doing<'_>;
+    /// What the user says while the turn goes on, oldest first, with a name to [take](Self::took) it by; none for now, or for good.
+    fn told(&self) -> Option<(String, String)> {
+        None
+    }
+
+    /// What was said under this name is part of the conversation now.
+    fn took(&self, _name: &str) {}
 
     /// Fires when the turn is to end.
     fn stop(&self) -> &CancellationToken;

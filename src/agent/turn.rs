@@ -109,6 +109,9 @@ impl Turn {
             if let Some((budget, summary)) = self.ledger.exceeded() {
                 return Ended::new(End::Budget(budget), summary);
             }
+            if let Err(failed) = self.hear() {
+                return Ended::unwritten(&failed);
+            }
             if self.is_too_long()
                 && let Err(ended) = self.compact(None, true).await
             {
@@ -162,12 +165,30 @@ impl Turn {
         }
         self.measured = Some((all(answer.usage), self.messages.len())).filter(|(tokens, _)| *tokens > 0);
         if uses.is_empty() {
-            return Some(self.done(&stop));
+            let ended = self.done(&stop);
+            let may_go_on = ended.end == End::Done && self.ledger.exceeded().is_none() && !self.context.host.stop().is_cancelled();
+            // What was said during the answer is answered in the same turn.
+            return match if may_go_on { self.hear() } else { Ok(false) } {
+                Ok(true) => None,
+                Ok(false) => Some(ended),
+                Err(failed) => Some(Ended::unwritten(&failed)),
+            };
         }
         let (mut results, written) = calls::run_all(&self.context, &self.tools, uses).await;
         self.add_news(&mut results);
         let results = Message { role: Role::User, content: results };
         written.and(self.tell(results, Usage::default(), 0.0, None, None)).err().map(|failed| Ended::unwritten(&failed))
+    }
+
+    /// Takes what the user says meanwhile into the conversation. Returns whether there was anything.
+    fn hear(&mut self) -> io::Result<bool> {
+        let mut heard = false;
+        while let Some((name, text)) = self.context.host.told() {
+            self.tell(user(&text), Usage::default(), 0.0, None, None)?;
+            self.context.host.took(&name);
+            heard = true;
+        }
+        Ok(heard)
     }
 
     /// Says behind the last result which commands have ended in the background.

@@ -15,7 +15,7 @@ use crate::agent::spec::{AgentSpec, Bootstrap, Budgets, CompactionRules, ExecRul
 use crate::exec::isolate::Wrapped;
 use crate::exec::output::Sink;
 use crate::exec::process::{OOM_SCORE_ADJ, Script, spawn_fed};
-use crate::model::{Block, ErrorKind, Event, Events, Message, Model, ModelError, Request, StopReason, Thinking, Usage};
+use crate::model::{Block, ErrorKind, Event, Events, Message, Model, ModelError, Request, Role, StopReason, Thinking, Usage};
 use crate::protocol::event::agent::Source;
 
 /// A turn that says `go`, with small limits.
@@ -108,6 +108,9 @@ pub struct Noted {
     pub stop_at: Option<usize>,
     pub refuse_at: Option<usize>,
     pub deny: Option<String>,
+    /// What the user says once the model has said so many messages: name and text.
+    pub asides: Mutex<Vec<(usize, (String, String))>>,
+    pub taken: Mutex<Vec<String>>,
 }
 
 impl Noted {
@@ -204,6 +207,17 @@ impl Host for Noted {
                 Ok(format!("{} {} {}", errand.tool_call_id, errand.tool, errand.args))
             }
         })
+    }
+
+    fn told(&self) -> Option<(String, String)> {
+        let said = self.messages().iter().filter(|message| message.role == Role::Assistant).count();
+        let mut asides = self.asides.lock().unwrap();
+        let due = asides.first().is_some_and(|(at, _)| *at <= said);
+        due.then(|| asides.remove(0).1)
+    }
+
+    fn took(&self, name: &str) {
+        self.taken.lock().unwrap().push(name.to_owned());
     }
 
     fn stop(&self) -> &CancellationToken {

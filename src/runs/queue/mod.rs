@@ -10,6 +10,7 @@
 mod lane;
 #[cfg(test)]
 mod model;
+mod room;
 pub mod rules;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,8 @@ mod tests;
 use std::collections::{HashMap, HashSet};
 
 use self::lane::{AtWork, Lane, Waiting};
+use self::room::Heavy;
+pub use self::room::Room;
 use self::rules::{Mode, Overflow, Rules};
 
 /// Most runs that wait in one session, whatever their rules.
@@ -50,15 +53,6 @@ pub struct Item {
     pub nested: bool,
     /// The memory that it takes beside its commands, MB; 0 = so little that nobody has to wait for it.
     pub weight: u64,
-}
-
-/// How many heavy runs may be at work at once. Others are not touched by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// So many.
-    Count(usize),
-    /// As many as weigh this together, MB; a single one always.
-    Memory(u64),
 }
 
 /// What happened.
@@ -151,7 +145,6 @@ pub struct Full {
 #[derive(Debug)]
 pub struct Queue {
     max: usize,
-    room: Room,
     lanes: HashMap<String, Lane>,
     /// Session of every run that is in a lane.
     places: HashMap<String, String>,
@@ -159,8 +152,8 @@ pub struct Queue {
     /// The nested runs at work; they count among the running too.
     nested: HashSet<String>,
     max_nested: usize,
-    /// The heavy ones among those: how many, and their weight together.
-    heavy: (usize, u64),
+    /// The heavy ones among those.
+    heavy: Heavy,
     last: i64,
     first: i64,
 }
@@ -171,13 +164,12 @@ impl Queue {
     pub fn new(max: usize, max_nested: usize) -> Self {
         Self {
             max: max.max(1),
-            room: Room::Memory(u64::MAX),
             lanes: HashMap::new(),
             places: HashMap::new(),
             running: 0,
             nested: HashSet::new(),
             max_nested: max_nested.max(1),
-            heavy: (0, 0),
+            heavy: Heavy::default(),
             last: 0,
             first: 0,
         }
@@ -186,7 +178,7 @@ impl Queue {
     /// Whether one more run of this kind and weight may be at work.
     fn has_room(&self, nested: bool, weight: u64) -> bool {
         let place = if nested { self.nested.len() < self.max_nested } else { self.running - self.nested.len() < self.max };
-        place && self.fits(weight)
+        place && self.heavy.fits(weight)
     }
 
     /// Gives a place to a run that is about to be accepted; a `Submit` uses it, or `Left` gives it back. Until then nothing that came later starts in its session, so that the order of requests is the order of turns whatever takes longer on the way.
@@ -296,17 +288,7 @@ impl Queue {
 
     /// Other room for heavy runs from now on, as [`Self::set_max`].
     pub fn set_room(&mut self, room: Room) {
-        self.room = room;
-    }
-
-    /// Whether there is room for one more of this weight.
-    fn fits(&self, weight: u64) -> bool {
-        let (count, used) = self.heavy;
-        weight == 0
-            || match self.room {
-                Room::Count(most) => count < most.max(1),
-                Room::Memory(most) => count == 0 || used.saturating_add(weight) <= most,
-            }
+        self.heavy.room = room;
     }
 
     fn count_in(&mut self, run: &str, nested: bool, weight: u64) {
@@ -314,9 +296,13 @@ impl Queue {
         if nested {
             self.nested.insert(run.to_owned());
         }
-        if weight > 0 {
-            self.heavy = (self.heavy.0 + 1, self.heavy.1.saturating_add(weight));
-        }
+        self.heavy.add(weight);
+    }
+
+    /// Takes a message out of its line that has been told to the run at work. Returns whether it still stood there.
+    pub fn withdraw(&mut self, run: &str) -> bool {
+        let waits = self.lane_of(run).is_some_and(|lane| lane.find(run).is_some());
+        waits && self.take_out(run).is_some()
     }
 
     /// The most that may be at work at once.
@@ -402,9 +388,7 @@ impl Queue {
         if let Some(at) = lane.running.iter().position(|other| other.run == run) {
             let weight = lane.running.remove(at).weight;
             self.running -= 1;
-            if weight > 0 {
-                self.heavy = (self.heavy.0.saturating_sub(1), self.heavy.1.saturating_sub(weight));
-            }
+            self.heavy.remove(weight);
         }
         self.nested.remove(run);
         lane.line.retain(|waiting| waiting.item.run != run);

@@ -149,6 +149,11 @@ fn a_run_that_takes_input_is_told_and_a_message_that_it_declines_waits() {
     assert_eq!(submit(&mut queue, "b", Some(rules(Mode::Steer)), 1), [told]);
     assert_eq!(ended(&mut queue, "a", 2), [], "not decided yet");
     assert_eq!(queue.handle(Event::Declined("b".into()), 3), [start("b", &[], &[])]);
+    assert!(!queue.withdraw("b"), "it is at work");
+    submit(&mut queue, "c", Some(rules(Mode::Steer)), 4);
+    assert!(queue.withdraw("c") && !queue.withdraw("c"));
+    assert_eq!(ended(&mut queue, "b", 5), []);
+    assert!(queue.lanes.is_empty());
 }
 
 #[test]
@@ -276,7 +281,7 @@ fn heavy_runs_wait_for_room_and_nobody_else_waits_for_them() {
         assert_eq!(ended(&mut queue, "a", 1), [start("c", &[], &[])]);
         queue.handle(Event::Ended("b".into()), 1);
         queue.handle(Event::Ended("c".into()), 1);
-        assert_eq!((queue.heavy, queue.counts()), ((0, 0), (0, 0)));
+        assert_eq!((queue.heavy.count, queue.heavy.weight, queue.counts()), (0, 0, (0, 0)));
     }
 }
 

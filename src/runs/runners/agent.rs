@@ -18,6 +18,7 @@ use crate::protocol::event::agent::{AssistantText, Compacted, Lifecycle, Stream,
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus, Said};
 use crate::protocol::usage::{TokenCost, TokenUsage};
 use crate::runs::control::{self, AgentTask, Judgement, RunSpec, Wanted};
+use crate::runs::inbox::Listener;
 use crate::runs::runner::{Job, RunError, Runner, Work};
 use crate::runs::sink::RunSink;
 use crate::runs::stop::{Cause, Stop};
@@ -51,6 +52,7 @@ async fn run(mut job: Job, out: RunSink, stop: Stop) -> Result<Outcome, RunError
         spec: job.spec.clone(),
         out: out.clone(),
         stop: stop.clone(),
+        listener: out.inbox().listen(),
         messages: Mutex::new(known),
     });
     let names = endpoints.iter().map(|endpoint| format!("{}/{}", endpoint.provider, endpoint.model)).collect();
@@ -83,6 +85,8 @@ struct Hosted {
     spec: RunSpec,
     out: RunSink,
     stop: Stop,
+    /// What users say meanwhile.
+    listener: Listener,
     /// Messages of the conversation so far.
     messages: Mutex<usize>,
 }
@@ -171,6 +175,14 @@ impl Host for Hosted {
             let done = self.out.asks().errand(errand).await;
             if done.is_error { Err(done.text) } else { Ok(done.text) }
         })
+    }
+
+    fn told(&self) -> Option<(String, String)> {
+        self.listener.now()
+    }
+
+    fn took(&self, name: &str) {
+        self.listener.answer(name, true);
     }
 
     fn stop(&self) -> &CancellationToken {

@@ -13,7 +13,7 @@ use crate::clock::now_ms;
 use crate::exec::process::OOM_SCORE_ADJ;
 use crate::exec::program::{self, Talking};
 use crate::exec::sweep::reap_all_but;
-use crate::programs::drive::{Patience, Said, drive};
+use crate::programs::drive::{Aside, Patience, drive};
 use crate::programs::event::{Cause as Failure, End, How};
 use crate::programs::peer::Peer;
 use crate::programs::probe::locate;
@@ -96,7 +96,7 @@ async fn turn(job: &Job, spec: &ProgramSpec, out: &RunSink, stop: &Stop, teller:
         loop {
             let (tell, text) = listener.next().await;
             let (taken, answer) = oneshot::channel();
-            let is_told = speaker.send(Said { text, taken }).await.is_ok() && answer.await.unwrap_or(false);
+            let is_told = speaker.send(Aside { text, taken }).await.is_ok() && answer.await.unwrap_or(false);
             listener.answer(&tell, is_told);
         }
     };
