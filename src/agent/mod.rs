@@ -14,6 +14,7 @@ mod compaction;
 mod conversation;
 mod fetch;
 mod gather;
+pub mod hands;
 pub mod host;
 mod prompt;
 pub mod spec;

@@ -31,16 +31,52 @@ pub fn endpoint(config: &Config, name: &str, variables: Variables<'_>) -> Result
         Some(api) => Api::of(api).ok_or_else(|| format!("models.providers.{provider}: the api \"{}\" is not spoken here", word(api)))?,
         None => known.unwrap_or(Api::OpenaiCompletions),
     };
-    let mut endpoint = Endpoint::new(provider, model, api);
-    endpoint.base_url = settings.map(|settings| settings.base_url.clone()).unwrap_or_default();
-    endpoint.auth = auth(config, provider, settings, api, variables)?;
-    let headers = settings.iter().flat_map(|settings| &settings.headers).chain(row.iter().flat_map(|row| &row.headers));
-    endpoint.headers = headers.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let mut endpoint = place(config, provider, model, api, variables)?;
+    endpoint.headers.extend(row.iter().flat_map(|row| &row.headers).map(|(name, value)| (name.clone(), value.clone())));
     (endpoint.reasoning, endpoint.images) = abilities(model);
     if let Some(row) = row {
         describe(&mut endpoint, row);
     }
     endpoint.max_tokens = endpoint.max_tokens.min(endpoint.context_window);
+    Ok(endpoint)
+}
+
+/// A provider for an agent program that speaks with it in its own way, with this model. `api` is the language of the program, if it has only one.
+///
+/// # Errors
+/// One line: what is missing or does not fit, and where to put it.
+pub fn provider_of_program(
+    config: &Config,
+    provider: &str,
+    model: &str,
+    api: Option<Api>,
+    variables: Variables<'_>,
+) -> Result<Endpoint, String> {
+    let settings = config.models.providers.get(provider);
+    let known = Api::of_provider(provider).filter(|_| settings.is_some() || config.models.mode == ModelsMode::Merge);
+    let spoken = match settings.and_then(|settings| settings.api) {
+        // To the one who only passes it on they are the same.
+        Some(ModelApi::OpenaiResponses) => Api::OpenaiCompletions,
+        Some(given) => Api::of(given)
+            .ok_or_else(|| format!("models.providers.{provider}: requests of the api \"{}\" are not passed on", word(given)))?,
+        None => known.or(settings.map(|_| api.unwrap_or(Api::OpenaiCompletions))).ok_or_else(|| {
+            format!("there is no provider \"{provider}\"; add models.providers.{provider} with its baseUrl, or name another one")
+        })?,
+    };
+    if api.is_some_and(|api| api != spoken) {
+        return Err(format!("the provider \"{provider}\" does not speak the language of this program; name another one as its provider"));
+    }
+    place(config, provider, model, spoken, variables)
+}
+
+/// A model at a provider: where that is, and who we are there.
+fn place(config: &Config, provider: &str, model: &str, api: Api, variables: Variables<'_>) -> Result<Endpoint, String> {
+    let settings = config.models.providers.get(provider);
+    let mut endpoint = Endpoint::new(provider, model, api);
+    endpoint.base_url = settings.map(|settings| settings.base_url.clone()).unwrap_or_default();
+    endpoint.auth = auth(config, provider, settings, api, variables)?;
+    let headers = settings.iter().flat_map(|settings| &settings.headers);
+    endpoint.headers = headers.map(|(name, value)| (name.clone(), value.clone())).collect();
     Ok(endpoint)
 }
 
@@ -150,6 +186,29 @@ mod tests {
             assert_eq!((found.context_window, found.max_tokens, found.cost.input), (1000, 1000, 2.0));
             assert_eq!(found.headers.keys().collect::<Vec<_>>(), ["x-a", "x-b"]);
             assert!(matches!(found.auth, Auth::Bearer { .. }));
+        }
+    }
+
+    #[test]
+    fn a_program_is_led_to_a_provider_that_speaks_its_language_and_to_no_other() {
+        let config: Config = serde_json::from_value(json!({ "models": { "providers": {
+            "own": { "baseUrl": "http://h/v1", "apiKey": "k", "api": "openai-responses", "headers": { "x-a": "1" } },
+            "far": { "baseUrl": "http://g", "apiKey": "k", "api": "google-generative-ai" },
+        } } }))
+        .unwrap();
+        let variables = |name: &str| (name == "ANTHROPIC_API_KEY").then(|| "canary".to_owned());
+        let of = |provider: &str, api| provider_of_program(&config, provider, "m", api, &variables);
+        let own = of("own", Some(Api::OpenaiCompletions)).unwrap();
+        assert_eq!((own.base_url.as_str(), own.model.as_str(), own.headers.len()), ("http://h/v1", "m", 1));
+        assert!(matches!(of("anthropic", Some(Api::AnthropicMessages)).unwrap().auth, Auth::Key { .. }));
+        for (provider, api, words) in [
+            ("own", Some(Api::AnthropicMessages), "language of this program"),
+            ("far", None, "are not passed on"),
+            ("nowhere", None, "models.providers.nowhere"),
+            ("openai", None, "OPENAI_API_KEY"),
+        ] {
+            let why = of(provider, api).unwrap_err();
+            assert!(why.contains(words), "{why}");
         }
     }
 

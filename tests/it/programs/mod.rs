@@ -1,6 +1,7 @@
 //! The runners of agent programs in a real shim, with programs that play what was recorded of the real ones, or do what programs should not.
 
 mod faults;
+mod hands;
 mod stub;
 
 use serde_json::{Value, json};
