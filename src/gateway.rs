@@ -19,6 +19,7 @@ pub mod minds;
 pub mod portal;
 pub mod presence;
 pub mod presence_line;
+pub mod programs;
 pub mod queueing;
 pub mod quiet;
 pub mod recollect;
@@ -46,6 +47,7 @@ use crate::config::load::Loaded;
 use crate::events::hub::Hub;
 use crate::logging::Log;
 use crate::protocol::ids::AgentId;
+use crate::runs::programs::Versions;
 use crate::runs::supervisor::Supervisor;
 use crate::sessions::{Sessions, Settings as SessionSettings};
 use crate::store::{Health as StoreHealth, Store};
@@ -113,6 +115,8 @@ pub struct Gateway {
     pub system_events: SystemEvents,
     /// What runs have used on days that are over.
     pub usage: Usage,
+    /// What agent programs said their versions were.
+    pub versions: Versions,
     /// What this machine can give to isolated runs.
     pub tried: Tried,
     /// Tasks that belong to no connection.
@@ -198,6 +202,7 @@ impl Gateway {
             probe: Probe::default(),
             system_events: SystemEvents::default(),
             usage: Usage::default(),
+            versions: Versions::default(),
             tried: Tried::default(),
             boot_id,
             id: TokenDigest::of(&audit.public_key()).bytes().iter().take(16).map(|byte| format!("{byte:02x}")).collect(),

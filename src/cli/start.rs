@@ -51,6 +51,12 @@ pub struct InitArgs {
     /// Where configuration and state are.
     #[command(flatten)]
     pub place: PlaceArgs,
+    /// Where the program of the runner `codex` is, an absolute path [default: `codex` in PATH]
+    #[arg(long, value_name = "FILE")]
+    pub codex_bin: Option<PathBuf>,
+    /// Where the program of the runner `claude` is, an absolute path [default: `claude` in PATH]
+    #[arg(long, value_name = "FILE")]
+    pub claude_bin: Option<PathBuf>,
 }
 
 /// Runs the daemon until it is told to stop. Returns the exit code.

@@ -84,6 +84,21 @@ pub fn default_file(token: &str, workspace: &Path) -> String {
     )
 }
 
+/// The same text with a section that says where agent programs are, by the name of their runner.
+#[must_use]
+pub fn with_programs(text: String, programs: &[(&str, &Path)]) -> String {
+    let quoted = |path: &Path| serde_json::to_string(&path.to_string_lossy()).unwrap_or_default();
+    let lines: String = programs.iter().map(|(name, path)| format!("    {name}: {{ command: {} }},\n", quoted(path))).collect();
+    match text.strip_suffix("}\n") {
+        Some(start) if !lines.is_empty() => {
+            format!(
+                "{start}\n  // Agent programs; an agent with `runner: \"codex\"` or \"claude\" works with one.\n  runners: {{\n{lines}  }},\n}}\n"
+            )
+        }
+        _ => text,
+    }
+}
+
 /// Writes a new file, mode 0600, and its directory, mode 0700; on disk when this returns.
 ///
 /// # Errors
@@ -128,5 +143,19 @@ mod tests {
         assert_eq!(loaded.config.gateway.auth.token.as_ref().unwrap().expose(), &token);
         assert_eq!(loaded.config.agent(None).unwrap().workspace, Path::new("/home/koi \"x\"/work"));
         assert_eq!(write_new(&path, "{}").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn the_first_file_can_say_where_agent_programs_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("skykoi.json");
+        let plain = default_file(&new_token().unwrap(), dir.path());
+        assert_eq!(with_programs(plain.clone(), &[]), plain);
+        write_new(&path, &with_programs(plain, &[("codex", Path::new("/opt/\"c\"/codex")), ("claude", Path::new("/c"))])).unwrap();
+        let loaded = load(&Sources { flags: FlagLayer::from(dir.path().to_owned()), ..Sources::default() }).unwrap();
+        let runners = &loaded.config.runners;
+        assert_eq!(runners.codex.command.as_ref().unwrap().0, ["/opt/\"c\"/codex"]);
+        assert_eq!(runners.claude.command.as_ref().unwrap().0, ["/c"]);
+        assert_eq!(loaded.warnings, Vec::<String>::new());
     }
 }

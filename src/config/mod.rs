@@ -42,6 +42,7 @@ pub mod read_file;
 pub mod redact;
 pub mod reference;
 pub mod resolve;
+pub mod runners;
 pub mod sandbox;
 pub mod save;
 pub mod schedule;
@@ -88,6 +89,9 @@ section! {
         /// Providers of models.
         #[schemars(extend("x-reload" = "hot"))]
         models: models::Models,
+        /// Agent programs that are not part of the gateway.
+        #[schemars(extend("x-reload" = "hot"))]
+        runners: runners::Runners,
         /// Values for `${NAME}` in this file. They are not put into anybody's environment.
         #[schemars(extend("x-reload" = "hot"))]
         env: env::Env,

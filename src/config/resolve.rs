@@ -133,6 +133,7 @@ impl Config {
         let log =
             self.logging.file.as_ref().map_or_else(|| paths.log(), |file| paths.state_dir.join(expand_home(Path::new(file), &paths.home)));
         self.logging.file = Some(log.to_string_lossy().into_owned());
+        self.runners.settle(paths);
         let common = self.agents.defaults.workspace.take();
         self.agents.defaults.workspace = full(common.as_ref(), workspace_name(&default, true));
         for agent in &mut self.agents.list {

@@ -24,15 +24,20 @@ use crate::gateway::certificate::TlsStatus;
 use crate::gateway::minds::Minds;
 use crate::logging::filter::Filter;
 use crate::logging::{self, Log, Style};
+use crate::machine::reading;
 use crate::protocol::ids::AgentId;
 use crate::runs::control::OutputLimits;
 use crate::runs::policy::{AgentRule, ExecRules};
+use crate::runs::queue::Room;
 use crate::runs::supervisor;
 use crate::transport::admission::Caps;
 use crate::transport::http::Rules;
 use crate::transport::listener::{Bind, ListenSettings};
 use crate::transport::tls::{self, CertFiles};
 use crate::transport::wire::ReadLimits;
+
+/// Memory that agent programs leave to everything else at least, MB.
+const KEPT_MB: u64 = 512;
 
 /// Worker threads: connections are light, and the machine belongs to the runs.
 #[must_use]
@@ -100,6 +105,7 @@ pub fn of_runs(loaded: &Arc<Loaded>) -> std::io::Result<supervisor::Settings> {
         state_dir: loaded.paths.state_dir.clone(),
         socket_dir,
         max_concurrent: defaults.max_concurrent,
+        heavy: heavy(loaded.config.runners.max_concurrent, reading::memory_total()),
         grace_ms: defaults.grace_ms,
         output: OutputLimits {
             cap_bytes: defaults.output.journal_cap_bytes,
@@ -113,6 +119,13 @@ pub fn of_runs(loaded: &Arc<Loaded>) -> std::io::Result<supervisor::Settings> {
         cgroup: cgroup::own(),
         briefing: Arc::new(Minds::new(Arc::clone(loaded))),
     })
+}
+
+/// How many agent programs may work at once: so many as are configured, or as fit into the machine's memory beside the system and what it is there for.
+fn heavy(configured: Option<usize>, total_bytes: u64) -> Room {
+    let total = total_bytes / (1 << 20);
+    let kept = (total / 4).max(KEPT_MB);
+    configured.map_or(Room::Memory(total.saturating_sub(kept)), Room::Count)
 }
 
 /// Which commands run, for each agent.
@@ -245,4 +258,18 @@ pub fn tls_stamp(loaded: &Loaded) -> Hash {
     let texts: Vec<Vec<u8>> = tls_files(loaded).into_iter().map(|path| std::fs::read(path).unwrap_or_default()).collect();
     let digests: Vec<u8> = texts.iter().flat_map(|text| sha256(text).0).collect();
     sha256(&digests)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agent_programs_leave_a_quarter_of_the_memory_and_a_small_machine_has_room_for_one() {
+        let gib = |n: u64| n << 30;
+        assert_eq!(heavy(None, gib(8)), Room::Memory(6144));
+        assert_eq!(heavy(None, gib(1)), Room::Memory(512));
+        assert_eq!(heavy(None, 0), Room::Memory(0));
+        assert_eq!(heavy(Some(3), gib(1)), Room::Count(3));
+    }
 }

@@ -23,6 +23,8 @@ pub struct View<'a> {
     pub read_only: &'a [PathBuf],
     /// Files that came with its message.
     pub attachments: &'a [PathBuf],
+    /// Where its program keeps its state.
+    pub writable: &'a [PathBuf],
     /// This program, and where it stands inside.
     pub program: (&'a Path, &'a Path),
 }
@@ -101,6 +103,7 @@ pub fn words(view: &View<'_>) -> Vec<OsString> {
     words.two("--ro-bind", view.program.0, view.program.1);
     // From the top down, so that none hides another.
     let mut places: Vec<(&Path, &str)> = view.read_only.iter().map(|path| (path.as_path(), "--ro-bind-try")).collect();
+    places.extend(view.writable.iter().map(|path| (path.as_path(), "--bind-try")));
     let (workspace, access) = view.workspace;
     places.push((
         workspace,
@@ -154,6 +157,7 @@ mod tests {
             workspace: (Path::new("/home/u/koi"), Access::ReadWrite),
             read_only: &read_only,
             attachments: &[],
+            writable: &[],
             program: (Path::new("/bin/gw"), Path::new("/run/gw")),
         };
         let text: Vec<String> = words(&view).iter().map(|word| word.to_string_lossy().into_owned()).collect();

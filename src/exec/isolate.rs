@@ -33,6 +33,8 @@ pub struct Confinement {
     pub protected: Vec<PathBuf>,
     /// Files that came with the message, readable although they lie there.
     pub attachments: Vec<PathBuf>,
+    /// Directories and files that the run's program keeps its state in, readable and writable wherever they lie.
+    pub writable: Vec<PathBuf>,
     /// Ports that are closed to isolated runs with a network.
     pub closed_ports: Vec<u16>,
     /// The program `bwrap`.
@@ -80,6 +82,7 @@ impl Confinement {
             workspace: (cwd, self.isolation.workspace),
             read_only: &self.isolation.read_only,
             attachments: &self.attachments,
+            writable: &self.writable,
             program: (program, Path::new(SELF_INSIDE)),
         }));
         let plan = Plan { cgroup: None, sockets: Some(self.sockets()), hardened: true, ..self.limiting() };
@@ -103,7 +106,7 @@ impl Confinement {
         Files {
             protected: self.protected.clone(),
             readable: self.attachments.iter().cloned().chain((!writable).then(|| cwd.to_owned())).collect(),
-            writable: temporary.chain(writable.then(|| cwd.to_owned())).collect(),
+            writable: temporary.chain(writable.then(|| cwd.to_owned())).chain(self.writable.iter().cloned()).collect(),
         }
     }
 

@@ -18,12 +18,12 @@ use crate::protocol::event::session_message::SessionMessage;
 use crate::protocol::frame;
 use crate::protocol::run::{Outcome, RunStatus};
 use crate::runs::answer::{Answer, Call};
-use crate::runs::brief::Recalled;
+use crate::runs::brief::{AGENT, ProgramSession, Recalled};
 use crate::runs::chronicle::{Chronicle, Closing, Opening, Writing};
 use crate::runs::runners;
 use crate::runs::spoken::{Piece, Spoken};
-use crate::sessions::Sessions;
 use crate::sessions::turn::{Turn, TurnEnd, TurnKind, Usage};
+use crate::sessions::{Sessions, programs};
 use crate::store::record::RunRecord;
 use crate::store::sessions::SessionRecord;
 use crate::transcript::Transcripts;
@@ -122,6 +122,11 @@ impl Scribe {
             answered(run, &closing.answer, &closing.outcome)
         });
         let written = self.append(&turn, &closing.opening.work.cwd.to_string_lossy(), entries).await;
+        if let Some(reference) = &closing.spoken.session
+            && let Err(cause) = self.sessions.keep_program(&turn, &run.runner, reference, &closing.opening.work.cwd).await
+        {
+            warn!(run_id = %run.run_id, %cause, "the next turn begins another conversation with its program, because this one's name could not be kept");
+        }
         let aborted = matches!(closing.outcome.status, RunStatus::Aborted | RunStatus::Interrupted);
         self.sessions.finish_turn(&turn, closing.outcome.ended_at, TurnEnd { aborted, usage: usage_of(&closing.spoken) });
         written
@@ -146,16 +151,23 @@ impl Scribe {
                 Err(cause) => return Err(format!("the session cannot be looked up: {cause}")),
             },
         };
-        let read = self.transcripts.run(move |transcripts| transcripts.recall(&transcript)).await;
-        let read = read.map_err(|cause| format!("the conversation cannot be read: {cause}"))?;
-        let Recollection { history, files } = recollect::of_transcript(read.unwrap_or_default());
+        let Recollection { history, files } = if run.runner == AGENT {
+            let read = self.transcripts.run(move |transcripts| transcripts.recall(&transcript)).await;
+            let read = read.map_err(|cause| format!("the conversation cannot be read: {cause}"))?;
+            recollect::of_transcript(read.unwrap_or_default())
+        } else {
+            Recollection::default()
+        };
         let entry = &session.entry;
+        let program = programs::known(entry, &run.runner)
+            .map(|(reference, cwd)| ProgramSession { reference: reference.to_owned(), cwd: cwd.map(Into::into) });
         Ok(Recalled {
             history,
             files,
             model: entry.model_override.clone().map(|model| (entry.provider_override.clone(), model)),
             thinking: entry.thinking_level.clone(),
             is_main: self.sessions.settings().main_key(&run.agent_id) == run.session_key,
+            program,
         })
     }
 }

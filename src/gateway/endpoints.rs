@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::config::models::{Model, ModelApi, ModelInput, ModelsMode, Provider, ProviderAuth};
 use crate::config::secret::Secret;
 use crate::model::endpoint::{Api, Auth, Aws, Compat, Cost, Endpoint};
+use crate::programs::spec::Kind;
 
 /// Variables by name.
 pub type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -41,17 +42,33 @@ pub fn endpoint(config: &Config, name: &str, variables: Variables<'_>) -> Result
     Ok(endpoint)
 }
 
-/// A provider for an agent program that speaks with it in its own way, with this model. `api` is the language of the program, if it has only one.
+/// The provider that an agent program asks in its own way, and the model that it asks for; `provider` is the configured one, `model` the program's own spelling.
 ///
 /// # Errors
 /// One line: what is missing or does not fit, and where to put it.
-pub fn provider_of_program(
+pub fn of_program(
     config: &Config,
-    provider: &str,
-    model: &str,
-    api: Option<Api>,
+    kind: Kind,
+    provider: Option<&str>,
+    model: Option<&str>,
     variables: Variables<'_>,
 ) -> Result<Endpoint, String> {
+    let (usual, api) = match kind {
+        Kind::Claude => (Some("anthropic"), Some(Api::AnthropicMessages)),
+        Kind::Codex => (Some("openai"), Some(Api::OpenaiCompletions)),
+        Kind::Pi | Kind::Acp => (None, None),
+    };
+    let spelled = model.and_then(|model| model.split_once('/')).filter(|(first, _)| provider.is_none_or(|provider| provider == *first));
+    let named = provider.or(usual).or(spelled.map(|(first, _)| first));
+    let name = kind.name();
+    let Some(provider) = named else {
+        return Err(format!("runners.{name}: credentials are \"gateway\", so provider must say whose, or model begin with it"));
+    };
+    let model = spelled.filter(|(first, _)| *first == provider).map_or(model, |(_, rest)| Some(rest));
+    if model.is_none() && kind == Kind::Pi {
+        return Err(format!("runners.{name}: credentials are \"gateway\", so model must say which model it asks for"));
+    }
+    let model = model.unwrap_or_default();
     let settings = config.models.providers.get(provider);
     let known = Api::of_provider(provider).filter(|_| settings.is_some() || config.models.mode == ModelsMode::Merge);
     let spoken = match settings.and_then(|settings| settings.api) {
@@ -64,7 +81,9 @@ pub fn provider_of_program(
         })?,
     };
     if api.is_some_and(|api| api != spoken) {
-        return Err(format!("the provider \"{provider}\" does not speak the language of this program; name another one as its provider"));
+        return Err(format!(
+            "the provider \"{provider}\" does not speak the language of {name}; name another one in runners.{name}.provider"
+        ));
     }
     place(config, provider, model, spoken, variables)
 }
@@ -197,17 +216,25 @@ mod tests {
         } } }))
         .unwrap();
         let variables = |name: &str| (name == "ANTHROPIC_API_KEY").then(|| "canary".to_owned());
-        let of = |provider: &str, api| provider_of_program(&config, provider, "m", api, &variables);
-        let own = of("own", Some(Api::OpenaiCompletions)).unwrap();
+        let of = |kind, provider, model| of_program(&config, kind, provider, model, &variables);
+        let own = of(Kind::Codex, Some("own"), Some("m")).unwrap();
         assert_eq!((own.base_url.as_str(), own.model.as_str(), own.headers.len()), ("http://h/v1", "m", 1));
-        assert!(matches!(of("anthropic", Some(Api::AnthropicMessages)).unwrap().auth, Auth::Key { .. }));
-        for (provider, api, words) in [
-            ("own", Some(Api::AnthropicMessages), "language of this program"),
-            ("far", None, "are not passed on"),
-            ("nowhere", None, "models.providers.nowhere"),
-            ("openai", None, "OPENAI_API_KEY"),
+        let usual = of(Kind::Claude, None, None).unwrap();
+        assert!(matches!(usual.auth, Auth::Key { .. }) && (usual.provider.as_str(), usual.model.as_str()) == ("anthropic", ""));
+        for spelled in ["own/m/1", "m/1"] {
+            let pi = of(Kind::Pi, Some("own"), Some(spelled)).unwrap();
+            assert_eq!((pi.provider.as_str(), pi.model.as_str()), ("own", "m/1"));
+        }
+        assert_eq!(of(Kind::Pi, None, Some("own/m/1")).unwrap().model, "m/1");
+        for (kind, provider, model, words) in [
+            (Kind::Claude, Some("own"), None, "language of claude"),
+            (Kind::Pi, Some("far"), Some("m"), "are not passed on"),
+            (Kind::Acp, Some("nowhere"), None, "models.providers.nowhere"),
+            (Kind::Codex, None, None, "OPENAI_API_KEY"),
+            (Kind::Acp, None, Some("plain"), "provider must say whose"),
+            (Kind::Pi, Some("own"), None, "model must say"),
         ] {
-            let why = of(provider, api).unwrap_err();
+            let why = of(kind, provider, model).unwrap_err();
             assert!(why.contains(words), "{why}");
         }
     }

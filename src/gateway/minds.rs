@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use tracing::warn;
 
 use super::endpoints::{endpoint, unaliased};
+use super::programs;
 use crate::agent::spec::{
     AgentSpec, Bootstrap, Budgets, CompactionRules, ExecRules, FetchRules, FileRules, ModelFacts, Price, Task, ToolLayer, ToolRules,
 };
@@ -18,8 +19,9 @@ use crate::config::resolve::AgentSettings;
 use crate::config::tools::ToolPolicy;
 use crate::model::endpoint::{Api, Endpoint};
 use crate::model::{Block, Message, Thinking};
+use crate::programs::spec::{Approvals, Kind, Picture};
 use crate::protocol::isolation::{Access, Level};
-use crate::runs::brief::{Briefing, Recalled};
+use crate::runs::brief::{Briefing, ProgramTask, Recalled};
 use crate::runs::control::AgentTask;
 use crate::runs::spec::{Attached, Work};
 use crate::store::record::RunRecord;
@@ -56,6 +58,17 @@ impl Briefing for Minds {
         let Some(first) = endpoints.first() else { return Err(no_model(id)) };
         let spec = self.spec(&agent, work, recalled, first)?;
         Ok(AgentTask { spec, endpoints })
+    }
+
+    fn brief_program(
+        &self,
+        kind: Kind,
+        run: &RunRecord,
+        work: &Work,
+        recalled: Recalled,
+        approvals: Approvals,
+    ) -> Result<ProgramTask, String> {
+        programs::task(&self.loaded, kind, run, work, recalled, approvals)
     }
 }
 
@@ -156,15 +169,21 @@ fn for_model(mut message: Message, by: Option<&str>, endpoint: &Endpoint) -> Mes
 }
 
 fn thinking_of(work: &Work, session: Option<&str>, default: Option<ConfiguredThinking>) -> Thinking {
-    let word = work.thinking.as_deref().and_then(crate::sessions::levels::thinking).or(session.and_then(crate::sessions::levels::thinking));
-    let word = word.map_or_else(|| default.map_or_else(String::new, ConfiguredThinking::name), str::to_owned);
-    match word.as_str() {
+    let known = |word: &&str| crate::sessions::levels::thinking(word).is_some();
+    let word = thinking_word(work.thinking.as_deref().filter(known).or(session), default);
+    match word.as_deref().unwrap_or_default() {
         "minimal" => Thinking::Minimal,
         "low" => Thinking::Low,
         "medium" => Thinking::Medium,
         "high" | "xhigh" => Thinking::High,
         _ => Thinking::Off,
     }
+}
+
+/// The level of thinking that was chosen, in one spelling, or else the configured one.
+pub(super) fn thinking_word(chosen: Option<&str>, default: Option<ConfiguredThinking>) -> Option<String> {
+    let chosen = chosen.and_then(crate::sessions::levels::thinking).map(str::to_owned);
+    chosen.or_else(|| default.map(ConfiguredThinking::name))
 }
 
 /// What the user says: the message, and its files, as pictures where the model sees them and by name elsewhere.
@@ -181,6 +200,15 @@ fn prompt(work: &Work, sees: bool) -> Vec<Block> {
 #[must_use]
 pub fn file_note(name: &str, mime_type: &str, path: &Path) -> String {
     format!("[attached file: {name} ({mime_type}), at {}]", path.display())
+}
+
+/// The pictures that came with a message, as programs are given them.
+pub(super) fn pictures(work: &Work) -> Vec<Picture> {
+    let of = |file: &Attached| {
+        let Block::Image { mime_type, data } = picture(file).filter(|_| file.mime_type.starts_with("image/"))? else { return None };
+        Some(Picture { path: file.path.clone(), mime_type, data })
+    };
+    work.attachments.iter().filter_map(of).collect()
 }
 
 fn picture(file: &Attached) -> Option<Block> {
@@ -222,7 +250,8 @@ fn layer(policy: &ToolPolicy) -> ToolLayer {
     ToolLayer { profile: policy.profile, allow: policy.allow.clone(), also_allow: policy.also_allow.clone(), deny: policy.deny.clone() }
 }
 
-fn exec(config: &Config, agent: &AgentSettings) -> ExecRules {
+/// How commands of an agent run.
+pub(super) fn exec(config: &Config, agent: &AgentSettings) -> ExecRules {
     let defaults = &config.agents.defaults;
     ExecRules {
         background_ms: agent.exec.background_ms,

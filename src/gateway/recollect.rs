@@ -120,8 +120,13 @@ pub fn to_transcript(whole: &Whole, at: u64, names: &mut HashMap<String, String>
             }
             vec![assistant(whole, &message.content, at)]
         }
-        Role::User => message.content.iter().filter_map(|block| result(block, at, names)).collect(),
+        Role::User => message.content.iter().filter_map(|block| result(block, at, names).or_else(|| said(block, at))).collect(),
     }
+}
+
+/// What the user said while the run worked.
+fn said(block: &Block, at: u64) -> Option<Value> {
+    if let Block::Text { text } = block { Some(message::user(text, at)) } else { None }
 }
 
 fn assistant(whole: &Whole, content: &[Block], at: u64) -> Value {
@@ -207,6 +212,7 @@ mod tests {
                 content: vec![sealed, Block::Redacted { data: "r".into() }, text("I look"), call("1"), call("2")],
             },
             Message { role: Role::User, content: vec![result("1"), result("2")] },
+            Message { role: Role::User, content: vec![text("hurry")] },
             Message { role: Role::Assistant, content: vec![text("done")] },
         ]
     }
@@ -216,7 +222,7 @@ mod tests {
         let mut names = HashMap::new();
         let entries: Vec<Value> =
             conversation().into_iter().flat_map(|message| to_transcript(&said(message.role, message.content), 5, &mut names)).collect();
-        assert_eq!(entries.len(), 4);
+        assert_eq!(entries.len(), 5);
         assert_eq!((&entries[1]["toolName"], &entries[0]["content"][3]["type"]), (&json!("exec"), &json!("toolCall")));
         let found = of_transcript(Recall { messages: entries, ..Recall::default() });
         let history: Vec<Message> = found.history.iter().map(|(_, message)| message.clone()).collect();

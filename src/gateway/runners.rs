@@ -1,20 +1,25 @@
 //! Which runners can work here: what each needs, where it was found, and what is missing.
 //!
-//! Programs are looked for in the gateway's `PATH` and nothing is started: their version is that of the package they lie in.
+//! Programs are looked for as a run would look for them. Their version is that of the package they lie in; a program without one is asked, once for each file.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Gateway;
-use super::endpoints::endpoint;
+use super::agents::Agents;
+use super::endpoints::{endpoint, of_program};
 use super::minds::variable;
+use super::programs::configured;
 use crate::config::Config;
+use crate::config::load::Loaded;
+use crate::exec::program::find;
 use crate::model::endpoint::Auth;
+use crate::programs::probe::locate;
+use crate::programs::spec::Kind;
 use crate::protocol::ids::AgentId;
-use crate::runs::runners;
 
 /// One runner.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -33,6 +38,9 @@ pub struct RunnerRow {
     /// Whether it has what it needs to be let in at its provider; absent if that cannot be known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authenticated: Option<bool>,
+    /// Where the program keeps its state and its login.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub home: Option<String>,
     /// Why it is not available, and what to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -40,62 +48,42 @@ pub struct RunnerRow {
     pub agents: Vec<AgentId>,
 }
 
-/// An agent program that a runner drives.
-struct Program {
-    runner: &'static str,
-    /// Its name in `PATH`.
-    name: &'static str,
-    /// Its package, to be installed with npm.
-    package: &'static str,
-    /// Variables that let it in.
-    keys: &'static [&'static str],
-    /// Files below the home directory in which it keeps a login.
-    logins: &'static [&'static str],
-}
-
-/// The programs.
-const PROGRAMS: [Program; 3] = [
-    Program { runner: "codex", name: "codex", package: "@openai/codex", keys: &["OPENAI_API_KEY"], logins: &[".codex/auth.json"] },
-    Program {
-        runner: "claude",
-        name: "claude",
-        package: "@anthropic-ai/claude-code",
-        keys: &["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_USE_BEDROCK"],
-        logins: &[".claude/.credentials.json"],
-    },
-    Program {
-        runner: "pi",
-        name: "pi",
-        package: "@earendil-works/pi-coding-agent",
-        keys: &["ANTHROPIC_API_KEY", "OPENAI_API_KEY"],
-        logins: &[".pi/agent/auth.json", ".pi/agent/models.json"],
-    },
-];
+/// Asks a program for its version.
+pub type Ask<'a> = &'a dyn Fn(&Path) -> Option<String>;
 
 impl Gateway {
-    /// Every runner that there can be, in the order in which people are told of them.
+    /// Every runner that there can be, in the order in which people are told of them. Nothing is started: of a program whose package does not say its version, only what it has said before is told.
     #[must_use]
     pub fn runners(&self) -> Vec<RunnerRow> {
-        let (loaded, agents) = (self.loaded(), self.agents());
-        let home = &loaded.paths.home;
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut rows = vec![shell(&loaded.config), agent(&loaded.config)];
-        rows.extend(PROGRAMS.iter().map(|program| external(program, &path, home)));
-        rows.push(RunnerRow { authenticated: None, reason: unbuilt("acp"), ..row("acp", runners::is_available("acp")) });
-        for row in &mut rows {
-            row.agents = agents.all().iter().filter(|agent| agent.runner == row.name).map(|agent| agent.id.clone()).collect();
-        }
-        rows
+        rows(&self.loaded(), &self.agents(), &|path| self.versions.known(path))
+    }
+
+    /// The same, and asks programs for their version that have not said it yet. Blocks for some seconds at worst.
+    #[must_use]
+    pub fn runners_asked(&self) -> Vec<RunnerRow> {
+        let children = self.runs.children();
+        rows(&self.loaded(), &self.agents(), &|path| self.versions.ask(path, &environment(), &children))
     }
 }
 
-fn row(name: &'static str, available: bool) -> RunnerRow {
-    RunnerRow { name, available, path: None, version: None, authenticated: None, reason: None, agents: Vec::new() }
+/// Every runner that there can be with this configuration.
+#[must_use]
+pub fn rows(loaded: &Loaded, agents: &Agents, ask: Ask<'_>) -> Vec<RunnerRow> {
+    let mut rows = vec![shell(&loaded.config), agent(&loaded.config)];
+    rows.extend(Kind::ALL.map(|kind| external(loaded, kind, &environment(), ask)));
+    for row in &mut rows {
+        row.agents = agents.all().iter().filter(|agent| agent.runner == row.name).map(|agent| agent.id.clone()).collect();
+    }
+    rows
 }
 
-/// Why a runner is not there, if this version has none of this name.
-fn unbuilt(name: &str) -> Option<String> {
-    (!runners::is_available(name)).then(|| format!("this version has no runner \"{name}\""))
+/// Of what a run finds in its environment, that by which programs are found and work.
+fn environment() -> BTreeMap<String, String> {
+    ["PATH", "HOME"].into_iter().filter_map(|name| Some((name.to_owned(), variable(name)?))).collect()
+}
+
+fn row(name: &'static str, available: bool) -> RunnerRow {
+    RunnerRow { name, available, path: None, version: None, authenticated: None, home: None, reason: None, agents: Vec::new() }
 }
 
 fn own_version() -> Option<String> {
@@ -104,7 +92,7 @@ fn own_version() -> Option<String> {
 
 fn shell(config: &Config) -> RunnerRow {
     let shell = config.shell();
-    let found = is_program(&shell);
+    let found = find(&shell.to_string_lossy(), None).is_some();
     let reason = (!found).then(|| format!("{} is no program; set agents.defaults.shell", shell.display()));
     RunnerRow { path: Some(shell.to_string_lossy().into_owned()), version: own_version(), reason, ..row("shell", found) }
 }
@@ -124,26 +112,26 @@ fn agent(config: &Config) -> RunnerRow {
     RunnerRow { version: own_version(), authenticated, reason: endpoint.as_ref().err().cloned(), ..row("agent", endpoint.is_ok()) }
 }
 
-fn external(program: &Program, path: &std::ffi::OsStr, home: &Path) -> RunnerRow {
-    let found = std::env::split_paths(path).map(|dir| dir.join(program.name)).find(|path| is_program(path));
-    let Some(found) = found else {
-        let reason =
-            format!("the program `{}` is not in the gateway's PATH; install it with `npm install -g {}`", program.name, program.package);
-        return RunnerRow { reason: unbuilt(program.runner).or(Some(reason)), ..row(program.runner, false) };
-    };
-    let login = program.logins.iter().any(|file| home.join(file).exists()) || program.keys.iter().any(|key| variable(key).is_some());
-    RunnerRow {
-        version: version_of(&found),
-        path: Some(found.to_string_lossy().into_owned()),
-        // It may be let in by other ways than those that are known here.
-        authenticated: login.then_some(true),
-        reason: unbuilt(program.runner),
-        ..row(program.runner, runners::is_available(program.runner))
+fn external(loaded: &Loaded, kind: Kind, env: &BTreeMap<String, String>, ask: Ask<'_>) -> RunnerRow {
+    let program = configured(loaded, kind);
+    let mut env = env.clone();
+    env.extend(program.env.get("PATH").map(|path| ("PATH".to_owned(), path.clone())));
+    let home = program.home.as_ref().map(|home| home.to_string_lossy().into_owned());
+    // Whose model it would ask.
+    let asks = || of_program(&loaded.config, kind, program.provider.as_deref(), program.model.as_deref(), &variable);
+    let way = program.proxied.then(asks);
+    let unfit = way.as_ref().and_then(|way| way.as_ref().err().cloned());
+    match unfit.map_or_else(|| locate(kind, &program.command, &env), Err) {
+        Err(reason) => RunnerRow { home, reason: Some(reason), ..row(kind.name(), false) },
+        Ok(path) => RunnerRow {
+            // Of the one that speaks for others nothing is known but the protocol.
+            version: version_of(&path).or_else(|| if kind == Kind::Acp { None } else { ask(&path) }),
+            path: Some(path.to_string_lossy().into_owned()),
+            authenticated: if way.is_some() { Some(true) } else { program.authenticated(kind) },
+            home,
+            ..row(kind.name(), true)
+        },
     }
-}
-
-fn is_program(path: &Path) -> bool {
-    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 /// The version in the `package.json` of the package that a program lies in.
@@ -156,6 +144,8 @@ fn version_of(program: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -168,12 +158,39 @@ mod tests {
         let program = package.join("bin/pi.js");
         std::fs::write(&program, "exit 1").unwrap();
         std::os::unix::fs::symlink(&program, dir.path().join("bin/pi")).unwrap();
-        let look = || external(&PROGRAMS[2], dir.path().join("bin").as_os_str(), dir.path());
-        assert!(look().path.is_none(), "it may not be executed");
+        let config = serde_json::json!({ "runners": { "codex": { "command": "/no/codex" }, "acp": { "passthrough": ["HOME"] } } });
+        let loaded = loaded(dir.path(), &config);
+        let env = BTreeMap::from([("PATH".to_owned(), dir.path().join("bin").to_str().unwrap().to_owned())]);
+        let look = |kind| external(&loaded, kind, &env, &|_| panic!("its package says it"));
+        assert!(look(Kind::Pi).path.is_none(), "it may not be executed");
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        assert_eq!((look().version.as_deref(), look().path.is_some()), (Some("9.8.7"), true));
-        let missing = external(&PROGRAMS[0], dir.path().join("bin").as_os_str(), dir.path());
-        assert!(!missing.available && missing.reason.is_some());
+        let pi = look(Kind::Pi);
+        assert_eq!((pi.version.as_deref(), pi.available, pi.authenticated), (Some("9.8.7"), true, None));
+        assert_eq!(pi.home.unwrap(), dir.path().join("runners/pi").to_str().unwrap());
+        for (kind, reason) in [
+            (Kind::Codex, "/no/codex is not there"),
+            (Kind::Claude, "npm install -g @anthropic-ai/claude-code"),
+            (Kind::Acp, "runners.acp.command"),
+        ] {
+            let row = look(kind);
+            assert!(!row.available && row.reason.as_ref().unwrap().contains(reason), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn a_program_of_no_package_is_asked_for_its_version_and_a_login_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("runners/codex")).unwrap();
+        std::fs::write(dir.path().join("runners/codex/auth.json"), "{}").unwrap();
+        let loaded = loaded(dir.path(), &serde_json::json!({ "runners": { "codex": { "command": "/bin/sh" } } }));
+        let row = external(&loaded, Kind::Codex, &BTreeMap::new(), &|path| Some(format!("of {}", path.display())));
+        assert_eq!((row.version.as_deref(), row.authenticated), (Some("of /bin/sh"), Some(true)));
+    }
+
+    fn loaded(state: &Path, config: &serde_json::Value) -> Loaded {
+        use crate::config::layers::{FlagLayer, Sources};
+        std::fs::write(state.join("skykoi.json"), config.to_string()).unwrap();
+        crate::config::load::load(&Sources { flags: FlagLayer::from(state.to_owned()), ..Sources::default() }).unwrap()
     }
 
     #[test]

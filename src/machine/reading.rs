@@ -75,6 +75,12 @@ fn load(text: &str) -> [f64; 3] {
     std::array::from_fn(|_| fields.next().unwrap_or(0.0))
 }
 
+/// The memory of this machine, bytes; 0 if the kernel does not say.
+#[must_use]
+pub fn memory_total() -> u64 {
+    memory(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default()).total
+}
+
 fn memory(text: &str) -> MemoryInfo {
     let bytes = |key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));

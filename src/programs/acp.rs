@@ -38,6 +38,8 @@ pub struct Acp {
     requests: Vec<Waiting>,
     /// Whether it can resume a session, and whether it can load one with its history.
     can: (bool, bool),
+    /// Whether it looks at pictures.
+    sees: bool,
     /// Requests that set the session up, still to be sent.
     options: Vec<(&'static str, Value)>,
     questions: Vec<(u64, Value, Vec<Value>)>,
@@ -61,6 +63,7 @@ impl Acp {
             session: String::new(),
             requests: Vec::new(),
             can: (false, false),
+            sees: false,
             options: Vec::new(),
             questions: Vec::new(),
             asked: 0,
@@ -178,7 +181,7 @@ impl Acp {
         self.questions.push((self.asked, id, options));
         match self.spec.approvals {
             Approvals::Never => self.decided(self.asked, Decision::Allow, turn),
-            Approvals::Ask => turn.ask.push((self.asked, Question { call_id, tool, effect, command, cwd, args })),
+            Approvals::Ask | Approvals::Record => turn.ask.push((self.asked, Question { call_id, tool, effect, command, cwd, args })),
         }
     }
 }

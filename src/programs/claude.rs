@@ -8,7 +8,7 @@ use super::approver::{Decision, Effect, Question};
 use super::event::{Cause, EXEC, End, Used};
 use super::mcp::CLAUDE_TOOL;
 use super::output::code_in_words;
-use super::spec::{Approvals, ProgramSpec, option};
+use super::spec::{Approvals, Picture, ProgramSpec, option};
 use super::tale::Finish;
 use super::talk::{Talk, Turn};
 use crate::model::{StopReason, Usage};
@@ -34,6 +34,7 @@ pub(super) fn arguments(spec: &ProgramSpec, argv: &mut Vec<String>) {
 #[derive(Debug)]
 pub struct Claude {
     prompt: String,
+    pictures: Vec<Picture>,
     cwd: String,
     session: Option<String>,
     resumed: bool,
@@ -55,6 +56,7 @@ impl Claude {
     pub fn new(spec: &ProgramSpec, prompt: &str, cwd: &str) -> Self {
         Self {
             prompt: prompt.to_owned(),
+            pictures: spec.pictures.clone(),
             cwd: cwd.to_owned(),
             session: None,
             resumed: spec.session.is_some(),
@@ -73,8 +75,11 @@ impl Claude {
         json!({ "type": "control_request", "request_id": format!("gw{}", self.requests), "request": request })
     }
 
-    fn user(&self, text: &str) -> Value {
-        let message = json!({ "role": "user", "content": [{ "type": "text", "text": text }] });
+    fn user(&self, text: &str, pictures: &[Picture]) -> Value {
+        let source = |picture: &Picture| json!({ "type": "base64", "media_type": picture.mime_type, "data": picture.data });
+        let pictures = pictures.iter().map(|picture| json!({ "type": "image", "source": source(picture) }));
+        let content: Vec<Value> = [json!({ "type": "text", "text": text })].into_iter().chain(pictures).collect();
+        let message = json!({ "role": "user", "content": content });
         json!({ "type": "user", "message": message, "parent_tool_use_id": null, "session_id": self.session.as_deref().unwrap_or_default() })
     }
 
@@ -258,7 +263,8 @@ impl Talk for Claude {
             turn.tale.warn(format!("the system prompt was cut at {MAX_ARGUMENT} bytes, more cannot be given to Claude Code"), false);
         }
         let initialize = self.control(json!({ "subtype": "initialize", "hooks": null }));
-        let user = self.user(&self.prompt);
+        let pictures = std::mem::take(&mut self.pictures);
+        let user = self.user(&self.prompt, &pictures);
         turn.say.extend([initialize, user]);
     }
 
@@ -303,7 +309,7 @@ impl Talk for Claude {
     }
 
     fn steer(&mut self, text: &str, turn: &mut Turn) -> bool {
-        turn.say.push(self.user(text));
+        turn.say.push(self.user(text, &[]));
         true
     }
 

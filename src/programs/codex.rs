@@ -78,7 +78,7 @@ impl Codex {
 
     fn thread_request(&self) -> Value {
         let policy = match self.spec.approvals {
-            Approvals::Ask => "untrusted",
+            Approvals::Ask | Approvals::Record => "untrusted",
             Approvals::Never => "never",
         };
         let sandbox = self.spec.sandbox.as_deref().unwrap_or("danger-full-access");
@@ -108,7 +108,10 @@ impl Codex {
                 if self.cancelled {
                     return turn.tale.finish(End::cancelled());
                 }
-                let mut params = json!({ "threadId": self.thread, "input": [{ "type": "text", "text": self.prompt }] });
+                let text = json!({ "type": "text", "text": self.prompt });
+                let pictures = self.spec.pictures.iter().map(|picture| json!({ "type": "localImage", "path": picture.path }));
+                let input: Vec<Value> = [text].into_iter().chain(pictures).collect();
+                let mut params = json!({ "threadId": self.thread, "input": input });
                 if let (Some(params), Some(effort)) = (params.as_object_mut(), &self.spec.thinking) {
                     params.insert("effort".to_owned(), json!(effort));
                 }
@@ -280,7 +283,7 @@ impl Codex {
         let call_id = text("itemId").to_owned();
         let question = match method {
             "item/commandExecution/requestApproval" => {
-                let (command, cwd) = (unwrapped(params), text("cwd"));
+                let (command, cwd) = (whole(params), text("cwd"));
                 let args = json!({ "command": command, "cwd": cwd });
                 turn.tale.tool_start(&call_id, EXEC, args.clone());
                 let cwd = Some(cwd).filter(|cwd| !cwd.is_empty()).map(Into::into);
@@ -301,7 +304,7 @@ impl Codex {
         self.questions.push((self.asked, id));
         match self.spec.approvals {
             Approvals::Never => self.decided(self.asked, Decision::Allow, turn),
-            Approvals::Ask => turn.ask.push((self.asked, question)),
+            Approvals::Ask | Approvals::Record => turn.ask.push((self.asked, question)),
         }
     }
 }
@@ -371,12 +374,22 @@ impl Tokens {
 /// The command of an item as the model wrote it, without the shell around it.
 fn unwrapped(item: &Value) -> String {
     let actions = item.get("commandActions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    match (script(item), actions) {
+        (Err(command), [one]) => one.get("command").and_then(Value::as_str).unwrap_or(command).to_owned(),
+        (Ok(script) | Err(script), _) => script.to_owned(),
+    }
+}
+
+/// The same for somebody who decides about it: nothing that its actions, which are a summary, might leave out.
+fn whole(item: &Value) -> String {
+    let (Ok(script) | Err(script)) = script(item);
+    script.to_owned()
+}
+
+/// The script of the shell, or the whole command line if that cannot be told.
+fn script(item: &Value) -> Result<&str, &str> {
     let command = item.get("command").and_then(Value::as_str).unwrap_or_default();
     let script = command.split_once(" -lc '").and_then(|(_, script)| script.strip_suffix('\''));
-    match (script, actions) {
-        // A quote inside would have been escaped.
-        (Some(script), _) if !script.contains('\'') => script.to_owned(),
-        (_, [one]) => one.get("command").and_then(Value::as_str).unwrap_or(command).to_owned(),
-        _ => command.to_owned(),
-    }
+    // A quote inside would have been escaped.
+    script.filter(|script| !script.contains('\'')).ok_or(command)
 }

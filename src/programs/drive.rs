@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -12,9 +12,19 @@ use super::event::{Cause, End, Event};
 use super::lines::Line;
 use super::peer::{Peer, at};
 use super::talk::{Talk, Turn};
+use crate::model::{Block, Message, Role};
 
 /// How much of stderr stands in an error, in characters.
 const TAIL_SHOWN: usize = 600;
+
+/// Something that the user says while the program works.
+#[derive(Debug)]
+pub struct Aside {
+    /// The words.
+    pub text: String,
+    /// Told whether the program has them.
+    pub taken: oneshot::Sender<bool>,
+}
 
 /// How long is waited for what.
 #[derive(Clone, Copy, Debug)]
@@ -28,14 +38,14 @@ pub struct Patience {
 }
 
 /// Carries the turn to its end and ends the program. Each event is told as it comes, the last one is [`Event::End`], which is also returned.
-/// `told` are messages for the program while it works. What the program leaves behind is swept by who started it.
+/// `told` are messages of the user for the program while it works; each that it has is told as a message of the conversation. What the program leaves behind is swept by who started it.
 pub async fn drive(
     peer: &mut Peer,
     talk: &mut dyn Talk,
     approver: &dyn Approver,
     patience: Patience,
     stop: &CancellationToken,
-    told: &mut mpsc::Receiver<String>,
+    told: &mut mpsc::Receiver<Aside>,
     tell: &mut (dyn FnMut(Event) + Send),
 ) -> End {
     let mut turn = Turn::default();
@@ -78,8 +88,16 @@ pub async fn drive(
                 talk.cancel(&mut turn);
             }
             message = told.recv(), if listens => match message {
-                Some(text) if talk.steer(&text, &mut turn) => {}
-                Some(_) => turn.tale.warn("the program cannot be told anything while it works", false),
+                Some(aside) => {
+                    let taken = end_at.is_none() && talk.steer(&aside.text, &mut turn);
+                    if taken {
+                        let content = vec![Block::Text { text: aside.text }];
+                        let message = Message { role: Role::User, content };
+                        tell(Event::Message { message, usage: None, stop: None, model: None });
+                    }
+                    // Who does not wait for the answer any more hears of the end.
+                    let _ = aside.taken.send(taken);
+                }
                 None => listens = false,
             },
             () = at(wait_at) => {

@@ -14,6 +14,7 @@ pub mod claude;
 pub mod codex;
 pub mod drive;
 pub mod event;
+pub mod known;
 pub mod lines;
 pub mod mcp;
 pub mod output;
@@ -25,6 +26,7 @@ pub mod rpc;
 pub mod spec;
 pub mod tale;
 pub mod talk;
+mod thinking;
 
 #[cfg(test)]
 mod replay;

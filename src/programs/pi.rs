@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::approver::Decision;
 use super::event::{Cause, EXEC, End, Used};
 use super::output::code_in_words;
-use super::spec::{ProgramSpec, option};
+use super::spec::{Picture, ProgramSpec, option};
 use super::tale::Finish;
 use super::talk::{Talk, Turn};
 use crate::model::{StopReason, Usage};
@@ -38,6 +38,7 @@ pub(super) fn arguments(spec: &ProgramSpec, argv: &mut Vec<String>) {
 #[derive(Debug)]
 pub struct Pi {
     prompt: String,
+    pictures: Vec<Picture>,
     cwd: String,
     resumed: bool,
     requests: u64,
@@ -59,6 +60,7 @@ impl Pi {
     pub fn new(spec: &ProgramSpec, prompt: &str, cwd: &str) -> Self {
         Self {
             prompt: prompt.to_owned(),
+            pictures: spec.pictures.clone(),
             cwd: cwd.to_owned(),
             resumed: spec.session.is_some(),
             requests: 0,
@@ -110,7 +112,12 @@ impl Pi {
                     return turn.tale.finish(End::cancelled());
                 }
                 self.prompted = true;
-                let prompt = json!({ "type": "prompt", "message": self.prompt });
+                let mut prompt = json!({ "type": "prompt", "message": self.prompt });
+                let picture = |picture: &Picture| json!({ "type": "image", "data": picture.data, "mimeType": picture.mime_type });
+                let pictures: Vec<Value> = self.pictures.drain(..).map(|one| picture(&one)).collect();
+                if let Some(prompt) = prompt.as_object_mut().filter(|_| !pictures.is_empty()) {
+                    prompt.insert("images".to_owned(), json!(pictures));
+                }
                 self.say(prompt, turn);
             }
             Some("prompt") if failed => turn.tale.finish(End::failed(text("/error").unwrap_or("pi took no message"), None)),

@@ -1,4 +1,4 @@
-//! Whether a program is there, which one it is, and what it says about itself.
+//! Where a program is, and which version it says it is.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -7,55 +7,32 @@ use std::path::PathBuf;
 use super::spec::Kind;
 use crate::exec::program::find;
 
-/// What is known of an installed program.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
-    /// Its file.
-    pub path: Option<PathBuf>,
-    /// Its version, as it writes it.
-    pub version: Option<String>,
-    /// Why it cannot be used, one line; absent if it can.
-    pub why_not: Option<String>,
-}
-
 /// Looks for the program of a kind: the first word of `command`, or the kind's own when that is empty, in the `PATH` of `env`.
 ///
 /// # Errors
 /// One line: what is missing, and what to do.
 pub fn locate(kind: Kind, command: &[String], env: &BTreeMap<String, String>) -> Result<PathBuf, String> {
     let Some(name) = command.first().map(String::as_str).or_else(|| kind.command()) else {
-        return Err("no command is configured; a program that speaks the Agent Client Protocol has no name of its own".to_owned());
+        let text =
+            "no command is configured; a program that speaks the Agent Client Protocol has no name of its own, set runners.acp.command";
+        return Err(text.to_owned());
     };
     find(name, env.get("PATH").map(OsStr::new)).ok_or_else(|| {
+        let runner = kind.name();
         if name.contains('/') {
-            format!("{name} is not there, or is no program")
+            format!("{name} is not there, or is no program; correct runners.{runner}.command{}", kind.install())
         } else {
-            format!("{name} is not installed, or in no directory of PATH; configure its whole path")
+            format!(
+                "{name} is not installed, or in no directory of PATH{}, or set runners.{runner}.command to its whole path",
+                kind.install()
+            )
         }
     })
 }
 
-/// What a program says when it is asked for its version; `ask` runs a file with `--version` and returns its stdout, or why there is none. A program that says nothing is there all the same.
+/// The first word of what a program says about itself that looks like a version.
 #[must_use]
-pub fn probe(
-    kind: Kind,
-    command: &[String],
-    env: &BTreeMap<String, String>,
-    ask: impl FnOnce(&PathBuf) -> Result<String, String>,
-) -> Found {
-    let path = match locate(kind, command, env) {
-        Ok(path) => path,
-        Err(why_not) => return Found { why_not: Some(why_not), ..Found::default() },
-    };
-    let (version, why_not) = match ask(&path) {
-        Ok(text) => (version(&text), None),
-        Err(why) => (None, Some(why)),
-    };
-    Found { path: Some(path), version, why_not }
-}
-
-/// The first word of the text that looks like a version.
-fn version(text: &str) -> Option<String> {
+pub fn version(text: &str) -> Option<String> {
     let looks = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.');
     let mut words = text.split(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | ',' | '/' | '@'));
     words.find_map(|word| Some(word.trim_start_matches('v')).filter(looks).map(str::to_owned))
@@ -71,11 +48,11 @@ mod tests {
 
     #[test]
     fn a_missing_program_says_what_to_do() {
-        let found = probe(Kind::Codex, &["no-such-codex".to_owned()], &env(), |_| unreachable!());
-        assert!(found.path.is_none() && found.why_not.unwrap().contains("configure its whole path"));
-        let none = probe(Kind::Acp, &[], &env(), |_| unreachable!());
-        assert!(none.why_not.unwrap().starts_with("no command is configured"));
-        assert_eq!(locate(Kind::Pi, &["/no/pi".to_owned()], &env()).unwrap_err(), "/no/pi is not there, or is no program");
+        let found = locate(Kind::Codex, &["no-such-codex".to_owned()], &env());
+        assert!(found.unwrap_err().contains("set runners.codex.command to its whole path"));
+        assert!(locate(Kind::Acp, &[], &env()).unwrap_err().starts_with("no command is configured"));
+        let gone = locate(Kind::Pi, &["/no/pi".to_owned()], &env()).unwrap_err();
+        assert!(gone.starts_with("/no/pi is not there, or is no program; correct runners.pi.command; install it with `npm"), "{gone}");
     }
 
     #[test]
@@ -90,7 +67,5 @@ mod tests {
         ] {
             assert_eq!(version(text).as_deref(), want, "{text}");
         }
-        let found = probe(Kind::Codex, &["sh".to_owned()], &env(), |_| Err("it did not answer within 5 s".to_owned()));
-        assert!(found.path.is_some() && found.version.is_none() && found.why_not.is_some());
     }
 }

@@ -62,8 +62,22 @@ pub enum Approvals {
     /// The gateway, about all that the program asks about; it is told to ask as often as it can.
     #[default]
     Ask,
+    /// Nobody has to be asked, but the gateway is told of each command before it runs, and writes it down.
+    Record,
     /// Nobody: all is allowed.
     Never,
+}
+
+/// A picture that came with the message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Picture {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its media type.
+    pub mime_type: String,
+    /// Its bytes in base64.
+    pub data: String,
 }
 
 /// A turn for a program. Travels with the run's spec only, because its environment may hold keys.
@@ -80,6 +94,9 @@ pub struct ProgramSpec {
     /// What the user says; the run's message when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
+    /// Pictures beside the prompt, for programs that take them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pictures: Vec<Picture>,
     /// The conversation to take up, as an earlier turn named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
@@ -136,6 +153,7 @@ impl ProgramSpec {
             command,
             env: BTreeMap::new(),
             prompt: None,
+            pictures: Vec::new(),
             session: None,
             model: None,
             system: None,

@@ -93,9 +93,10 @@ impl Answer {
     pub fn take(&mut self, line: &Bytes) -> bool {
         match stream_of(line) {
             Some(b"exec") if self.of_model => false,
-            // Behind a whole message comes another one.
+            // Behind a whole message comes another one; what the user says meanwhile ends none.
             Some(b"message") => {
-                self.message = 0;
+                let of_user = serde_json::from_slice::<Spoken<'_>>(line).is_ok_and(|line| is_of_user(&line.data));
+                self.message = if of_user { self.message } else { 0 };
                 false
             }
             Some(b"exec" | b"assistant") if self.full => {
@@ -232,6 +233,12 @@ fn behind<'a>(line: &'a [u8], what: &[u8]) -> Option<&'a [u8]> {
     // Inside a JSON string a quote is always escaped, so this finds the key and no content.
     let at = line.windows(what.len()).position(|window| window == what)?;
     line.get(at + what.len()..)
+}
+
+/// Whether a message is what the user said while the run worked.
+fn is_of_user(data: &Value) -> bool {
+    let text = |path: &str| data.pointer(path).and_then(Value::as_str);
+    text("/message/role") == Some("user") && text("/message/content/0/type") == Some("text")
 }
 
 fn text_of(line: &[u8]) -> Option<String> {

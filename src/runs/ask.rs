@@ -74,14 +74,17 @@ impl Supervisor {
             Ok(work) => work,
             Err(cause) => return refused(format!("the stored request cannot be read: {cause}")),
         };
+        let which = if wanted.native { Which::Native(ask) } else { Which::Ask(ask) };
         let work = match self.work_of(live, work, wanted) {
             Ok(work) => work,
             Err(denied) => {
                 return Judgement::Refused { message: denied.reason.clone(), denied: Some(denied) };
             }
         };
-        match self.clear(live, &work, &Which::Ask(ask), gone).await {
+        match self.clear(live, &work, &which, gone).await {
             Ok(Admitted { plan, env }) => {
+                // What a person allowed is the text; the program starts it in its own way.
+                let plan = plan.filter(|_| !matches!(which, Which::Native(_)));
                 let event = self.command_allowed(live, &work, plan.as_deref());
                 if let Err(cause) = self.inner.audit.append(event).await {
                     error!(run_id = %live.record.run_id, %cause, "a command was not started, because there would be no record of it");

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     fn wanted(command: &str) -> Wanted {
-        Wanted { tool_call_id: "c".into(), command: command.into(), cwd: "/".into(), env: BTreeMap::new() }
+        Wanted { tool_call_id: "c".into(), command: command.into(), cwd: "/".into(), env: BTreeMap::new(), native: false }
     }
 
     fn start() -> Judgement {

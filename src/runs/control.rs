@@ -100,6 +100,9 @@ pub struct Wanted {
     /// Variables besides the run's own, not yet judged.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// An agent program starts it by itself, in its own way: a plan cannot be carried out, and the words are all that is known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub native: bool,
 }
 
 /// What the daemon says about a command.
@@ -164,6 +167,13 @@ pub enum ToShim {
         #[serde(with = "as_text")]
         judgement: Box<Judgement>,
     },
+    /// The user says something while the run is at work. A shim that does not know this never answers.
+    Tell {
+        /// Name of the message, unique in the run; the file id of the run that it came with.
+        tell: String,
+        /// What is said.
+        text: String,
+    },
     /// A message of a later version.
     #[serde(other)]
     Unknown,
@@ -208,6 +218,13 @@ pub enum FromShim {
     Withdraw {
         /// Which question.
         ask: u64,
+    },
+    /// Whether what the user says has reached the program.
+    Told {
+        /// Name of the message.
+        tell: String,
+        /// If not, it has to wait for the run's end.
+        taken: bool,
     },
     /// A message of a later version.
     #[serde(other)]

@@ -84,6 +84,7 @@ impl Supervisor {
         self.inner.hub.ring();
         live.finish(ended.clone());
         self.leave(live, !matches!(commit, Commit::Done));
+        self.stop_telling(live);
         self.finish_carried(live, &ended);
         if matches!(commit, Commit::Retry) {
             let (supervisor, live) = (self.clone(), Arc::clone(live));

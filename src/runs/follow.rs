@@ -21,6 +21,7 @@ use super::launcher::{LaunchError, ShimChild};
 use super::live::{Ended, Host, Live};
 use super::policy::{Admitted, Which, refused};
 use super::queue::Why;
+use super::steer::{Tell, next_tell};
 use super::supervisor::{Settings, Supervisor};
 use crate::clock::now_ms;
 use crate::events::hub::Hub;
@@ -76,7 +77,7 @@ impl Supervisor {
         }
         let task = match self.brief(live, &work).await {
             Ok(task) => task,
-            Err(why) => return self.close_journal(live, unavailable(why)).await,
+            Err(outcome) => return self.close_journal(live, *outcome).await,
         };
         let admitted = match self.clear(live, &work, &Which::Message, &CancellationToken::new()).await {
             Ok(admitted) => admitted,
@@ -86,7 +87,10 @@ impl Supervisor {
         live.set_status(RunStatus::Running, Some(started_at));
         // In order with the outcome, but nobody waits for its sync: the journal says what may have run.
         self.inner.store.note_status(&live.record.file_id, RunStatus::Running, Some(started_at));
-        let spec = RunSpec { agent: task, ..self.spec(live, work, admitted) };
+        let mut spec = self.spec(live, work, admitted);
+        if let Some(task) = task {
+            task.into_spec(&mut spec);
+        }
         match self.start_shim(live, &spec).await {
             Ok((stream, child)) => {
                 // Behind the start, so that nobody waits for it.
@@ -179,6 +183,7 @@ impl Supervisor {
         let mut abort = live.abort_asked();
         let mut aborting: Option<Instant> = None;
         let mut desk = Desk::new(self, live);
+        let mut tells = live.tells.receiver();
         loop {
             let mut message = pin!(control::receive::<FromShim>(&mut reader));
             let got = loop {
@@ -188,6 +193,11 @@ impl Supervisor {
                     Some(answer) = desk.answers.recv() => {
                         if let Err(cause) = control::send(&mut writer, &answer).await {
                             debug!(%cause, "an answer could not be told; the shim is ending");
+                        }
+                    }
+                    Some(Tell { run, text }) = next_tell(&mut tells), if tells.is_some() => {
+                        if let Err(cause) = control::send(&mut writer, &ToShim::Tell { tell: run, text }).await {
+                            debug!(%cause, "a message could not be told; the shim is ending");
                         }
                     }
                     reason = asked(&mut abort), if aborting.is_none() => {
@@ -209,6 +219,7 @@ impl Supervisor {
             match got {
                 Ok(Some(FromShim::Ask { ask, wanted })) => desk.ask(ask, *wanted),
                 Ok(Some(FromShim::Withdraw { ask })) => desk.withdraw(ask),
+                Ok(Some(FromShim::Told { tell, taken })) => self.steered(live, tell, taken).await,
                 Ok(Some(FromShim::Len { .. } | FromShim::Unknown)) => {}
                 Ok(None) | Err(_) => return None,
             }

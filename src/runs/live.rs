@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::log::RunLog;
 use super::spec::Work;
+use super::steer::Tells;
 use crate::protocol::approval::AwaitedApproval;
 use crate::protocol::ids::RunId;
 use crate::protocol::run::{Outcome, RunRow, RunStatus};
@@ -37,6 +38,8 @@ pub struct Live {
     approvals: Mutex<Vec<AwaitedApproval>>,
     /// The writing down of its message.
     opening: Mutex<Option<JoinHandle<()>>>,
+    /// What it is to be told while it works.
+    pub(super) tells: Tells,
 }
 
 /// The process that hosts a run.
@@ -80,6 +83,7 @@ impl Live {
             spec: OnceLock::new(),
             approvals: Mutex::default(),
             opening: Mutex::default(),
+            tells: Tells::default(),
         })
     }
 

@@ -1,6 +1,6 @@
 //! Runs: accepted, queued, hosted by a shim each, followed by the daemon, ended exactly once.
 //!
-//! The daemon's side is `supervisor`, `turns` over `queue`, `policy`, `gate`, `follow`, `end` and `recover`, and `answer`, `chat`, `spoken` and `chronicle` for what was said, `brief` and `ask` for runs of the built-in agent; `runner`, `runners`, `sink`, `asks` and `stop` work inside the shim; `control` is what the two say to each other.
+//! The daemon's side is `supervisor`, `turns` and `steer` over `queue`, `policy`, `gate`, `follow`, `end` and `recover`, and `answer`, `chat`, `spoken` and `chronicle` for what was said, `brief`, `ask` and `native` for runs with a model; `runner`, `runners`, `sink`, `asks`, `inbox` and `stop` work inside the shim; `control` is what the two say to each other.
 
 pub mod answer;
 mod ask;
@@ -17,10 +17,12 @@ pub mod handle;
 pub mod hold;
 pub mod host;
 mod hosted;
+pub mod inbox;
 pub mod inside;
 pub mod launcher;
 pub mod live;
 pub mod log;
+mod native;
 pub mod orphans;
 pub mod policy;
 pub mod programs;
@@ -32,6 +34,7 @@ pub mod runners;
 pub mod sink;
 pub mod spec;
 pub mod spoken;
+mod steer;
 pub mod stop;
 pub mod supervisor;
 pub mod ticket;

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::live::Live;
+use super::native;
 use super::runners;
 use super::spec::Work;
 use super::supervisor::{Settings, Supervisor};
@@ -58,6 +59,8 @@ pub(super) enum Which {
     Message,
     /// The one that this question is about.
     Ask(u64),
+    /// The same, of a command that an agent program starts by itself.
+    Native(u64),
 }
 
 impl Which {
@@ -65,7 +68,7 @@ impl Which {
     pub fn name(&self, live: &Live) -> String {
         match self {
             Self::Message => live.record.run_id.0.clone(),
-            Self::Ask(ask) => format!("{}#{ask}", live.record.run_id),
+            Self::Ask(ask) | Self::Native(ask) => format!("{}#{ask}", live.record.run_id),
         }
     }
 }
@@ -94,25 +97,39 @@ impl Supervisor {
         let entries = entries.map_err(|fault| Denied::by_rule("POLICY", format!("no command runs until this is mended: {fault}")))?;
         let AgentRule { rule, safe_bins, .. } = settings.exec.agents.get(&live.record.agent_id).unwrap_or(&settings.exec.common).clone();
         let rule = rule.narrowed(entries.wish).narrowed(work.exec);
-        if rule.security == ExecSecurity::Full && rule.ask != ExecAsk::Always {
+        let is_native = matches!(which, Which::Native(_));
+        let applied = if is_native { native::rule(rule)? } else { rule };
+        if applied.security == ExecSecurity::Full && applied.ask != ExecAsk::Always {
             return Ok(Judged { verdict: Verdict::Allow(None), env, rule, always: false });
         }
-        let planned = rule.security == ExecSecurity::Allowlist;
+        let planned = applied.security == ExecSecurity::Allowlist;
         let env = if planned { policy::env::planned(env, &settings.env_passthrough) } else { env };
         let (work, run_id, requester) = (work.clone(), which.name(live), live.record.principal.clone());
         let deciding = tokio::task::spawn_blocking(move || {
             let trust = Trust::default();
-            let basis = Basis { rule, safe_bins: &safe_bins, entries: &entries, trust: &trust };
+            let basis = Basis { rule: applied, safe_bins: &safe_bins, entries: &entries, trust: &trust };
             let Work { message, cwd, shell, .. } = &work;
             let request = Request { command: message, cwd, env: &env, shell, run_id: &run_id, requester: &requester };
             let verdict = decide(&basis, &request);
             let asked = if let Verdict::Ask(subject) = &verdict { subject.plan() } else { None };
-            let always = asked.is_some_and(|plan| lasting::entries(&basis, &request, &plan).is_some());
+            let always = !is_native && asked.is_some_and(|plan| lasting::entries(&basis, &request, &plan).is_some());
             (verdict, always, env)
         });
         let (verdict, always, env) =
             deciding.await.map_err(|_| Denied::by_rule("POLICY", "the decision failed inside; the log says more"))?;
         Ok(Judged { verdict, env, rule, always })
+    }
+
+    /// The strictest rule for commands of a run, now, and whether the rules of `tools` let it run any.
+    ///
+    /// # Errors
+    /// The rules cannot be read, so nothing runs.
+    pub(super) fn rule_of(&self, live: &Live, work: &Work) -> Result<AgentRule, Denied> {
+        let settings = self.settings();
+        let entries = self.inner.entries.entries(live.record.agent_id.as_str());
+        let entries = entries.map_err(|fault| Denied::by_rule("POLICY", format!("no command runs until this is mended: {fault}")))?;
+        let found = settings.exec.agents.get(&live.record.agent_id).unwrap_or(&settings.exec.common).clone();
+        Ok(AgentRule { rule: found.rule.narrowed(entries.wish).narrowed(work.exec), ..found })
     }
 
     /// What is wrong with the approvals file, if anything is; as long as it is, no command runs.

@@ -1,28 +1,73 @@
 //! Asks an agent program that is installed here for its version, for whoever wants to know which runners there are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read as _};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
+use tracing::debug;
+
 use super::orphans::Children;
-use crate::programs::probe::{self, Found};
-use crate::programs::spec::Kind;
+use super::supervisor::Supervisor;
+use crate::programs::probe;
 
 /// How long a program may take to say its version; one of them is a script that loads for more than a second.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How much of what it says is read, in bytes.
 const MOST: u64 = 4096;
 
-/// Whether the program of a kind is here, where, and which version. `command` is the configured command line, empty for the kind's own; `env` that of a run. Blocks for some seconds at worst.
-#[must_use]
-pub fn probe(kind: Kind, command: &[String], env: &BTreeMap<String, String>, children: &Children) -> Found {
-    probe::probe(kind, command, env, |path| version(path, env, children).map_err(|cause| format!("{}: {cause}", path.display())))
+/// Files whose versions are remembered.
+const MOST_FILES: usize = 32;
+
+/// What programs said their versions were. A file that was changed is asked again.
+#[derive(Debug, Default)]
+pub struct Versions(Mutex<HashMap<PathBuf, (SystemTime, Option<String>)>>);
+
+impl Versions {
+    /// What this program has said, if it was asked.
+    #[must_use]
+    pub fn known(&self, path: &Path) -> Option<String> {
+        let changed = path.metadata().ok()?.modified().ok()?;
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(path).filter(|(at, _)| *at == changed).and_then(|(_, version)| version.clone())
+    }
+
+    /// What this program says, asked once for each state of its file; none if it says nothing of use. `env` is the whole environment that it is asked in. Blocks for some seconds at worst.
+    #[must_use]
+    pub fn ask(&self, path: &Path, env: &BTreeMap<String, String>, children: &Children) -> Option<String> {
+        let changed = path.metadata().ok()?.modified().ok()?;
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, known)) = lock().get(path).filter(|(at, _)| *at == changed) {
+            return known.clone();
+        }
+        let said = match version(path, env, children) {
+            Ok(text) => probe::version(&text),
+            Err(cause) => {
+                debug!(path = %path.display(), %cause, "a program did not say its version");
+                None
+            }
+        };
+        let mut known = lock();
+        if known.len() >= MOST_FILES {
+            known.clear();
+        }
+        known.insert(path.to_owned(), (changed, said.clone()));
+        said
+    }
+}
+
+impl Supervisor {
+    /// The register of child processes that are the gateway's own.
+    #[must_use]
+    pub fn children(&self) -> Children {
+        self.inner.launcher.children.clone()
+    }
 }
 
 fn version(path: &Path, env: &BTreeMap<String, String>, children: &Children) -> io::Result<String> {
@@ -70,21 +115,26 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
-    fn a_program_that_is_here_says_its_version_and_one_that_fails_says_why() {
+    fn a_program_is_asked_for_its_version_once_and_one_that_fails_has_none() {
         let dir = tempfile::tempdir().unwrap();
         let program = |name: &str, script: &str| {
             let path = dir.path().join(name);
             fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-            vec![path.to_str().unwrap().to_owned()]
+            path
         };
         let env = BTreeMap::from([("PATH".to_owned(), "/bin:/usr/bin".to_owned())]);
-        let ask = |command: &[String]| probe(Kind::Codex, command, &env, &Children::default());
-        // One whose child holds its output open.
-        let found = ask(&program("good", "sleep 60 & echo codex-cli 1.2.3"));
-        assert_eq!((found.version.as_deref(), found.why_not), (Some("1.2.3"), None));
-        let broken = ask(&program("broken", "exit 7"));
-        assert!(broken.path.is_some() && broken.why_not.unwrap().contains("exit status: 7"));
-        assert!(ask(&["no-such-program".to_owned()]).why_not.unwrap().contains("not installed"));
+        let (versions, children) = (Versions::default(), Children::default());
+        let ask = |path: &Path| versions.ask(path, &env, &children);
+        // One whose child holds its output open, and that counts how often it is asked.
+        let good = program("good", "echo >> \"$0.asked\"; sleep 60 & echo codex-cli 1.2.3");
+        assert_eq!(versions.known(&good), None);
+        assert_eq!((ask(&good).as_deref(), ask(&good).as_deref()), (Some("1.2.3"), Some("1.2.3")));
+        assert_eq!(versions.known(&good).as_deref(), Some("1.2.3"));
+        assert_eq!(fs::read_to_string(dir.path().join("good.asked")).unwrap(), "\n");
+        assert_eq!(ask(&program("broken", "exit 7")), None);
+        assert_eq!(ask(&dir.path().join("none")), None);
+        let failed = version(&dir.path().join("broken"), &env, &children).unwrap_err();
+        assert!(failed.to_string().contains("exit status: 7"));
     }
 }

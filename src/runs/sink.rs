@@ -1,4 +1,4 @@
-//! Where a runner's events go: into the journal, and the news of its growth to whoever follows. Its questions go the same way.
+//! Where a runner's events go: into the journal, and the news of its growth to whoever follows. Its questions, and what users say to it, go the same way.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,6 +7,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::asks::Asks;
+use super::inbox::Inbox;
 use crate::clock::now_ms;
 use crate::exec::output::Sink;
 use crate::journal::line::Chunk;
@@ -19,6 +20,7 @@ pub struct RunSink {
     writer: Arc<Mutex<Writer>>,
     len: watch::Sender<u64>,
     asks: Asks,
+    inbox: Inbox,
 }
 
 impl RunSink {
@@ -26,7 +28,7 @@ impl RunSink {
     #[must_use]
     pub fn new(writer: Writer) -> Self {
         let (len, _) = watch::channel(writer.len());
-        Self { writer: Arc::new(Mutex::new(writer)), len, asks: Asks::default() }
+        Self { writer: Arc::new(Mutex::new(writer)), len, asks: Asks::default(), inbox: Inbox::default() }
     }
 
     /// Appends an event; `data` is one of the types of the `agent` event.
@@ -56,6 +58,12 @@ impl RunSink {
     #[must_use]
     pub fn asks(&self) -> &Asks {
         &self.asks
+    }
+
+    /// What users say while the run is at work.
+    #[must_use]
+    pub fn inbox(&self) -> &Inbox {
+        &self.inbox
     }
 
     /// The length of the journal in bytes, as it grows.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::journal::line::is_stream;
 use crate::journal::reader::Reader;
-use crate::protocol::event::agent::{AssistantText, Compacted, Stream, Whole};
+use crate::protocol::event::agent::{AssistantText, Compacted, Lifecycle, Stream, Whole};
 use crate::protocol::usage::TokenUsage;
 
 /// How much of a journal is read in one go.
@@ -23,6 +23,8 @@ pub struct Spoken {
     pub unfinished: Option<(u64, String)>,
     /// What all requests used; none if there were none.
     pub usage: Option<TokenUsage>,
+    /// The conversation that an agent program keeps of it, as the program named it last.
+    pub session: Option<String>,
 }
 
 /// One entry of a transcript.
@@ -65,8 +67,11 @@ pub fn read(path: &Path, of_model: bool) -> io::Result<Spoken> {
                 // Each repeats the whole text, so only the newest is looked into.
                 last_text = Some(line.bytes);
             } else if is_stream(&line.bytes, "message") || is_stream(&line.bytes, "compaction") {
+                if spoken.take(&line.bytes) {
+                    last_text = None;
+                }
+            } else if is_stream(&line.bytes, "lifecycle") {
                 spoken.take(&line.bytes);
-                last_text = None;
             }
         }
     }
@@ -78,24 +83,50 @@ pub fn read(path: &Path, of_model: bool) -> io::Result<Spoken> {
     Ok(spoken)
 }
 
+/// Whether the message begins with a block of this kind.
+fn is_of(whole: &Whole, kind: &str) -> bool {
+    whole.message.pointer("/content/0/type").and_then(Value::as_str) == Some(kind)
+}
+
+/// Whether the user said it while the run worked.
+fn is_said(whole: &Whole) -> bool {
+    whole.message.get("role").and_then(Value::as_str) == Some("user") && is_of(whole, "text")
+}
+
 impl Spoken {
-    fn take(&mut self, line: &[u8]) {
-        let Ok(Line { stream, ts, data }) = serde_json::from_slice(line) else { return };
+    /// Where results belong: before what the user said while their tools worked, because no model takes it the other way.
+    fn behind_calls(&self) -> usize {
+        let said = |piece: &Piece| matches!(piece, Piece::Message(whole) if is_said(whole));
+        self.pieces.len() - self.pieces.iter().rev().take_while(|(_, piece)| said(piece)).count()
+    }
+
+    /// Takes a line in. Returns whether it ends what is being said: what the user says meanwhile does not.
+    fn take(&mut self, line: &[u8]) -> bool {
+        let Ok(Line { stream, ts, data }) = serde_json::from_slice(line) else { return true };
         match stream {
             Stream::Message => {
-                let Ok(whole) = serde_json::from_value::<Whole>(data) else { return };
+                let Ok(whole) = serde_json::from_value::<Whole>(data) else { return true };
+                let ends = !is_said(&whole);
                 if let Some(usage) = &whole.usage {
                     self.usage.get_or_insert_default().add(usage);
                 }
-                self.pieces.push((ts, Piece::Message(Box::new(whole))));
+                let place = if is_of(&whole, "toolResult") { self.behind_calls() } else { self.pieces.len() };
+                self.pieces.insert(place, (ts, Piece::Message(Box::new(whole))));
+                return ends;
             }
             Stream::Compaction => {
                 if let Ok(compacted) = serde_json::from_value(data) {
                     self.pieces.push((ts, Piece::Compaction(compacted)));
                 }
             }
+            Stream::Lifecycle => {
+                if let Ok(Lifecycle::Session { reference, .. }) = serde_json::from_value(data) {
+                    self.session = Some(reference);
+                }
+            }
             _ => {}
         }
+        true
     }
 }
 
@@ -111,6 +142,8 @@ mod tests {
         let path = dir.path().join("j");
         let template = Template::new("r".into(), "s".into());
         let lines = [
+            (Stream::Lifecycle, json!({ "phase": "session", "runner": "codex", "reference": "old" })),
+            (Stream::Lifecycle, json!({ "phase": "session", "runner": "codex", "reference": "new" })),
             (Stream::Assistant, json!({ "text": "I look", "delta": "I look" })),
             (Stream::Message, json!({ "message": { "role": "assistant", "content": [] }, "usage": { "input": 5, "output": 1 } })),
             (Stream::Assistant, json!({ "text": "It", "delta": "It" })),
@@ -120,9 +153,20 @@ mod tests {
             lines.into_iter().zip(1..).flat_map(|((stream, data), seq)| template.event(seq, stream, seq, data).unwrap()).collect();
         std::fs::write(&path, text).unwrap();
         let spoken = read(&path, true).unwrap();
-        assert_eq!((spoken.pieces.len(), spoken.unfinished.as_ref()), (1, Some(&(4, "It is".to_owned()))));
+        assert_eq!((spoken.pieces.len(), spoken.unfinished.as_ref()), (1, Some(&(6, "It is".to_owned()))));
         assert_eq!(spoken.usage.map(|usage| usage.total()), Some(6));
+        assert_eq!(spoken.session.as_deref(), Some("new"));
         assert_eq!(read(&path, false).unwrap(), Spoken::default());
+        let message = |role: &str, kind: &str| json!({ "message": { "role": role, "content": [{ "type": kind }] } });
+        let lines = [("assistant", "toolUse"), ("user", "text"), ("user", "text"), ("user", "toolResult"), ("user", "text")];
+        let text: Vec<u8> = lines
+            .into_iter()
+            .zip(1..)
+            .flat_map(|((role, kind), seq)| template.event(seq, Stream::Message, seq, message(role, kind)).unwrap())
+            .collect();
+        std::fs::write(&path, text).unwrap();
+        let times: Vec<u64> = read(&path, true).unwrap().pieces.iter().map(|(at, _)| *at).collect();
+        assert_eq!(times, [1, 4, 2, 3, 5], "results stand right behind their calls");
         assert_eq!(read(&dir.path().join("none"), true).unwrap(), Spoken::default());
     }
 }

@@ -21,7 +21,7 @@ use super::hold::Held;
 use super::launcher::Launcher;
 use super::live::{Ended, Live, row_of};
 use super::log::RunLog;
-use super::queue::{Event, Full, Queue};
+use super::queue::{Event, Full, Queue, Room};
 use super::ticket::Ticket;
 use crate::approvals::Approvals;
 use crate::audit::Audit;
@@ -53,6 +53,8 @@ pub struct Settings {
     pub socket_dir: PathBuf,
     /// Most runs at work at once.
     pub max_concurrent: usize,
+    /// Room for runs of agent programs, which take much memory.
+    pub heavy: Room,
     /// Time between TERM and KILL, in ms.
     pub grace_ms: u64,
     /// Bounds of a run's output.
@@ -67,7 +69,7 @@ pub struct Settings {
     pub protected: Vec<PathBuf>,
     /// The control group in which runs get groups of their own, if the gateway has one.
     pub cgroup: Option<Cgroup>,
-    /// What runs of the built-in agent are told.
+    /// What runs with a model are told.
     pub briefing: Arc<dyn Briefing>,
 }
 
@@ -127,7 +129,9 @@ impl Supervisor {
         chronicle: Arc<dyn Chronicle>,
         desk: Approvals,
     ) -> Self {
-        let queue = Mutex::new(Queue::new(settings.max_concurrent));
+        let mut queue = Queue::new(settings.max_concurrent);
+        queue.set_room(settings.heavy);
+        let queue = Mutex::new(queue);
         let entries = ApprovalsFile::new(settings.state_dir.clone());
         let inner = Inner {
             settings: RwLock::new(Arc::new(settings)),
@@ -154,6 +158,7 @@ impl Supervisor {
     /// Other settings, for runs that start from now on. The directories stay as they were.
     pub fn retune(&self, settings: Settings) {
         self.queue().set_max(settings.max_concurrent);
+        self.queue().set_room(settings.heavy);
         let mut held = self.inner.settings.write().unwrap_or_else(PoisonError::into_inner);
         let Settings { state_dir, socket_dir, .. } = held.as_ref().clone();
         *held = Arc::new(Settings { state_dir, socket_dir, ..settings });

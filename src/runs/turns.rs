@@ -15,6 +15,7 @@ use super::queue::{Decision, Event, Full, Item, Queue, Turn, Why};
 use super::runners;
 use super::spec::Work;
 use super::supervisor::Supervisor;
+use crate::programs::spec::Kind;
 use crate::protocol::ids::SessionKey;
 use crate::protocol::run::RunStatus;
 use crate::store::error::StoreError;
@@ -80,8 +81,8 @@ impl Supervisor {
     /// Takes over a run that a shim of an earlier daemon hosts.
     pub(super) fn adopt(&self, live: &Arc<Live>) {
         live.set_status(RunStatus::Running, None);
-        let Item { run, session, takes_input, .. } = item(live);
-        self.decide(Event::Adopt { run, session, takes_input });
+        let Item { run, session, takes_input, weight, .. } = item(live);
+        self.decide(Event::Adopt { run, session, takes_input, weight });
         self.announce(live);
     }
 
@@ -120,10 +121,10 @@ impl Supervisor {
         lives
     }
 
-    /// The place that a run of this session would have now; none = it would start at once.
+    /// The place that a run like this one would have now; none = it would start at once.
     #[must_use]
-    pub fn next_position(&self, session: &SessionKey) -> Option<usize> {
-        self.queue().next_position(session.as_str())
+    pub fn next_position(&self, like: &RunRecord) -> Option<usize> {
+        self.queue().next_position(like.session_key.as_str(), weight(&like.runner))
     }
 
     /// How many runs of a session wait for their turn.
@@ -164,8 +165,7 @@ impl Supervisor {
                 let supervisor = self.clone();
                 self.inner.tasks.spawn("run.drop", async move { supervisor.close_unstarted(&live, outcome).await });
             }
-            // The runners' table says that a runner takes input, and no runner of this version does.
-            Decision::Steer { run, .. } => self.decide(Event::Declined(run)),
+            Decision::Steer { run, into } => self.steer(run, &into),
         }
     }
 
@@ -250,7 +250,7 @@ impl Supervisor {
         });
     }
 
-    fn live(&self, file_id: &str) -> Option<Arc<Live>> {
+    pub(super) fn live(&self, file_id: &str) -> Option<Arc<Live>> {
         self.lives().get(file_id).cloned()
     }
 
@@ -270,7 +270,13 @@ fn item(live: &Live) -> Item {
         bytes: live.record.spec.len(),
         sealed: live.carries(),
         takes_input: runners::find(runner).is_some_and(|runner| runner.takes_input),
+        weight: weight(runner),
     }
+}
+
+/// The memory that a run of this runner takes beside its commands, MB; 0 for those that are part of the gateway.
+fn weight(runner: &str) -> u64 {
+    Kind::of_runner(runner).map_or(0, |kind| kind.known().memory_mb)
 }
 
 impl Why {

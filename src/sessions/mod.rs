@@ -11,6 +11,7 @@ pub mod key;
 pub mod levels;
 pub mod models;
 pub mod patch;
+pub mod programs;
 pub mod reset;
 pub mod send;
 pub mod turn;

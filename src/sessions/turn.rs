@@ -194,6 +194,7 @@ pub fn start_afresh(session: &mut SessionRecord, session_id: String, now: u64) {
         memory_flush_compaction_count: None,
         auth_profile_override_compaction_count: None,
         cli_session_ids: None,
+        cli_session_folders: None,
         claude_cli_session_id: None,
         ..kept
     };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::note;
@@ -20,6 +20,8 @@ use crate::tasks::Tasks;
 
 /// Most tasks of a shim at a time; a connection takes two, and there is one daemon and perhaps its successor.
 const MAX_TASKS: usize = 20;
+/// Answers that wait to be sent on one connection.
+const REPLIES: usize = 16;
 /// Pause after a connection that could not be taken.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -69,12 +71,13 @@ fn spawn_connection(tasks: &Tasks, out: &RunSink, stop: &Stop, stream: UnixStrea
     let (reader, writer) = stream.into_split();
     let lengths = out.lengths();
     let ended = CancellationToken::new();
-    let told = tell(writer, lengths, out.asks().clone(), tasks.stop_token(), ended.clone());
+    let (reply, replies) = mpsc::channel(REPLIES);
+    let told = tell(writer, lengths, out.asks().clone(), replies, tasks.stop_token(), ended.clone());
     tasks.spawn("tell", told);
-    let (stop, asks, token) = (stop.clone(), out.asks().clone(), tasks.stop_token());
+    let (stop, out, token) = (stop.clone(), out.clone(), tasks.stop_token());
     tasks.spawn("listen", async move {
         tokio::select! {
-            () = hear(reader, &stop, &asks) => {}
+            () = hear(reader, &stop, &out, &reply) => {}
             () = token.cancelled() => {}
         }
         ended.cancel();
@@ -86,6 +89,7 @@ async fn tell(
     mut writer: impl AsyncWrite + Unpin,
     mut lengths: watch::Receiver<u64>,
     asks: Asks,
+    mut replies: mpsc::Receiver<FromShim>,
     stopping: CancellationToken,
     gone: CancellationToken,
 ) {
@@ -104,6 +108,12 @@ async fn tell(
                 }
                 continue;
             }
+            Some(reply) = replies.recv() => {
+                if send(&mut writer, &reply).await.is_err() {
+                    return;
+                }
+                continue;
+            }
             () = stopping.cancelled() => true,
             () = gone.cancelled() => true,
         };
@@ -118,11 +128,12 @@ async fn tell(
 }
 
 /// Acts on what a daemon says, until it is gone. That it is gone changes nothing for the run.
-async fn hear(mut reader: impl AsyncRead + Unpin, stop: &Stop, asks: &Asks) {
+async fn hear(mut reader: impl AsyncRead + Unpin, stop: &Stop, out: &RunSink, reply: &mpsc::Sender<FromShim>) {
     loop {
         match receive::<ToShim>(&mut reader).await {
             Ok(Some(ToShim::Abort { reason })) => stop.call(Cause::Abort(reason)),
-            Ok(Some(ToShim::Answer { ask, judgement })) => asks.answer(ask, *judgement),
+            Ok(Some(ToShim::Answer { ask, judgement })) => out.asks().answer(ask, *judgement),
+            Ok(Some(ToShim::Tell { tell, text })) => out.inbox().tell(tell, text, reply.clone()),
             Ok(Some(ToShim::Hello { .. } | ToShim::Unknown)) => {}
             Ok(None) | Err(_) => return,
         }

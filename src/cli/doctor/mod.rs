@@ -5,6 +5,7 @@
 mod finding;
 mod host;
 mod places;
+mod programs;
 mod proxy;
 mod settings;
 
@@ -113,6 +114,7 @@ pub async fn run(args: DoctorArgs, out: &mut Output<'_>) -> Result<u8, CliError>
             }
             findings.extend(settings::health(&scene, client.as_ref().err()));
             findings.extend(places::health(&scene));
+            findings.extend(programs::health(&scene));
             if args.security {
                 findings.extend(settings::security(&scene));
                 findings.extend(places::security(&scene));

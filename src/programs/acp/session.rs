@@ -17,6 +17,7 @@ impl Acp {
         }
         let can = |path: &str| result.pointer(path).is_some_and(|value| !value.is_null() && value != &Value::Bool(false));
         self.can = (can("/agentCapabilities/sessionCapabilities/resume"), can("/agentCapabilities/loadSession"));
+        self.sees = can("/agentCapabilities/promptCapabilities/image");
         match self.spec.auth.clone() {
             Some(method) => self.request(Waiting::Authenticate, "authenticate", json!({ "methodId": method }), turn),
             None => self.begin_session(turn),
@@ -102,7 +103,9 @@ impl Acp {
         // There is no other place for it in the protocol.
         let system = self.spec.system.iter().filter(|_| self.spec.session.is_none());
         let texts = system.chain([&self.prompt]).map(|text| json!({ "type": "text", "text": text }));
-        let params = json!({ "sessionId": self.session, "prompt": texts.collect::<Vec<_>>() });
+        let pictures = self.spec.pictures.iter().filter(|_| self.sees);
+        let pictures = pictures.map(|picture| json!({ "type": "image", "data": picture.data, "mimeType": picture.mime_type }));
+        let params = json!({ "sessionId": self.session, "prompt": texts.chain(pictures).collect::<Vec<_>>() });
         self.request(Waiting::Prompt, "session/prompt", params, turn);
     }
 }

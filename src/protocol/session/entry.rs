@@ -97,6 +97,8 @@ entry! {
     memory_flush_compaction_count: u64,
     /// Sessions of other programs, by program.
     cli_session_ids: Value,
+    /// Folders in which those sessions were begun, by program.
+    cli_session_folders: Value,
     /// Session of one such program.
     claude_cli_session_id: String,
     /// A unique name given by a person or program.

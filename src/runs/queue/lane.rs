@@ -31,11 +31,22 @@ impl Waiting {
     }
 }
 
+/// A run at work.
+#[derive(Clone, Debug)]
+pub(super) struct AtWork {
+    /// The run.
+    pub run: String,
+    /// Whether it can be told something.
+    pub takes_input: bool,
+    /// The memory that it takes, MB.
+    pub weight: u64,
+}
+
 /// One session: what is at work, and what waits.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
-    /// At work, with whether it can be told something. More than one only if an earlier daemon left it so.
-    pub running: Vec<(String, bool)>,
+    /// At work. More than one only if an earlier daemon left it so.
+    pub running: Vec<AtWork>,
     /// Waiting, in order.
     pub line: VecDeque<Waiting>,
     /// Messages of which the next turn is told the first line only.
@@ -125,8 +136,13 @@ impl Lane {
         (group.max(1), false)
     }
 
-    /// Takes the next turn out of the line; its newest run is at work from here on.
-    pub fn take_turn(&mut self) -> Option<Turn> {
+    /// The memory that the next turn takes, MB: those that are answered together have the same runner.
+    pub fn weight(&self) -> u64 {
+        self.line.front().map_or(0, |front| front.item.weight)
+    }
+
+    /// Takes the next turn out of the line, with its weight; its newest run is at work from here on.
+    pub fn take_turn(&mut self) -> Option<(Turn, u64)> {
         let group = self.group().0.min(self.line.len());
         let mut group: Vec<Waiting> = self.line.drain(..group).collect();
         let carrier = group.pop()?;
@@ -136,8 +152,9 @@ impl Lane {
             turn.summarized = self.summarized.drain(..).map(runs).collect();
         }
         turn.run.clone_from(&carrier.item.run);
-        self.running.push((carrier.item.run, carrier.item.takes_input));
-        Some(turn)
+        let Item { run, takes_input, weight, .. } = carrier.item;
+        self.running.push(AtWork { run, takes_input, weight });
+        Some((turn, weight))
     }
 
     /// Makes room for the newest message as its rules say, and names the runs that are dropped.

@@ -16,7 +16,7 @@ mod tests;
 
 use std::collections::HashMap;
 
-use self::lane::{Lane, Waiting};
+use self::lane::{AtWork, Lane, Waiting};
 use self::rules::{Mode, Overflow, Rules};
 
 /// Most runs that wait in one session, whatever their rules.
@@ -46,6 +46,17 @@ pub struct Item {
     pub sealed: bool,
     /// Whether its runner can be told something while it works.
     pub takes_input: bool,
+    /// The memory that it takes beside its commands, MB; 0 = so little that nobody has to wait for it.
+    pub weight: u64,
+}
+
+/// How many heavy runs may be at work at once. Others are not touched by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// So many.
+    Count(usize),
+    /// As many as weigh this together, MB; a single one always.
+    Memory(u64),
 }
 
 /// What happened.
@@ -68,6 +79,8 @@ pub enum Event {
         session: String,
         /// Whether its runner can be told something while it works.
         takes_input: bool,
+        /// The memory that it takes, as in [`Item`].
+        weight: u64,
     },
     /// A run that was taken for one at work never began: it waits again, and before all others.
     PutBack(Item),
@@ -134,10 +147,13 @@ pub struct Full {
 #[derive(Debug)]
 pub struct Queue {
     max: usize,
+    room: Room,
     lanes: HashMap<String, Lane>,
     /// Session of every run that is in a lane.
     places: HashMap<String, String>,
     running: usize,
+    /// The heavy ones among those: how many, and their weight together.
+    heavy: (usize, u64),
     last: i64,
     first: i64,
 }
@@ -146,7 +162,8 @@ impl Queue {
     /// An empty queue of at most `max` runs at once; 0 counts as 1.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self { max: max.max(1), lanes: HashMap::new(), places: HashMap::new(), running: 0, last: 0, first: 0 }
+        let (lanes, places) = (HashMap::new(), HashMap::new());
+        Self { max: max.max(1), room: Room::Memory(u64::MAX), lanes, places, running: 0, heavy: (0, 0), last: 0, first: 0 }
     }
 
     /// Gives a place to a run that is about to be accepted; a `Submit` uses it, or `Left` gives it back. Until then nothing that came later starts in its session, so that the order of requests is the order of turns whatever takes longer on the way.
@@ -183,9 +200,9 @@ impl Queue {
                 }
                 self.tidy(&session);
             }
-            Event::Adopt { run, session, takes_input } => {
-                self.running += 1;
-                self.lanes.entry(session.clone()).or_default().running.push((run.clone(), takes_input));
+            Event::Adopt { run, session, takes_input, weight } => {
+                self.count_in(weight);
+                self.lanes.entry(session.clone()).or_default().running.push(AtWork { run: run.clone(), takes_input, weight });
                 self.places.insert(run, session);
             }
             Event::PutBack(item) => {
@@ -202,7 +219,7 @@ impl Queue {
             }
             Event::Ended(run) => drop(self.take_out(&run)),
             Event::Remove(run) => {
-                let waits = self.lane_of(&run).is_some_and(|lane| lane.running.iter().all(|(other, _)| *other != run));
+                let waits = self.lane_of(&run).is_some_and(|lane| lane.running.iter().all(|other| other.run != run));
                 if waits {
                     self.take_out(&run);
                     decisions.push(Decision::Drop(run, Why::Asked));
@@ -219,7 +236,11 @@ impl Queue {
     /// When something may start without another event.
     #[must_use]
     pub fn wake_at(&self) -> Option<u64> {
-        if self.running >= self.max { None } else { self.lanes.values().filter_map(Lane::due).min() }
+        if self.running >= self.max {
+            None
+        } else {
+            self.lanes.values().filter(|lane| self.fits(lane.weight())).filter_map(Lane::due).min()
+        }
     }
 
     /// The place of a waiting run in the order of arrival, 1 = next.
@@ -230,10 +251,10 @@ impl Queue {
         Some(1 + self.lanes.values().flat_map(|lane| &lane.line).filter(|waiting| waiting.order < order).count())
     }
 
-    /// The place that a run of this session would have now; none = it would start at once.
+    /// The place that a run of this session and this weight would have now; none = it would start at once.
     #[must_use]
-    pub fn next_position(&self, session: &str) -> Option<usize> {
-        let free = self.running < self.max && self.lanes.get(session).is_none_or(Lane::is_free);
+    pub fn next_position(&self, session: &str, weight: u64) -> Option<usize> {
+        let free = self.running < self.max && self.fits(weight) && self.lanes.get(session).is_none_or(Lane::is_free);
         if free { None } else { Some(self.counts().1 + 1) }
     }
 
@@ -252,6 +273,28 @@ impl Queue {
     /// Another bound from now on; 0 counts as 1. Runs at work stay at work, and a `Tick` starts whatever may start.
     pub fn set_max(&mut self, max: usize) {
         self.max = max.max(1);
+    }
+
+    /// Other room for heavy runs from now on, as [`Self::set_max`].
+    pub fn set_room(&mut self, room: Room) {
+        self.room = room;
+    }
+
+    /// Whether there is room for one more of this weight.
+    fn fits(&self, weight: u64) -> bool {
+        let (count, used) = self.heavy;
+        weight == 0
+            || match self.room {
+                Room::Count(most) => count < most.max(1),
+                Room::Memory(most) => count == 0 || used.saturating_add(weight) <= most,
+            }
+    }
+
+    fn count_in(&mut self, weight: u64) {
+        self.running += 1;
+        if weight > 0 {
+            self.heavy = (self.heavy.0 + 1, self.heavy.1.saturating_add(weight));
+        }
     }
 
     /// The most that may be at work at once.
@@ -274,7 +317,7 @@ impl Queue {
         self.places.insert(item.run.clone(), session.clone());
         let lane = self.lanes.entry(session).or_default();
         let steers = matches!(mode, Some(Mode::Steer | Mode::SteerBacklog));
-        let into = lane.running.iter().find(|(_, takes_input)| *takes_input && steers).map(|(run, _)| run.clone());
+        let into = lane.running.iter().find(|other| other.takes_input && steers).map(|other| other.run.clone());
         let (asked, rules) = (into.is_some(), item.rules);
         if let Some(into) = into {
             decisions.push(Decision::Steer { run: item.run.clone(), into });
@@ -291,7 +334,7 @@ impl Queue {
     fn clear(&mut self, session: &str, before: i64, why: Why, decisions: &mut Vec<Decision>) {
         let Some(lane) = self.lanes.get_mut(session) else { return };
         let waiting = lane.take_before(before);
-        decisions.extend(lane.running.iter().map(|(run, _)| Decision::Abort(run.clone())));
+        decisions.extend(lane.running.iter().map(|other| Decision::Abort(other.run.clone())));
         for run in waiting {
             self.places.remove(&run);
             decisions.push(Decision::Drop(run, why));
@@ -302,10 +345,10 @@ impl Queue {
     /// Lets every turn begin that may, the one that came first before the others.
     fn start(&mut self, now: u64, decisions: &mut Vec<Decision>) {
         while self.running < self.max {
-            let due = self.lanes.iter().filter(|(_, lane)| lane.due().is_some_and(|due| due <= now));
+            let due = self.lanes.iter().filter(|(_, lane)| self.fits(lane.weight()) && lane.due().is_some_and(|due| due <= now));
             let next = due.min_by_key(|(_, lane)| lane.line.front().map(|waiting| waiting.order)).map(|(session, _)| session.clone());
-            let Some(turn) = next.and_then(|session| self.lanes.get_mut(&session)).and_then(Lane::take_turn) else { return };
-            self.running += 1;
+            let Some((turn, weight)) = next.and_then(|session| self.lanes.get_mut(&session)).and_then(Lane::take_turn) else { return };
+            self.count_in(weight);
             for run in turn.merged.iter().chain(&turn.summarized) {
                 self.places.remove(run);
             }
@@ -331,9 +374,13 @@ impl Queue {
     fn take_out(&mut self, run: &str) -> Option<()> {
         let session = self.places.remove(run)?;
         let lane = self.lanes.get_mut(&session)?;
-        let before = lane.running.len();
-        lane.running.retain(|(other, _)| other != run);
-        self.running -= before - lane.running.len();
+        if let Some(at) = lane.running.iter().position(|other| other.run == run) {
+            let weight = lane.running.remove(at).weight;
+            self.running -= 1;
+            if weight > 0 {
+                self.heavy = (self.heavy.0.saturating_sub(1), self.heavy.1.saturating_sub(weight));
+            }
+        }
         lane.line.retain(|waiting| waiting.item.run != run);
         lane.summarized.retain(|waiting| waiting.item.run != run);
         self.tidy(&session);

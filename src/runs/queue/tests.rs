@@ -1,7 +1,7 @@
 //! The queue against its rules, one by one.
 
 use super::rules::{Mode, Overflow, Rules};
-use super::{Decision, Event, Item, MAX_MERGED_BYTES, Queue, Turn, Why};
+use super::{Decision, Event, Item, MAX_MERGED_BYTES, Queue, Room, Turn, Why};
 
 fn rules(mode: Mode) -> Rules {
     Rules { mode, debounce_ms: 100, cap: 3, drop: Overflow::Summarize }
@@ -17,6 +17,7 @@ pub(super) fn item(run: &str, session: &str, rules: Option<Rules>) -> Item {
         bytes: 100,
         sealed: false,
         takes_input: false,
+        weight: 0,
     }
 }
 
@@ -199,7 +200,7 @@ fn summaries_that_nobody_is_left_to_hear_end() {
 #[test]
 fn an_adopted_run_counts_and_one_that_is_put_back_is_before_all_others() {
     let mut queue = Queue::new(1);
-    queue.handle(Event::Adopt { run: "a".into(), session: "s".into(), takes_input: false }, 0);
+    queue.handle(Event::Adopt { run: "a".into(), session: "s".into(), takes_input: false, weight: 0 }, 0);
     assert_eq!(submit(&mut queue, "b", None, 0), []);
     let carrier = Item { sealed: true, ..item("a", "s", Some(rules(Mode::Collect))) };
     assert_eq!(queue.handle(Event::PutBack(carrier), 0), [start("a", &[], &[])]);
@@ -212,9 +213,9 @@ fn places_that_are_given_back_leave_nothing_behind() {
     let place = queue.admit("s", None).unwrap();
     queue.handle(Event::Left { session: "s".into(), place }, 0);
     assert!(queue.lanes.is_empty());
-    assert_eq!(queue.next_position("s"), None);
+    assert_eq!(queue.next_position("s", 0), None);
     submit(&mut queue, "a", None, 0);
-    assert_eq!((queue.next_position("s"), queue.next_position("t")), (Some(1), Some(1)));
+    assert_eq!((queue.next_position("s", 0), queue.next_position("t", 0)), (Some(1), Some(1)));
 }
 
 #[test]
@@ -238,4 +239,41 @@ fn an_interrupt_that_comes_late_spares_what_was_sent_after_it() {
     assert_eq!(decided, [Decision::Abort("a".into())]);
     assert_eq!(ended(&mut queue, "a", 2), [start("b", &[], &[])]);
     assert_eq!(ended(&mut queue, "b", 2), [start("c", &[], &[])]);
+}
+
+fn heavy(queue: &mut Queue, run: &str, session: &str, weight: u64) -> Vec<Decision> {
+    queue.handle(Event::Submit(Item { weight, ..item(run, session, None) }), 0)
+}
+
+#[test]
+fn heavy_runs_wait_for_room_and_nobody_else_waits_for_them() {
+    for room in [Room::Count(2), Room::Memory(500)] {
+        let mut queue = Queue::new(9);
+        queue.set_room(room);
+        assert_eq!(heavy(&mut queue, "a", "a", 250), [start("a", &[], &[])]);
+        assert_eq!(heavy(&mut queue, "b", "b", 250), [start("b", &[], &[])]);
+        assert_eq!(heavy(&mut queue, "c", "c", 250), []);
+        assert_eq!((queue.position("c"), queue.wake_at()), (Some(1), None), "it waits for another's end and not for time");
+        assert_eq!((queue.next_position("d", 250), queue.next_position("d", 0)), (Some(2), None));
+        assert_eq!(heavy(&mut queue, "d", "d", 0), [start("d", &[], &[])]);
+        assert_eq!(ended(&mut queue, "d", 1), []);
+        assert_eq!(ended(&mut queue, "a", 1), [start("c", &[], &[])]);
+        queue.handle(Event::Ended("b".into()), 1);
+        queue.handle(Event::Ended("c".into()), 1);
+        assert_eq!((queue.heavy, queue.counts()), ((0, 0), (0, 0)));
+    }
+}
+
+#[test]
+fn a_run_that_is_heavier_than_all_room_works_alone() {
+    let mut queue = Queue::new(9);
+    queue.set_room(Room::Memory(100));
+    assert_eq!(heavy(&mut queue, "a", "a", 600), [start("a", &[], &[])]);
+    assert_eq!(heavy(&mut queue, "b", "b", 250), []);
+    assert_eq!(ended(&mut queue, "a", 1), [start("b", &[], &[])]);
+    // One of an earlier daemon counts.
+    queue.handle(Event::Adopt { run: "x".into(), session: "x".into(), takes_input: false, weight: 600 }, 1);
+    assert_eq!(heavy(&mut queue, "c", "c", 250), []);
+    queue.set_room(Room::Count(3));
+    assert_eq!(queue.handle(Event::Tick, 2), [start("c", &[], &[])]);
 }

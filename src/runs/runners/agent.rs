@@ -160,7 +160,7 @@ impl Host for Hosted {
 /// Why it did not start.
 pub(super) async fn start_asked(spec: &RunSpec, out: &RunSink, command: Command) -> Result<Running, NotStarted> {
     let Command { tool_call_id, command, cwd, env, stdin, pty } = command;
-    let wanted = Wanted { tool_call_id, command: command.clone(), cwd: cwd.clone(), env };
+    let wanted = Wanted { tool_call_id, command: command.clone(), cwd: cwd.clone(), env, native: false };
     match out.asks().ask(wanted).await {
         Judgement::Refused { denied, message } => Err(NotStarted { denied, message }),
         Judgement::Start { plan, env } => {

@@ -23,9 +23,9 @@ pub struct Entry {
 pub static RUNNERS: &[Entry] = &[
     Entry { name: "shell", takes_input: false, message_is_command: true, build: || Box::new(shell::Shell) },
     Entry { name: "agent", takes_input: false, message_is_command: false, build: || Box::new(agent::Agent) },
-    Entry { name: "codex", takes_input: false, message_is_command: false, build: || Box::new(program::Program(Kind::Codex)) },
-    Entry { name: "claude", takes_input: false, message_is_command: false, build: || Box::new(program::Program(Kind::Claude)) },
-    Entry { name: "pi", takes_input: false, message_is_command: false, build: || Box::new(program::Program(Kind::Pi)) },
+    Entry { name: "codex", takes_input: true, message_is_command: false, build: || Box::new(program::Program(Kind::Codex)) },
+    Entry { name: "claude", takes_input: true, message_is_command: false, build: || Box::new(program::Program(Kind::Claude)) },
+    Entry { name: "pi", takes_input: true, message_is_command: false, build: || Box::new(program::Program(Kind::Pi)) },
     Entry { name: "acp", takes_input: false, message_is_command: false, build: || Box::new(program::Program(Kind::Acp)) },
 ];
 

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::now_ms;
 use crate::exec::process::OOM_SCORE_ADJ;
 use crate::exec::program::{self, Talking};
-use crate::programs::drive::{Patience, drive};
+use crate::programs::drive::{Aside, Patience, drive};
 use crate::programs::event::{Cause as Failure, End, How};
 use crate::programs::peer::Peer;
 use crate::programs::probe::locate;
@@ -85,11 +85,11 @@ async fn turn(job: &Job, spec: &ProgramSpec, out: &RunSink, stop: &Stop, teller:
     let member = company.join(peer.pids());
     let serving = serve(desk.as_ref(), peer.pids().first().copied());
     let mut talk = talk(spec, spec.prompt.as_deref().unwrap_or(&job.spec.message), &cwd);
-    let gate = Gatekeeper::new(out, &job.spec.cwd);
+    let gate = Gatekeeper::new(out.asks(), &job.spec.cwd, spec.approvals);
     let grace = Duration::from_millis(job.spec.grace_ms);
     let patience = Patience { silence: Duration::from_millis(spec.silence_ms), cancel: (grace / 2).min(CANCEL), grace: grace / 2 };
-    // Nobody speaks to it meanwhile: a message to a run at work waits for its end.
-    let (_speaker, mut told) = mpsc::channel(TOLD);
+    let (speaker, mut told) = mpsc::channel(TOLD);
+    let mut listener = out.inbox().listen();
     let told_to = Arc::clone(teller);
     let mut tell = move |event| told_to.take(event);
     let driven = drive(&mut peer, &mut *talk, &gate, patience, stop.token(), &mut told, &mut tell);
@@ -102,9 +102,18 @@ async fn turn(job: &Job, spec: &ProgramSpec, out: &RunSink, stop: &Stop, teller:
             let _ = child_ended.recv().await;
         }
     };
+    let listening = async {
+        loop {
+            let (tell, text) = listener.next().await;
+            let (taken, answer) = oneshot::channel();
+            let is_told = speaker.send(Aside { text, taken }).await.is_ok() && answer.await.unwrap_or(false);
+            listener.answer(&tell, is_told);
+        }
+    };
     let end = tokio::select! {
         end = driven => Ok(end),
         () = serving => Err(RunError::Unavailable("the tool exec is served no more".to_owned())),
+        () = listening => Err(RunError::Unavailable("nobody listens any more".to_owned())),
         () = reaping => Err(RunError::Unavailable("signals are gone".to_owned())),
         // Nobody could ever know what it does from here on; the sweep ends it.
         failed = teller.keep_telling() => Err(RunError::Unavailable(format!("the journal cannot be written: {failed}"))),
@@ -132,6 +141,11 @@ fn start(job: &Job, spec: &ProgramSpec) -> Result<Talking, RunError> {
     env.retain(|name, _| !spec.ready.without().contains(&name.as_str()));
     env.extend(spec.ready.env(spec.kind));
     let path = locate(spec.kind, &spec.command, &env).map_err(RunError::Unavailable)?;
+    // What it was installed beside, such as the interpreter of its own script; behind all that is found without it.
+    if let (Some(known), Some(beside)) = (env.get_mut("PATH"), path.parent().and_then(std::path::Path::to_str)) {
+        known.push(':');
+        known.push_str(beside);
+    }
     let own = this_program().map_err(|failed| RunError::Unavailable(format!("the path of this program is not known: {failed}")))?;
     let confinement = job.spec.confinement.as_ref();
     let wrapped = confinement.map(|confinement| confinement.wrap(&own, &job.spec.cwd, &env)).unwrap_or_default();

@@ -35,7 +35,7 @@ async fn bytes_of(proxy: &Proxy, line: &str, headers: &[(&str, &str)], body: &st
     stream.write_all(format!("{text}\r\n{body}").as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     // One that is broken off in the middle is what it is.
-    let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await.expect("the connection ends");
+    let _ = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut answer)).await.expect("the connection ends");
     answer
 }
 
@@ -108,7 +108,7 @@ async fn only_the_loopback_device_is_served_and_what_must_be_signed_is_refused()
 
 #[tokio::test]
 async fn an_answer_comes_as_it_is_sent_byte_for_byte_and_before_its_end() {
-    let long = "grün 🌱 ".repeat(200);
+    let long = "grün 🌱 ".repeat(50);
     let slow = Answer { bytes: Some(1), ..Answer::text(&long) };
     let stalled = Answer::text("first words and then").faulty(4, Fault::Stall);
     let fake = fake([slow, stalled]).await;
@@ -137,7 +137,7 @@ async fn an_answer_comes_as_it_is_sent_byte_for_byte_and_before_its_end() {
     // It ends with the proxy, also in the middle of an answer, and the provider is let go.
     drop(proxy);
     let mut rest = Vec::new();
-    let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await.expect("the connection ends");
+    let _ = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut rest)).await.expect("the connection ends");
     fake.until_gone().await;
 }
 

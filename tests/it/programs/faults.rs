@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use skykoi_gateway::programs::spec::Kind;
 use skykoi_gateway::protocol::run::{RunErrorCode, RunStatus};
+use skykoi_gateway::runs::control::{FromShim, Judgement, ToShim, receive, send};
+use skykoi_gateway::runs::launcher::connect;
 
 use super::stub::{heard, scripted};
 use super::{last_text, phase, wait_for};
@@ -135,15 +137,25 @@ async fn a_program_gets_the_chance_to_clean_up_when_its_host_is_killed() {
 }
 
 #[tokio::test]
-async fn a_question_about_a_command_is_refused_where_nobody_can_be_asked() {
+async fn a_question_about_a_command_goes_to_the_daemon_and_its_refusal_to_the_program() {
     let ask = r#"echo '{"type":"control_request","request_id":"q","request":{"subtype":"can_use_tool","tool_name":"Bash","input":{"command":"rm -r ."},"tool_use_id":"c1"}}'"#;
     let mut bench = scripted(Kind::Claude, &format!("{ASKED}{ask}\nexpect control_response\n{TEXT}\n{DONE}\nrest"));
     bench.spec.program.as_mut().unwrap().approvals = skykoi_gateway::programs::spec::Approvals::Ask;
-    let ended = bench.run().await;
+    let mut started = bench.start().await;
+    let (ask, wanted) = loop {
+        match receive::<FromShim>(&mut started.control).await.unwrap().unwrap() {
+            FromShim::Ask { ask, wanted } => break (ask, wanted),
+            _ => {}
+        }
+    };
+    assert_eq!((wanted.command.as_str(), wanted.native, wanted.cwd.as_path()), ("rm -r .", true, bench.dir.path()));
+    let judgement = Box::new(Judgement::Refused { denied: None, message: "not that one".to_owned() });
+    send(&mut started.control, &ToShim::Answer { ask, judgement }).await.unwrap();
+    let ended = bench.finish(started).await;
     assert_eq!(ended.outcome.status, RunStatus::Ok);
     let answers = heard(&bench);
-    let answer = answers.iter().find(|line| line["type"] == "control_response").unwrap();
-    assert_eq!(answer["response"]["response"]["behavior"], "deny");
+    let answer = &answers.iter().find(|line| line["type"] == "control_response").unwrap()["response"]["response"];
+    assert_eq!((&answer["behavior"], &answer["message"]), (&"deny".into(), &"not that one".into()));
 }
 
 #[tokio::test]
@@ -154,4 +166,29 @@ async fn empty_directories_that_a_programs_own_fence_leaves_behind_are_removed()
     assert_eq!(bench.run().await.outcome.status, RunStatus::Ok);
     let is_there = |name: &&str| bench.dir.path().join(name).exists();
     assert_eq!([".git", ".codex", ".aws", ".agents"].iter().filter(|name| is_there(name)).collect::<Vec<_>>(), [&".aws", &".agents"]);
+}
+
+#[tokio::test]
+async fn a_message_for_a_program_at_work_is_taken_once_whichever_daemon_asks() {
+    let bench = scripted(Kind::Claude, &format!("{ASKED}{TEXT}\n{ASKED}while [ ! -e \"$0.go\" ]; do sleep 0.02; done\n{DONE}\nrest"));
+    let mut started = bench.start().await;
+    let tell = ToShim::Tell { tell: "m1".to_owned(), text: "hurry".to_owned() };
+    let told = async |stream: &mut tokio::net::UnixStream| loop {
+        match receive::<FromShim>(stream).await.unwrap().unwrap() {
+            FromShim::Told { tell, taken } => return (tell, taken),
+            _ => {}
+        }
+    };
+    send(&mut started.control, &tell).await.unwrap();
+    assert_eq!(told(&mut started.control).await, ("m1".to_owned(), true));
+    let mut next = connect(bench.spec.socket_path.as_ref().unwrap()).await.unwrap();
+    send(&mut next, &tell).await.unwrap();
+    assert_eq!(told(&mut next).await, ("m1".to_owned(), true));
+    std::fs::write(bench.dir.path().join("stub.go"), "").unwrap();
+    let ended = bench.finish(started).await;
+    assert_eq!(ended.outcome.status, RunStatus::Ok);
+    let hurries = heard(&bench).iter().filter(|line| line.to_string().contains("hurry")).count();
+    assert_eq!(hurries, 1);
+    let of_user = super::data(&ended, "message").into_iter().filter(|data| data["message"]["role"] == "user").count();
+    assert_eq!(of_user, 1, "it stands in the journal");
 }

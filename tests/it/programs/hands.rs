@@ -206,3 +206,24 @@ async fn pi_and_a_program_that_never_comes_for_the_tool_are_told_about_in_words(
     let [warning] = phase(&ended, "warning")[..] else { panic!("one warning") };
     assert!(warning["text"].as_str().unwrap().contains("never connected"), "{warning}");
 }
+
+#[tokio::test]
+async fn an_isolated_program_reaches_the_tool_by_a_port_of_its_machine_and_not_at_all_without_a_network() {
+    use skykoi_gateway::exec::isolate::Confinement;
+    use skykoi_gateway::protocol::isolation::{Isolation, Level};
+    let isolated = |network: bool| {
+        let mut bench = bench("hello\nuse t 'echo hi'\ncall 5 t 'echo hi'\nhear\nresult t hi\nsay done\n");
+        let isolation = Isolation { level: Level::Workspace, network, ..Isolation::default() };
+        bench.spec.confinement = Some(Confinement { isolation, ..Confinement::default() });
+        bench
+    };
+    let bench = isolated(true);
+    let (ended, asked) = judged(&bench, allow(&bench)).await;
+    if ended.outcome.summary.contains("ended in the middle") {
+        return crate::nginx::skip("no Landlock here");
+    }
+    assert_eq!((ended.outcome.status, asked.len()), (RunStatus::Ok, 1), "{}", ended.outcome.summary);
+    assert_eq!((ended.text("stdout").as_str(), calls(&tool_lines(&ended)).len()), ("hi\n", 2));
+    let ended = isolated(false).run().await;
+    assert!(ended.outcome.summary.contains("sandbox.network") && ended.outcome.summary.contains("\"native\""), "{}", ended.outcome.summary);
+}

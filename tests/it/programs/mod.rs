@@ -1,7 +1,10 @@
 //! The runners of agent programs in a real shim, with programs that play what was recorded of the real ones, or do what programs should not.
 
+mod asking;
+mod daemon;
 mod faults;
 mod hands;
+mod live;
 mod stub;
 
 use serde_json::{Value, json};

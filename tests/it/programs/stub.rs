@@ -11,7 +11,7 @@ use skykoi_gateway::programs::spec::{Approvals, Kind, ProgramSpec};
 use crate::shim::Bench;
 
 /// What every stub begins with: `expect WORD` reads until a line has the word in it, and writes down what it heard; `after WORD` only if it was not heard before.
-const HEAD: &str = r#"#!/bin/bash
+pub const HEAD: &str = r#"#!/bin/bash
 expect() {
   while IFS= read -r line; do
     printf '%s\n' "$line" >> "$0.heard"
@@ -81,7 +81,16 @@ pub fn heard(bench: &Bench) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn script(kind: Kind, name: &str) -> String {
+/// Writes a program that is this script and returns its path. What its newest process was told stands in `<name>.heard`, and the arguments of each of them, one line a process, in `<name>.args`.
+pub fn program(dir: &Path, name: &str, script: &str) -> String {
+    let path = dir.join(name);
+    fs::write(&path, format!("{HEAD}rm -f \"$0.heard\"; printf '%s\\n' \"$*\" >> \"$0.args\"\n{script}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// The script that plays the capture of this name.
+pub fn script(kind: Kind, name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures").join(format!("{name}.jsonl"));
     let mut script = String::new();
     if kind == Kind::Claude {

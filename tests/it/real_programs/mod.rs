@@ -86,8 +86,7 @@ impl Real {
         let model = json!({ "name": "fake", "limit": { "context": 100_000, "output": 4000 }, "tool_call": true });
         let options = json!({ "baseURL": "{env:SKYKOI_MODEL_URL}", "apiKey": "{env:SKYKOI_MODEL_KEY}" });
         let provider = json!({ "npm": "@ai-sdk/openai-compatible", "name": "gw", "options": options, "models": { "fake-model": model } });
-        let config =
-            json!({ "provider": { "gw": provider }, "model": "gw/fake-model", "small_model": "gw/fake-model", "tools": { "bash": shell }, "autoupdate": false });
+        let config = json!({ "provider": { "gw": provider }, "model": "gw/fake-model", "small_model": "gw/fake-model", "tools": { "bash": shell }, "autoupdate": false });
         let set = [("OPENCODE_CONFIG_CONTENT", config.to_string()), ("OPENCODE_DISABLE_MODELS_FETCH", "1".to_owned())];
         set.map(|(name, value)| (name.to_owned(), value)).into()
     }
@@ -98,7 +97,8 @@ impl Real {
         let base = if self == Self::Claude { fake.url() } else { format!("{}/v1", fake.url()) };
         let mut program = json!({ "command": self.command(place), "credentials": "gateway", "provider": "fake", "model": "fake-model" });
         if self == Self::Opencode {
-            program["env"] = json!(self.env(patch["runners"][runner]["exec"] != "gateway").into_iter().collect::<std::collections::BTreeMap<_, _>>());
+            program["env"] =
+                json!(self.env(patch["runners"][runner]["exec"] != "gateway").into_iter().collect::<std::collections::BTreeMap<_, _>>());
             program["home"] = json!("opencode-home");
             program.as_object_mut().unwrap().remove("model");
         }

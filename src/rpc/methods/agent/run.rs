@@ -147,7 +147,7 @@ impl Method for Run {
             }
             Submitted::Full(full) => return Err(queue_full(full)),
             Submitted::New(ticket) => {
-                let position = cx.gateway.runs.next_position(&ticket.live.record.session_key);
+                let position = cx.gateway.runs.next_position(&ticket.live.record);
                 cx.ack(&Reply::Ack(ack(&Handle::Live(ticket.live.clone()), AckStatus::Accepted, position))).await;
                 tools::tell(&cx, &ticket.live.log, detail).await;
                 (Handle::Live(ticket.release()), true)

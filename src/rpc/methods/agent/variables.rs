@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::config::tools::ExecSecurity;
 use crate::exec::env;
 use crate::gateway::agents::Agent;
+use crate::programs::spec::Kind;
 use crate::protocol::error::RpcError;
 use crate::protocol::frame::short;
 
@@ -17,6 +18,10 @@ pub fn check(method: &str, agent: &Agent, variables: &BTreeMap<String, String>) 
     for (name, value) in variables {
         if let Err(why) = env::check_requested(name, value) {
             return refused(format!("{} {why}", short(name)), "ENV_REFUSED");
+        }
+        if Kind::of_runner(&agent.runner).is_some_and(|kind| kind.known().is_its_own(name)) {
+            let text = format!("{} says what the program of runner \"{}\" trusts and talks to", short(name), agent.runner);
+            return refused(text, "ENV_REFUSED");
         }
     }
     let bytes: usize = variables.iter().map(|(name, value)| name.len() + value.len()).sum();

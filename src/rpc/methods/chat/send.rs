@@ -206,7 +206,7 @@ impl<'a> Request<'a> {
             Submitted::Full(full) => Err(queue_full(full)),
             Submitted::New(ticket) => {
                 let run_id = ticket.live.record.run_id.clone();
-                let position = runs.next_position(&self.key);
+                let position = runs.next_position(&ticket.live.record);
                 tools::tell(self.cx, &ticket.live.log, detail).await;
                 // Behind the answer, so that no event of the run can overtake it.
                 self.cx.after(move || drop(ticket.release()));

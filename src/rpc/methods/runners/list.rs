@@ -1,5 +1,7 @@
 //! `runners.list`: what can turn messages into work here.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +11,7 @@ use crate::protocol::scope::Scope;
 use crate::rpc::call::Call;
 use crate::rpc::method::Method;
 
-/// List the runners: which of them can work here, where their programs are, and what is missing. Nothing is started to find out.
+/// List the runners: which of them can work here, where their programs are, and what is missing. A program that does not say its version otherwise is asked for it once.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListParams {}
@@ -31,6 +33,8 @@ impl Method for List {
     type Output = ListReply;
 
     async fn call(cx: Call, _params: ListParams) -> Result<ListReply, RpcError> {
-        Ok(ListReply { runners: cx.gateway.runners() })
+        let gateway = Arc::clone(&cx.gateway);
+        let asked = tokio::task::spawn_blocking(move || gateway.runners_asked()).await;
+        Ok(ListReply { runners: asked.unwrap_or_else(|_| cx.gateway.runners()) })
     }
 }

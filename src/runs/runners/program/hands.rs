@@ -246,7 +246,7 @@ async fn door(spec: &RunSpec, own: &Path) -> Result<(Door, Vec<String>, BTreeMap
         return Ok((Door::Named(listener, path), words, BTreeMap::new()));
     }
     if !isolation.is_some_and(|isolation| isolation.network) {
-        return Err("the tool exec of the gateway cannot be reached from an isolated run without a network; allow isolation.network, or set exec to \"native\" for this runner".to_owned());
+        return Err("the tool exec of the gateway cannot be reached from an isolated run without a network; set sandbox.network to \"on\", or exec to \"native\" for this runner".to_owned());
     }
     let listener = loopback(spec).await?;
     let address = listener.local_addr().map_err(|failed| failed.to_string())?;

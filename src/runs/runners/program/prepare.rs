@@ -33,7 +33,7 @@ pub async fn way(job: &Job, spec: &mut ProgramSpec) -> Result<Option<Way>, RunEr
     let level = level(&job.spec);
     let network = job.spec.confinement.as_ref().is_some_and(|confinement| confinement.isolation.network);
     if level != Level::Off && !network {
-        return Err(unavailable("an isolated run without a network reaches no model; allow isolation.network".to_owned()));
+        return Err(unavailable("an isolated run without a network reaches no model; set sandbox.network to \"on\"".to_owned()));
     }
     let listener = loopback(&job.spec).await.map_err(unavailable)?;
     let (api, model) = (endpoint.api, endpoint.model.clone());
