@@ -232,6 +232,9 @@ impl Teller {
         }
         self.flush(telling)?;
         self.release(telling)?;
+        if is_of_our_tool(telling, &event) {
+            return Ok(());
+        }
         match event {
             Event::Session { reference } => {
                 self.out.emit(Stream::Lifecycle, &Lifecycle::Session { runner: self.kind.name().to_owned(), reference })?;
@@ -243,25 +246,17 @@ impl Teller {
                 self.out.emit(Stream::Lifecycle, &Lifecycle::Warning { text })?;
             }
             Event::ToolStart { id, name, args } => {
-                if telling.ours.as_mut().is_some_and(|ours| !ours.told(&id, &args)) {
-                    return Ok(());
-                }
                 self.out.emit(Stream::Tool, &Tool::start(&name, &id, args))?;
                 let room = self.limits.cap_bytes.saturating_sub(telling.counts.kept()).max(LEAST_ROOM);
                 let output = Output::new(self.out.output(&id), room, self.limits.tail_bytes);
                 telling.calls.insert(id, Call { output, started: Instant::now() });
             }
             Event::ToolOutput { id, text, .. } => {
-                let is_ours = telling.ours.as_ref().is_some_and(|ours| ours.name(&id).is_some());
-                if let Some(call) = telling.calls.get_mut(&id).filter(|_| !is_ours) {
+                if let Some(call) = telling.calls.get_mut(&id) {
                     call.output.push(Source::Stdout, text.as_bytes());
                 }
             }
             Event::ToolEnd { id, name, is_error, exit_code, result } => {
-                // How a command of ours ended is known here, also if the program did not wait for it.
-                if telling.ours.as_ref().is_some_and(|ours| ours.name(&id).is_some()) {
-                    return Ok(());
-                }
                 let (counts, duration) = match telling.calls.remove(&id) {
                     Some(mut call) => (call.output.finish(), call.started.elapsed()),
                     None => (Counts::default(), Duration::ZERO),
@@ -332,6 +327,16 @@ impl Teller {
 
     fn lock(&self) -> MutexGuard<'_, Telling> {
         self.telling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether it is about a call of our own tool, of which is told here: how its command ended is known, also if the program did not wait for it.
+fn is_of_our_tool(telling: &mut Telling, event: &Event) -> bool {
+    let Some(ours) = &mut telling.ours else { return false };
+    match event {
+        Event::ToolStart { id, args, .. } => !ours.told(id, args),
+        Event::ToolOutput { id, .. } | Event::ToolEnd { id, .. } => ours.name(id).is_some(),
+        _ => false,
     }
 }
 
