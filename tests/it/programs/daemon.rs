@@ -125,7 +125,7 @@ say done
     assert_eq!(client.response(&id).await["payload"]["status"], "ok");
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "it ends with the run");
     assert!(!gateway.log().contains(KEY) && !gateway.log().contains(&key));
-    let holding = std::process::Command::new("grep").args(["-rlE", &format!("{KEY}|{key}")]).arg(gateway.state_dir()).output().unwrap();
+    let holding = crate::nginx::program("grep").args(["-rlE", &format!("{KEY}|{key}")]).arg(gateway.state_dir()).output().unwrap();
     let holding = String::from_utf8(holding.stdout).unwrap();
     let others: Vec<&str> = holding.lines().filter(|path| !path.ends_with("skykoi.json") && !path.ends_with("env.txt")).collect();
     assert_eq!(others, Vec::<&str>::new());

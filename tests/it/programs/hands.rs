@@ -166,7 +166,7 @@ async fn only_the_program_may_use_the_tool_and_not_the_commands_that_it_started(
     let mut stranger = UnixStream::connect(&path).unwrap();
     let _ = stranger.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n");
     let mut said = String::new();
-    let _ = tokio::task::spawn_blocking(move || {
+    tokio::task::spawn_blocking(move || {
         let _ = stranger.read_to_string(&mut said);
         assert_eq!(said, "");
     })
