@@ -13,7 +13,7 @@ LINK   := -C target-feature=+crt-static -C link-arg=-Wl,--icf=all -C link-arg=-W
 ARGS   ?=
 
 .DEFAULT_GOAL := list
-.PHONY: list build run test check gen demo-agent bench soak fuzz-short mutants dist
+.PHONY: list build run test test-runners check gen demo-agent bench soak fuzz-short mutants dist
 
 list: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -31,6 +31,9 @@ test: ## install what the tests need (by apt, when absent), then run all tests
 	$(CARGO) test --locked
 	if [ -x tests/autobahn/run.sh ]; then tests/autobahn/run.sh; fi
 	tests/systemd/run.sh $(DEBUG)
+
+test-runners: ## install the real agent programs (by npm, outside of this directory) and drive them against the scripted model
+	CARGO="$(CARGO)" scripts/test-runners
 
 check: ## formatting, lints, generated files, licences and known weaknesses of what comes from outside (cargo-deny, when installed)
 	$(CARGO) fmt --check

@@ -9,6 +9,7 @@ fn main() -> ExitCode {
         Some("shim") => return ExitCode::from(skykoi_gateway::shim::main()),
         // So must be what stands before the command of a run that is shut in.
         Some("confine") => return ExitCode::from(skykoi_gateway::exec::confine::main()),
+        Some("mcp") => return ExitCode::from(skykoi_gateway::shim::relay::main()),
         Some("probe") => return ExitCode::from(skykoi_gateway::exec::probe::main()),
         _ => {}
     }

@@ -31,6 +31,7 @@ use crate::tasks::Tasks;
 use limits::Held;
 
 mod limits;
+pub mod relay;
 mod serve;
 
 /// How long the last sweep may take.
@@ -51,6 +52,8 @@ const FAILED: u8 = 70;
 #[must_use]
 pub fn main() -> u8 {
     crate::daemon::harden::quiet_panics();
+    // It holds keys that its run must not see.
+    crate::daemon::harden::close_process();
     let (task, journal) = match take_over() {
         Ok(taken) => taken,
         Err(failed) => return leave(NO_TASK, "take over stdin and stdout", &failed),

@@ -14,6 +14,7 @@ mod compaction;
 mod conversation;
 mod fetch;
 mod gather;
+pub mod hands;
 pub mod host;
 pub mod mcp;
 mod prompt;

@@ -16,6 +16,7 @@ use super::spec::{AgentSpec, Task};
 use super::tools::files::Files;
 use super::tools::process::row;
 use super::tools::{Context, Tool, described, offered};
+use crate::exec::company::Company;
 use crate::model::{Block, ErrorKind, Message, Model, ModelError, Request, Role, StopReason, Thinking, ToolSpec, Usage};
 
 /// What the model is told when nobody has said anything.
@@ -94,7 +95,7 @@ impl Turn {
         let names: Vec<&str> = tools.iter().map(|tool| tool.name).collect();
         let system = system(&spec, &names, host.now_ms());
         let ledger = Ledger::new(spec.budgets, spec.model.cost);
-        let (files, commands) = (Files::new(&spec), Commands::new(spec.exec, host.stop()));
+        let (files, commands) = (Files::new(&spec), Commands::new(spec.exec, host.stop(), Company::several()));
         let ids = ids(&messages);
         let context = Arc::new(Context { spec, host, files, commands, mcp });
         let (replaced, measured, compacted_at, said) = (0, None, None, String::new());

@@ -71,6 +71,16 @@ impl JsonSchema for CommandLine {
 }
 
 words! {
+    /// Who does something that an agent program could do itself.
+    enum By {
+        /// The program.
+        Native,
+        /// The gateway.
+        Gateway,
+    }
+}
+
+words! {
     /// Codex's own fence around its commands.
     enum CodexSandbox {
         /// They only read.
@@ -99,6 +109,12 @@ macro_rules! program {
                 /// How long the program may say nothing while no tool works and nobody is asked, seconds; then its run ends.
                 #[schemars(range(min = 1, max = 86_400))]
                 silence_seconds: u64 = 300,
+                /// Who runs its commands; default `native`, the program. With `gateway` it has the gateway's tool `exec` in the place of a shell of its own, so its commands have the same rules, approvals, fence and limits as those of the built-in agent. Not for `pi`; one of `acp` is only offered the tool, and its own shell must be switched off in its own configuration.
+                exec: Option<By>,
+                /// Who has the credentials of its model's provider; default `native`, the program: from its own login, or from `env` and `passthrough`. With `gateway` it asks the model through the host process of its run, with a key that is good for this run alone; the real one is that of `provider` and never reaches the run. Not for providers whose requests are signed, such as Amazon Bedrock.
+                credentials: Option<By>,
+                /// The provider whose credentials those are, an id of `models.providers`, `anthropic` or `openai`; default `anthropic` for `claude`, `openai` for `codex`, and for the others what stands before the `/` of the model.
+                provider: Option<String>,
                 $($(#[$inner])* $field: $kind,)*
             }
         }

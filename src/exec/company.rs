@@ -66,7 +66,7 @@ pub struct Member {
 
 impl Member {
     /// Reaps what has ended and what nobody waits for.
-    pub(super) fn reap(&self) {
+    pub fn reap(&self) {
         let Some(known) = &self.company.known else { return reap_all_but(&self.pids) };
         let own_session = stat(std::process::id()).map_or(0, |own| own.session);
         let known = known.lock().unwrap_or_else(PoisonError::into_inner);

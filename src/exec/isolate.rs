@@ -20,8 +20,8 @@ use super::confine::{Files, Plan, Sockets};
 use crate::config::isolation::TEMPORARY;
 use crate::protocol::isolation::{Access, Isolation, Level};
 
-/// Where the program itself stands in a mount namespace of its own.
-const SELF_INSIDE: &str = "/run/skykoi-gateway/confine";
+/// Where this program stands in a mount namespace of a run's own.
+pub const SELF_INSIDE: &str = "/run/skykoi-gateway/confine";
 
 /// What a shim must know to shut its run in.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

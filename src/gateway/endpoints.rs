@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::config::models::{Model, ModelApi, ModelInput, ModelsMode, Provider, ProviderAuth};
 use crate::config::secret::Secret;
 use crate::model::endpoint::{Api, Auth, Aws, Compat, Cost, Endpoint};
+use crate::programs::spec::Kind;
 
 /// Variables by name.
 pub type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -31,16 +32,70 @@ pub fn endpoint(config: &Config, name: &str, variables: Variables<'_>) -> Result
         Some(api) => Api::of(api).ok_or_else(|| format!("models.providers.{provider}: the api \"{}\" is not spoken here", word(api)))?,
         None => known.unwrap_or(Api::OpenaiCompletions),
     };
-    let mut endpoint = Endpoint::new(provider, model, api);
-    endpoint.base_url = settings.map(|settings| settings.base_url.clone()).unwrap_or_default();
-    endpoint.auth = auth(config, provider, settings, api, variables)?;
-    let headers = settings.iter().flat_map(|settings| &settings.headers).chain(row.iter().flat_map(|row| &row.headers));
-    endpoint.headers = headers.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let mut endpoint = place(config, provider, model, api, variables)?;
+    endpoint.headers.extend(row.iter().flat_map(|row| &row.headers).map(|(name, value)| (name.clone(), value.clone())));
     (endpoint.reasoning, endpoint.images) = abilities(model);
     if let Some(row) = row {
         describe(&mut endpoint, row);
     }
     endpoint.max_tokens = endpoint.max_tokens.min(endpoint.context_window);
+    Ok(endpoint)
+}
+
+/// The provider that an agent program asks in its own way, and the model that it asks for; `provider` is the configured one, `model` the program's own spelling.
+///
+/// # Errors
+/// One line: what is missing or does not fit, and where to put it.
+pub fn of_program(
+    config: &Config,
+    kind: Kind,
+    provider: Option<&str>,
+    model: Option<&str>,
+    variables: Variables<'_>,
+) -> Result<Endpoint, String> {
+    let (usual, api) = match kind {
+        Kind::Claude => (Some("anthropic"), Some(Api::AnthropicMessages)),
+        Kind::Codex => (Some("openai"), Some(Api::OpenaiCompletions)),
+        Kind::Pi | Kind::Acp => (None, None),
+    };
+    let spelled = model.and_then(|model| model.split_once('/')).filter(|(first, _)| provider.is_none_or(|provider| provider == *first));
+    let named = provider.or(usual).or(spelled.map(|(first, _)| first));
+    let name = kind.name();
+    let Some(provider) = named else {
+        return Err(format!("runners.{name}: credentials are \"gateway\", so provider must say whose, or model begin with it"));
+    };
+    let model = spelled.filter(|(first, _)| *first == provider).map_or(model, |(_, rest)| Some(rest));
+    if model.is_none() && kind == Kind::Pi {
+        return Err(format!("runners.{name}: credentials are \"gateway\", so model must say which model it asks for"));
+    }
+    let model = model.unwrap_or_default();
+    let settings = config.models.providers.get(provider);
+    let known = Api::of_provider(provider).filter(|_| settings.is_some() || config.models.mode == ModelsMode::Merge);
+    let spoken = match settings.and_then(|settings| settings.api) {
+        // To the one who only passes it on they are the same.
+        Some(ModelApi::OpenaiResponses) => Api::OpenaiCompletions,
+        Some(given) => Api::of(given)
+            .ok_or_else(|| format!("models.providers.{provider}: requests of the api \"{}\" are not passed on", word(given)))?,
+        None => known.or(settings.map(|_| api.unwrap_or(Api::OpenaiCompletions))).ok_or_else(|| {
+            format!("there is no provider \"{provider}\"; add models.providers.{provider} with its baseUrl, or name another one")
+        })?,
+    };
+    if api.is_some_and(|api| api != spoken) {
+        return Err(format!(
+            "the provider \"{provider}\" does not speak the language of {name}; name another one in runners.{name}.provider"
+        ));
+    }
+    place(config, provider, model, spoken, variables)
+}
+
+/// A model at a provider: where that is, and who we are there.
+fn place(config: &Config, provider: &str, model: &str, api: Api, variables: Variables<'_>) -> Result<Endpoint, String> {
+    let settings = config.models.providers.get(provider);
+    let mut endpoint = Endpoint::new(provider, model, api);
+    endpoint.base_url = settings.map(|settings| settings.base_url.clone()).unwrap_or_default();
+    endpoint.auth = auth(config, provider, settings, api, variables)?;
+    let headers = settings.iter().flat_map(|settings| &settings.headers);
+    endpoint.headers = headers.map(|(name, value)| (name.clone(), value.clone())).collect();
     Ok(endpoint)
 }
 
@@ -150,6 +205,37 @@ mod tests {
             assert_eq!((found.context_window, found.max_tokens, found.cost.input), (1000, 1000, 2.0));
             assert_eq!(found.headers.keys().collect::<Vec<_>>(), ["x-a", "x-b"]);
             assert!(matches!(found.auth, Auth::Bearer { .. }));
+        }
+    }
+
+    #[test]
+    fn a_program_is_led_to_a_provider_that_speaks_its_language_and_to_no_other() {
+        let config: Config = serde_json::from_value(json!({ "models": { "providers": {
+            "own": { "baseUrl": "http://h/v1", "apiKey": "k", "api": "openai-responses", "headers": { "x-a": "1" } },
+            "far": { "baseUrl": "http://g", "apiKey": "k", "api": "google-generative-ai" },
+        } } }))
+        .unwrap();
+        let variables = |name: &str| (name == "ANTHROPIC_API_KEY").then(|| "canary".to_owned());
+        let of = |kind, provider, model| of_program(&config, kind, provider, model, &variables);
+        let own = of(Kind::Codex, Some("own"), Some("m")).unwrap();
+        assert_eq!((own.base_url.as_str(), own.model.as_str(), own.headers.len()), ("http://h/v1", "m", 1));
+        let usual = of(Kind::Claude, None, None).unwrap();
+        assert!(matches!(usual.auth, Auth::Key { .. }) && (usual.provider.as_str(), usual.model.as_str()) == ("anthropic", ""));
+        for spelled in ["own/m/1", "m/1"] {
+            let pi = of(Kind::Pi, Some("own"), Some(spelled)).unwrap();
+            assert_eq!((pi.provider.as_str(), pi.model.as_str()), ("own", "m/1"));
+        }
+        assert_eq!(of(Kind::Pi, None, Some("own/m/1")).unwrap().model, "m/1");
+        for (kind, provider, model, words) in [
+            (Kind::Claude, Some("own"), None, "language of claude"),
+            (Kind::Pi, Some("far"), Some("m"), "are not passed on"),
+            (Kind::Acp, Some("nowhere"), None, "models.providers.nowhere"),
+            (Kind::Codex, None, None, "OPENAI_API_KEY"),
+            (Kind::Acp, None, Some("plain"), "provider must say whose"),
+            (Kind::Pi, Some("own"), None, "model must say"),
+        ] {
+            let why = of(kind, provider, model).unwrap_err();
+            assert!(why.contains(words), "{why}");
         }
     }
 

@@ -277,7 +277,8 @@ fn layer(policy: &ToolPolicy) -> ToolLayer {
     ToolLayer { profile: policy.profile, allow: policy.allow.clone(), also_allow: policy.also_allow.clone(), deny: policy.deny.clone() }
 }
 
-fn exec(config: &Config, agent: &AgentSettings) -> ExecRules {
+/// How commands of an agent run.
+pub(super) fn exec(config: &Config, agent: &AgentSettings) -> ExecRules {
     let defaults = &config.agents.defaults;
     ExecRules {
         background_ms: agent.exec.background_ms,

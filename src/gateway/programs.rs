@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::endpoints::unaliased;
-use super::minds::{file_note, pictures, thinking_word, variable};
+use super::endpoints::{of_program, unaliased};
+use super::minds::{exec, file_note, pictures, thinking_word, variable};
 use crate::config::Config;
 use crate::config::load::Loaded;
 use crate::config::paths::private_dir;
-use crate::config::runners::CommandLine;
+use crate::config::runners::{By, CommandLine};
 use crate::config::secret::Secret;
 use crate::programs::spec::{Approvals, Kind, ProgramSpec};
 use crate::runs::brief::{ProgramTask, Recalled};
@@ -38,6 +38,12 @@ pub struct Program {
     pub mode: Option<String>,
     /// How an ACP program is told who we are.
     pub auth: Option<String>,
+    /// Whether the gateway runs its commands.
+    pub hands: bool,
+    /// Whether the gateway has the credentials of its model.
+    pub proxied: bool,
+    /// The provider whose credentials those are.
+    pub provider: Option<String>,
 }
 
 /// What the configuration says about programs of this kind.
@@ -46,12 +52,16 @@ pub fn configured(loaded: &Loaded, kind: Kind) -> Program {
     let runners = &loaded.config.runners;
     type Common<'a> =
         (&'a Option<CommandLine>, &'a BTreeMap<String, Secret<String>>, &'a [String], &'a Option<String>, &'a Option<String>, u64);
+    type Sides<'a> = (Option<By>, Option<By>, &'a Option<String>);
     macro_rules! common {
         ($of:expr) => {
-            (&$of.command, &$of.env, &$of.passthrough[..], &$of.home, &$of.model, $of.silence_seconds)
+            (
+                (&$of.command, &$of.env, &$of.passthrough[..], &$of.home, &$of.model, $of.silence_seconds),
+                ($of.exec, $of.credentials, &$of.provider),
+            )
         };
     }
-    let (command, env, passthrough, home, model, silence): Common<'_> = match kind {
+    let ((command, env, passthrough, home, model, silence), (exec, credentials, provider)): (Common<'_>, Sides<'_>) = match kind {
         Kind::Codex => common!(runners.codex),
         Kind::Claude => common!(runners.claude),
         Kind::Pi => common!(runners.pi),
@@ -71,6 +81,9 @@ pub fn configured(loaded: &Loaded, kind: Kind) -> Program {
         sandbox: of(Kind::Codex, runners.codex.sandbox.map(|sandbox| sandbox.name())),
         mode: of(Kind::Acp, runners.acp.mode.clone()),
         auth: of(Kind::Acp, runners.acp.auth.clone()),
+        hands: exec == Some(By::Gateway),
+        proxied: credentials == Some(By::Gateway),
+        provider: provider.clone(),
     }
 }
 
@@ -154,6 +167,7 @@ pub fn task(
     let agent = config.agent(Some(id)).ok_or_else(|| format!("there is no agent \"{id}\" any more"))?;
     let mut spec = ProgramSpec::new(kind, program.command.clone());
     spec.env = program.variables(kind);
+    spec.hands = program.hands.then(|| exec(config, &agent));
     let agents = agent.model.and_then(|model| model.primary).map(|name| unaliased(config, &name));
     spec.model = model(kind, &recalled, agents.as_deref())?.or_else(|| program.model.clone());
     spec.prompt = Some(prompt(work));
@@ -169,6 +183,9 @@ pub fn task(
     (spec.sandbox, spec.mode, spec.auth) = (program.sandbox.clone(), program.mode.clone(), program.auth.clone());
     spec.session_dir = program.home.as_ref().filter(|_| kind == Kind::Pi).map(|home| home.join("sessions"));
     spec.silence_ms = program.silence_ms;
+    if program.proxied {
+        spec.provider = Some(Box::new(of_program(config, kind, program.provider.as_deref(), spec.model.as_deref(), &variable)?));
+    }
     Ok(ProgramTask { spec, writable: program.places(kind, &loaded.paths.home) })
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::Gateway;
 use super::agents::Agents;
-use super::endpoints::endpoint;
+use super::endpoints::{endpoint, of_program};
 use super::minds::variable;
 use super::programs::configured;
 use crate::config::Config;
@@ -117,13 +117,17 @@ fn external(loaded: &Loaded, kind: Kind, env: &BTreeMap<String, String>, ask: As
     let mut env = env.clone();
     env.extend(program.env.get("PATH").map(|path| ("PATH".to_owned(), path.clone())));
     let home = program.home.as_ref().map(|home| home.to_string_lossy().into_owned());
-    match locate(kind, &program.command, &env) {
+    // Whose model it would ask.
+    let asks = || of_program(&loaded.config, kind, program.provider.as_deref(), program.model.as_deref(), &variable);
+    let way = program.proxied.then(asks);
+    let unfit = way.as_ref().and_then(|way| way.as_ref().err().cloned());
+    match unfit.map_or_else(|| locate(kind, &program.command, &env), Err) {
         Err(reason) => RunnerRow { home, reason: Some(reason), ..row(kind.name(), false) },
         Ok(path) => RunnerRow {
             // Of the one that speaks for others nothing is known but the protocol.
             version: version_of(&path).or_else(|| if kind == Kind::Acp { None } else { ask(&path) }),
             path: Some(path.to_string_lossy().into_owned()),
-            authenticated: program.authenticated(kind),
+            authenticated: if way.is_some() { Some(true) } else { program.authenticated(kind) },
             home,
             ..row(kind.name(), true)
         },

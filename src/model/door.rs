@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::answer::Sink;
@@ -14,6 +14,7 @@ use super::aws::{Identity, Login};
 use super::endpoint::{Auth, Endpoint};
 use super::failure::{Failure, Said, broken, failure, faulty, refused};
 use super::http::{Http, Outgoing, Reply};
+use super::login::{log_in, secret};
 use super::notice::{Notice, Told};
 use super::wire::{Fault, Wire, wire};
 use super::{ErrorKind, Event, Request};
@@ -175,23 +176,7 @@ impl Door {
         for (name, value) in wire.headers() {
             headers.insert(*name, HeaderValue::from_static(value));
         }
-        let login = match &self.endpoint.auth {
-            Auth::None | Auth::Aws(_) => None,
-            Auth::Key { key } => {
-                let (name, scheme) = wire.key_header();
-                Some((name, scheme, key))
-            }
-            Auth::Bearer { key } => Some(("authorization", "Bearer ", key)),
-        };
-        if let Some((name, scheme, key)) = login {
-            let value = HeaderValue::from_str(&format!("{scheme}{}", key.expose())).map_err(|_| self.unsendable("its key"))?;
-            headers.insert(name, secret(value));
-        }
-        for (name, value) in &self.endpoint.headers {
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| self.unsendable(&format!("the name of its header `{name}`")))?;
-            let value = HeaderValue::from_str(value.expose()).map_err(|_| self.unsendable(&format!("its header `{name}`")))?;
-            headers.insert(name, secret(value));
-        }
+        log_in(&self.endpoint, headers).map_err(|what| self.unsendable(&what))?;
         if let Some(identity) = &self.identity {
             self.identify(identity, &mut request, &written.body).await?;
         }
@@ -234,11 +219,6 @@ impl Door {
     fn unsendable(&self, what: &str) -> Failure {
         failure(&self.endpoint, ErrorKind::Auth, &format!("{what} holds a character that no header may hold"), (false, true), None)
     }
-}
-
-fn secret(mut value: HeaderValue) -> HeaderValue {
-    value.set_sensitive(true);
-    value
 }
 
 /// A pause of about this length: up to a quarter more or less, so that those who were refused together do not come back together.

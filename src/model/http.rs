@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::http::response::Parts;
 use hyper::rt::Executor;
 use hyper_rustls::HttpsConnector;
@@ -40,12 +40,12 @@ pub(crate) enum Broken {
     NoCertificates(String),
 }
 
-/// A client of one endpoint.
-pub(crate) struct Http {
+/// A client of one endpoint, for requests with bodies of this kind.
+pub(crate) struct Http<B = Full<Bytes>> {
     connect: Duration,
     tasks: Tasks,
-    plain: OnceLock<Client<HttpConnector, Full<Bytes>>>,
-    tls: OnceLock<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>,
+    plain: OnceLock<Client<HttpConnector, B>>,
+    tls: OnceLock<Client<HttpsConnector<HttpConnector>, B>>,
 }
 
 /// The tasks of connections belong to their client and end with it.
@@ -64,20 +64,25 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
     }
 }
 
-impl Drop for Http {
+impl<B> Drop for Http<B> {
     fn drop(&mut self) {
         self.tasks.stop_token().cancel();
     }
 }
 
-impl Http {
+impl<B> Http<B>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     /// A client that waits `connect` for a connection.
     pub(crate) fn new(connect: Duration) -> Self {
         Self { connect, tasks: Tasks::new(), plain: OnceLock::new(), tls: OnceLock::new() }
     }
 
     /// Sends a request and waits for the head of its answer, at most `silence`.
-    pub(crate) async fn send(&self, request: Outgoing, silence: Duration) -> Result<Reply, Broken> {
+    pub(crate) async fn send(&self, request: hyper::Request<B>, silence: Duration) -> Result<Reply, Broken> {
         let answer = if request.uri().scheme_str() == Some("https") {
             let trusted = trusted().map_err(Broken::NoCertificates)?;
             let client = self.tls.get_or_init(|| {
@@ -108,7 +113,7 @@ impl Http {
         tcp
     }
 
-    fn build<C>(&self, connector: C) -> Client<C, Full<Bytes>>
+    fn build<C>(&self, connector: C) -> Client<C, B>
     where
         C: hyper_util::client::legacy::connect::Connect + Clone,
     {
@@ -133,6 +138,11 @@ impl Reply {
     /// The status.
     pub(crate) fn status(&self) -> u16 {
         self.head.status.as_u16()
+    }
+
+    /// Its head and its body, to be read by somebody else.
+    pub(super) fn into_parts(self) -> (Parts, Incoming) {
+        (self.head, self.body)
     }
 
     /// A header's text.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::approver::{Decision, Effect, Question};
 use super::event::{Cause, EXEC, End, Used};
+use super::mcp::CLAUDE_TOOL;
 use super::output::code_in_words;
 use super::spec::{Approvals, Picture, ProgramSpec, option};
 use super::tale::Finish;
@@ -30,6 +31,7 @@ pub(super) fn arguments(spec: &ProgramSpec, argv: &mut Vec<String>) {
     option(argv, "--model", spec.model.as_deref());
     let system = spec.system.as_deref().map(|text| text.get(..text.floor_char_boundary(MAX_ARGUMENT)).unwrap_or_default());
     option(argv, "--append-system-prompt", system);
+    spec.ready.claude(argv);
 }
 
 /// The conversation.
@@ -165,7 +167,7 @@ impl Claude {
 
     fn tool(&self, name: &str, input: Option<&Value>) -> (String, Value) {
         let mut args = input.cloned().unwrap_or_else(|| json!({}));
-        if name != BASH {
+        if name != BASH && name != CLAUDE_TOOL {
             return (name.to_owned(), args);
         }
         if let Some(args) = args.as_object_mut() {

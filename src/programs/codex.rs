@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::approver::{Decision, Effect, Question};
 use super::event::{Cause, EXEC, End, Used};
+use super::mcp;
 use super::rpc::{self, Failure, Heard};
 use super::spec::{Approvals, ProgramSpec};
 use super::tale::Finish;
@@ -213,6 +214,13 @@ impl Codex {
                 let paths = files.flat_map(|file| [file.get("path"), file.pointer("/kind/move_path")]).flatten();
                 self.changes.push((id.to_owned(), paths.filter_map(|path| Some(path.as_str()?.into())).collect()));
                 ("apply_patch", json!({ "changes": item.get("changes") }))
+            }
+            "mcpToolCall" if (text("server"), text("tool")) == (mcp::SERVER, mcp::TOOL) => {
+                let mut args = item.get("arguments").cloned().unwrap_or_else(|| json!({}));
+                if let Some(args) = args.as_object_mut() {
+                    args.entry("cwd").or_insert_with(|| json!(self.cwd));
+                }
+                (EXEC, args)
             }
             "mcpToolCall" => ("mcp", json!({ "server": text("server"), "tool": text("tool"), "arguments": item.get("arguments") })),
             "webSearch" => ("web_search", json!({ "query": text("query") })),

@@ -24,7 +24,10 @@ const BASH: &str = "bash";
 /// Our arguments behind the program.
 pub(super) fn arguments(spec: &ProgramSpec, argv: &mut Vec<String>) {
     argv.extend(["--mode", "rpc"].map(str::to_owned));
-    option(argv, "--model", spec.model.as_deref());
+    match spec.ready.proxy {
+        Some(_) => spec.ready.pi(argv),
+        None => option(argv, "--model", spec.model.as_deref()),
+    }
     option(argv, "--thinking", spec.thinking.as_deref());
     option(argv, "--session-dir", spec.session_dir.as_deref().and_then(std::path::Path::to_str));
     option(argv, "--session", spec.session.as_deref());

@@ -6,6 +6,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::ready::Ready;
+use crate::agent::spec::ExecRules;
+use crate::model::endpoint::Endpoint;
+
 /// The languages that programs speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -123,6 +127,15 @@ pub struct ProgramSpec {
     /// How long the program may say nothing while no call is open and nobody is asked, ms.
     #[serde(default = "default_silence_ms")]
     pub silence_ms: u64,
+    /// The gateway runs its commands, by these rules, and it has no shell of its own; absent = it runs them itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hands: Option<ExecRules>,
+    /// The provider whom the run's host asks for it, with the key, which the program does not get; absent = it asks by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<Box<Endpoint>>,
+    /// What the run's host has made ready; it is made there and never sent.
+    #[serde(skip)]
+    pub ready: Ready,
 }
 
 /// Five minutes: longer than the slowest model thinks without a word, shorter than ten retries of a wrong key.
@@ -151,6 +164,9 @@ impl ProgramSpec {
             auth: None,
             session_dir: None,
             silence_ms: default_silence_ms(),
+            hands: None,
+            provider: None,
+            ready: Ready::default(),
         }
     }
 
@@ -159,7 +175,10 @@ impl ProgramSpec {
     pub fn argv(&self) -> Vec<String> {
         let mut argv = self.command.clone();
         match self.kind {
-            Kind::Codex => argv.push("app-server".to_owned()),
+            Kind::Codex => {
+                self.ready.codex(&mut argv);
+                argv.push("app-server".to_owned());
+            }
             Kind::Claude => super::claude::arguments(self, &mut argv),
             Kind::Pi => super::pi::arguments(self, &mut argv),
             Kind::Acp => {}

@@ -3,15 +3,15 @@
 //! The daemon opens the journal and takes its lock *before* the spawn and hands that open file over as the shim's stdout. The lock belongs to the open file, so there is no moment in which a run that is starting looks dead.
 //! The shim's stdin is a socket pair: the spec goes first, and the same stream is the first control connection.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
-use tokio::net::UnixStream;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::process::{Child, Command};
 
 use super::control::{RunSpec, send};
@@ -204,6 +204,21 @@ pub fn socket_path(runtime_dir: &Path, file_id: &str) -> PathBuf {
 pub async fn connect(socket_path: &Path) -> io::Result<UnixStream> {
     let (path, _dir) = socket_address(socket_path)?;
     UnixStream::connect(path).await
+}
+
+/// Opens a socket of a run at this path, for its user alone (0600, folders 0700). Whoever opens it holds the run's journal, so a socket of this name is left over from a shim that died.
+///
+/// # Errors
+/// What the file system says.
+pub fn bind(socket_path: &Path) -> io::Result<UnixListener> {
+    if let Some(dir) = socket_path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    }
+    let (address, _dir) = socket_address(socket_path)?;
+    let _ = std::fs::remove_file(&address);
+    let listener = UnixListener::bind(&address)?;
+    std::fs::set_permissions(&address, Permissions::from_mode(0o600))?;
+    Ok(listener)
 }
 
 /// A path for `socket_path` that fits into a socket address: long ones go through the descriptor of their folder, which must stay open meanwhile.

@@ -2,8 +2,6 @@
 //!
 //! Each connection is told the newest length of the journal, never a backlog of old ones; a daemon that does not read keeps only its own connection waiting.
 
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::note;
 use crate::runs::asks::Asks;
 use crate::runs::control::{FromShim, ToShim, receive, send};
-use crate::runs::launcher::socket_address;
+use crate::runs::launcher::bind;
 use crate::runs::sink::RunSink;
 use crate::runs::stop::{Cause, Stop};
 use crate::tasks::Tasks;
@@ -67,18 +65,6 @@ async fn accept(tasks: &Tasks, out: &RunSink, stop: &Stop, listener: UnixListene
             _ => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
-}
-
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    if let Some(dir) = path.parent() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    }
-    let (address, _dir) = socket_address(path)?;
-    // We hold the run's journal, so a socket of this name is left over from a shim that died.
-    let _ = std::fs::remove_file(&address);
-    let listener = UnixListener::bind(&address)?;
-    std::fs::set_permissions(&address, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
 }
 
 fn spawn_connection(tasks: &Tasks, out: &RunSink, stop: &Stop, stream: UnixStream) {

@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 
 use super::script::{Answer, Fault};
-use super::{Seen, State, anthropic, bedrock, lock, openai, signature};
+use super::{Seen, State, anthropic, bedrock, lock, openai, responses, signature};
 
 /// The frames of an answer in one of the languages, and the one that says that it failed.
 pub struct Speech {
@@ -91,9 +91,11 @@ async fn give(stream: &mut TcpStream, seen: &Seen, answer: &Answer, state: &Stat
         let body = answer.body.as_str().map_or_else(|| answer.body.to_string(), str::to_owned);
         return whole(stream, status, &headers, &body).await;
     }
-    let speech = match seen.path.as_str() {
+    // Some programs say more in a query.
+    let speech = match seen.path.split('?').next().unwrap_or_default() {
         path if path.ends_with("/messages") => anthropic::speech(answer),
         path if path.ends_with("/chat/completions") => openai::speech(answer),
+        path if path.ends_with("/responses") => responses::speech(answer),
         path if path.ends_with("/converse-stream") => bedrock::speech(answer),
         _ => return whole(stream, 404, &[], "{\"message\":\"nobody speaks here\"}").await,
     };

@@ -60,6 +60,7 @@ mod portals;
 mod programs;
 mod proxied;
 mod raw_frames;
+mod real_programs;
 mod reconnects;
 mod run_ends;
 mod run_keys;

@@ -64,16 +64,9 @@ pub(super) struct Commands {
 }
 
 impl Commands {
-    /// None yet. They end when `stop` fires.
-    pub fn new(rules: ExecRules, stop: &CancellationToken) -> Self {
-        Self {
-            rules,
-            company: Company::several(),
-            tasks: Tasks::new(),
-            stop: stop.child_token(),
-            all: Mutex::default(),
-            printed: Arc::default(),
-        }
+    /// None yet. They are of `company`, and end when `stop` fires.
+    pub fn new(rules: ExecRules, stop: &CancellationToken, company: Company) -> Self {
+        Self { rules, company, tasks: Tasks::new(), stop: stop.child_token(), all: Mutex::default(), printed: Arc::default() }
     }
 
     /// The rules.

@@ -133,7 +133,7 @@ fn still_runs(command: &Command) -> Given {
 }
 
 /// What the model is told of a command that has ended: its output, and how.
-pub(super) fn ended(command: &Command, output: &str, stopped: bool) -> Given {
+pub(in crate::agent) fn ended(command: &Command, output: &str, stopped: bool) -> Given {
     let Some(ended) = command.ended() else { return still_runs(command) };
     command.told_of_its_end();
     let output = bounded(output.trim_end_matches('\n'), RESULT_BYTES);

@@ -26,7 +26,7 @@ impl Acp {
 
     /// Takes the session up, without its history if that is possible, or begins one.
     pub(super) fn begin_session(&mut self, turn: &mut Turn) {
-        let mut params = json!({ "cwd": self.cwd, "mcpServers": [] });
+        let mut params = json!({ "cwd": self.cwd, "mcpServers": self.spec.ready.acp_servers() });
         let Some(session) = self.spec.session.clone() else {
             return self.request(Waiting::New, "session/new", params, turn);
         };

@@ -12,6 +12,7 @@ use crate::agent::host::{AgentEvent, Command, Compaction, Doing, End, Errand, Fi
 use crate::agent::spec::Price;
 use crate::clock::now_ms;
 use crate::exec::output::Sink;
+use crate::exec::process::Running;
 use crate::model::notice::Notice;
 use crate::model::{self, ErrorKind, StopReason, Usage};
 use crate::protocol::event::agent::{AssistantText, Compacted, Lifecycle, Stream, ThinkingText, Tool, Whole as Line};
@@ -148,24 +149,7 @@ impl Host for Hosted {
     }
 
     fn start(&self, command: Command) -> Starting<'_> {
-        Box::pin(async move {
-            let Command { tool_call_id, command, cwd, env, stdin, pty } = command;
-            let wanted = Wanted { tool_call_id, command: command.clone(), cwd: cwd.clone(), env, native: false };
-            match self.out.asks().ask(wanted).await {
-                Judgement::Refused { denied, message } => Err(NotStarted { denied, message }),
-                Judgement::Start { plan, env } => {
-                    let started = if pty {
-                        start_on_terminal(&self.spec, plan.as_deref(), &command, &cwd, &env)
-                    } else {
-                        start_wanted(&self.spec, plan.as_deref(), &command, &cwd, &env, stdin)
-                    };
-                    started.map_err(|failed| match failed {
-                        RunError::Denied(denied) => NotStarted { message: denied.reason.clone(), denied: Some(denied) },
-                        RunError::Unavailable(message) => NotStarted { denied: None, message },
-                    })
-                }
-            }
-        })
+        Box::pin(start_asked(&self.spec, &self.out, command))
     }
 
     fn errand(&self, errand: Errand) -> Doing<'_> {
@@ -191,6 +175,29 @@ impl Host for Hosted {
 
     fn now_ms(&self) -> u64 {
         now_ms()
+    }
+}
+
+/// Asks the gate about a command of a run and starts it exactly as it was allowed.
+///
+/// # Errors
+/// Why it did not start.
+pub(super) async fn start_asked(spec: &RunSpec, out: &RunSink, command: Command) -> Result<Running, NotStarted> {
+    let Command { tool_call_id, command, cwd, env, stdin, pty } = command;
+    let wanted = Wanted { tool_call_id, command: command.clone(), cwd: cwd.clone(), env, native: false };
+    match out.asks().ask(wanted).await {
+        Judgement::Refused { denied, message } => Err(NotStarted { denied, message }),
+        Judgement::Start { plan, env } => {
+            let started = if pty {
+                start_on_terminal(spec, plan.as_deref(), &command, &cwd, &env)
+            } else {
+                start_wanted(spec, plan.as_deref(), &command, &cwd, &env, stdin)
+            };
+            started.map_err(|failed| match failed {
+                RunError::Denied(denied) => NotStarted { message: denied.reason.clone(), denied: Some(denied) },
+                RunError::Unavailable(message) => NotStarted { denied: None, message },
+            })
+        }
     }
 }
 

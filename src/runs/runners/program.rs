@@ -12,7 +12,6 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::now_ms;
 use crate::exec::process::OOM_SCORE_ADJ;
 use crate::exec::program::{self, Talking};
-use crate::exec::sweep::reap_all_but;
 use crate::programs::drive::{Aside, Patience, drive};
 use crate::programs::event::{Cause as Failure, End, How};
 use crate::programs::peer::Peer;
@@ -26,9 +25,14 @@ use crate::runs::sink::RunSink;
 use crate::runs::stop::{Cause, Stop};
 
 mod asking;
+mod hands;
+mod ours;
+mod prepare;
 mod teller;
 
 use asking::Gatekeeper;
+use hands::Desk;
+pub use hands::KEY;
 use teller::Teller;
 
 /// Most of the grace that a program is given to stop by itself, before it is told by a signal.
@@ -52,6 +56,8 @@ async fn run(kind: Kind, job: Job, out: RunSink, stop: Stop) -> Result<Outcome, 
     let spec = job.spec.program.as_deref().filter(|spec| spec.kind == kind);
     let missing = || RunError::Unavailable(format!("the run has no task for the program of its runner {}", kind.name()));
     let mut spec = spec.cloned().ok_or_else(missing)?;
+    // It ends with this.
+    let _way = prepare::way(&job, &mut spec).await?;
     let teller = Arc::new(Teller::new(out.clone(), kind, job.spec.output, &spec));
     if stop.cause().is_some() {
         return Ok(Outcome { started_at: None, ..outcome(&job, &stop, &End::cancelled(), &teller) });
@@ -72,8 +78,12 @@ async fn run(kind: Kind, job: Job, out: RunSink, stop: Stop) -> Result<Outcome, 
 /// One turn of one process.
 async fn turn(job: &Job, spec: &ProgramSpec, out: &RunSink, stop: &Stop, teller: &Arc<Teller>) -> Result<End, RunError> {
     let cwd = job.spec.cwd.to_string_lossy();
+    let mut spec = spec.clone();
+    let (desk, company) = prepare::desk(job, &mut spec, out, stop, teller).await?;
+    let spec = &spec;
     let mut peer = Peer::new(start(job, spec)?);
-    let pids = peer.pids().to_vec();
+    let member = company.join(peer.pids());
+    let serving = serve(desk.as_ref(), peer.pids().first().copied());
     let mut talk = talk(spec, spec.prompt.as_deref().unwrap_or(&job.spec.message), &cwd);
     let gate = Gatekeeper::new(out.asks(), &job.spec.cwd, spec.approvals);
     let grace = Duration::from_millis(job.spec.grace_ms);
@@ -88,7 +98,7 @@ async fn turn(job: &Job, spec: &ProgramSpec, out: &RunSink, stop: &Stop, teller:
     let reaping = async {
         loop {
             // Orphans that end become ours to bury; a long run would else collect them.
-            reap_all_but(&pids);
+            member.reap();
             let _ = child_ended.recv().await;
         }
     };
@@ -100,18 +110,36 @@ async fn turn(job: &Job, spec: &ProgramSpec, out: &RunSink, stop: &Stop, teller:
             listener.answer(&tell, is_told);
         }
     };
-    tokio::select! {
+    let end = tokio::select! {
         end = driven => Ok(end),
+        () = serving => Err(RunError::Unavailable("the tool exec is served no more".to_owned())),
         () = listening => Err(RunError::Unavailable("nobody listens any more".to_owned())),
         () = reaping => Err(RunError::Unavailable("signals are gone".to_owned())),
         // Nobody could ever know what it does from here on; the sweep ends it.
         failed = teller.keep_telling() => Err(RunError::Unavailable(format!("the journal cannot be written: {failed}"))),
+    };
+    if let Some(desk) = desk {
+        desk.close().await;
+        if !desk.was_reached() && end.as_ref().is_ok_and(|end| end.how == How::Done) {
+            teller.warn("the program never connected to the tool exec of the gateway, so it could run no commands");
+        }
+    }
+    end
+}
+
+/// Serves the commands of a program of this process id, if it does not run them itself. Never ends.
+async fn serve(desk: Option<&Arc<Desk>>, program: Option<u32>) {
+    match (desk, program) {
+        (Some(desk), Some(program)) => desk.serve(program).await,
+        _ => std::future::pending().await,
     }
 }
 
 fn start(job: &Job, spec: &ProgramSpec) -> Result<Talking, RunError> {
     let mut env = job.spec.env.clone();
     env.extend(spec.env.clone());
+    env.retain(|name, _| !spec.ready.without().contains(&name.as_str()));
+    env.extend(spec.ready.env(spec.kind));
     let path = locate(spec.kind, &spec.command, &env).map_err(RunError::Unavailable)?;
     // What it was installed beside, such as the interpreter of its own script; behind all that is found without it.
     if let (Some(known), Some(beside)) = (env.get_mut("PATH"), path.parent().and_then(std::path::Path::to_str)) {
@@ -155,6 +183,7 @@ fn outcome(job: &Job, stop: &Stop, end: &End, teller: &Teller) -> Outcome {
         started_at: Some(job.started_at),
         duration_ms,
         stdout_bytes: counts.stdout_bytes,
+        stderr_bytes: counts.stderr_bytes,
         dropped_bytes: counts.dropped_bytes,
         truncated: counts.dropped_bytes > 0,
         usage,

@@ -3,6 +3,7 @@
 mod answers;
 mod bedrock;
 mod failures;
+mod proxy;
 
 use serde_json::Value;
 use skykoi_gateway::config::secret::Secret;

@@ -1,7 +1,9 @@
 //! The runners of agent programs in a real shim, with programs that play what was recorded of the real ones, or do what programs should not.
 
 mod asking;
+mod daemon;
 mod faults;
+mod hands;
 mod live;
 mod stub;
 

@@ -11,7 +11,7 @@ use skykoi_gateway::programs::spec::{Approvals, Kind, ProgramSpec};
 use crate::shim::Bench;
 
 /// What every stub begins with: `expect WORD` reads until a line has the word in it, and writes down what it heard; `after WORD` only if it was not heard before.
-const HEAD: &str = r#"#!/bin/bash
+pub const HEAD: &str = r#"#!/bin/bash
 expect() {
   while IFS= read -r line; do
     printf '%s\n' "$line" >> "$0.heard"
@@ -35,6 +35,38 @@ pub fn scripted(kind: Kind, script: &str) -> Bench {
     bench.spec.runner = kind.name().to_owned();
     bench.spec.program = Some(Box::new(spec));
     bench
+}
+
+/// What a stand-in for Claude Code begins with that starts the server it was given: `call ID CALL COMMAND` uses the tool, `use` and `result` tell of it as Claude Code does, `hear` waits for an answer, and `say` ends the turn.
+const MCP: &str = r#"
+config=$(printf '%s\n' "$@" | grep mcpServers)
+server=$(sed 's/.*"command":"\([^"]*\)".*/\1/' <<< "$config")
+place=$(sed 's/.*"args":\["mcp","\([^"]*\)"\].*/\1/' <<< "$config")
+quoted() { local text=${1//\\/\\\\}; printf '"%s"' "${text//\"/\\\"}"; }
+ask() { printf '%s\n' "$1" >&"${GW[1]}"; }
+hear() { IFS= read -r line <&"${GW[0]}" && printf '%s\n' "$line" >> "$0.mcp"; }
+hello() {
+  coproc GW { exec "$server" mcp "$place" 2>> "$0.err"; }
+  ask '{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"stub","version":"1"}}}'; hear
+  ask '{"jsonrpc":"2.0","method":"notifications/initialized"}'
+  ask '{"jsonrpc":"2.0","id":1,"method":"tools/list"}'; hear
+}
+asked() { ask "{\"jsonrpc\":\"2.0\",\"id\":$1,\"method\":\"tools/call\",\"params\":{\"name\":\"exec\",\"arguments\":{\"command\":$(quoted "$4")$3},\"_meta\":{\"claudecode/toolUseId\":\"$2\"}}}"; }
+call() { asked "$1" "$2" '' "$3"; }
+timed() { asked "$1" "$2" ",\"timeout\":$3" "$4"; }
+cancel() { ask "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":$1}}"; }
+ping() { ask "{\"jsonrpc\":\"2.0\",\"id\":$1,\"method\":\"ping\"}"; }
+use() { echo "{\"type\":\"assistant\",\"message\":{\"content\":[{\"type\":\"tool_use\",\"id\":\"$1\",\"name\":\"mcp__gw__exec\",\"input\":{\"command\":$(quoted "$2")}}]}}"; }
+result() { echo "{\"type\":\"user\",\"message\":{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"$1\",\"content\":\"$2\"}]}}"; }
+say() { echo "{\"type\":\"assistant\",\"message\":{\"content\":[{\"type\":\"text\",\"text\":\"$1\"}]}}"; echo "{\"type\":\"result\",\"subtype\":\"success\",\"is_error\":false,\"result\":\"$1\"}"; }
+until_there() { until [ -e "${0%/*}/$1" ]; do sleep 0.01; done; }
+until_told() { until grep -qs "\"toolCallId\":\"$1\"" "${0%/*}"/runs/*/*.ndjson; do sleep 0.01; done; }
+expect '"type":"user"'
+"#;
+
+/// The script of a program that uses our tool.
+pub fn mcp_client(script: &str) -> String {
+    format!("{MCP}{script}\nrest")
 }
 
 /// A run of a program that plays the capture of this name.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::ours::Ours;
+use crate::agent::hands::Done;
 use crate::exec::env::looks_secret;
 use crate::exec::output::{Counts, Output};
 use crate::model::{Block, Role, StopReason};
@@ -53,6 +56,8 @@ struct Telling {
     /// A message that may yet learn what it used.
     held: Option<Whole>,
     calls: HashMap<String, Call>,
+    /// Calls of our own tool, if the program has it.
+    ours: Option<Ours>,
     counts: Counts,
     used: Used,
     content: bool,
@@ -82,8 +87,10 @@ impl Teller {
     /// A teller of a turn of this kind of program.
     pub fn new(out: RunSink, kind: Kind, limits: OutputLimits, spec: &ProgramSpec) -> Self {
         let secret = |(name, value): (&String, &String)| (looks_secret(name) && value.len() >= SECRET_LEN).then(|| value.clone());
-        let secrets = spec.env.iter().filter_map(secret).collect();
-        Self { out, kind, limits, secrets, telling: Mutex::default(), news: Notify::new() }
+        let key = spec.ready.proxy.iter().map(|proxy| proxy.key.clone());
+        let secrets = spec.env.iter().filter_map(secret).chain(key).collect();
+        let telling = Telling { ours: spec.hands.map(|_| Ours::default()), ..Telling::default() };
+        Self { out, kind, limits, secrets, telling: Mutex::new(telling), news: Notify::new() }
     }
 
     /// Tells an event.
@@ -94,6 +101,57 @@ impl Teller {
         }
         drop(telling);
         self.news.notify_one();
+    }
+
+    /// Our own tool is used: tells of it, if the program has not. Returns the name of the call.
+    pub fn begin(&self, named: Option<String>, command: &str, cwd: &Path) -> String {
+        let mut telling = self.lock();
+        let (id, is_new) = telling.ours.get_or_insert_default().begin(named, command);
+        telling.content = true;
+        if is_new {
+            let start = Tool::start(EXEC, &id, json!({ "command": command, "cwd": cwd.to_string_lossy() }));
+            let told =
+                self.flush(&mut telling).and_then(|()| self.release(&mut telling)).and_then(|()| self.out.emit(Stream::Tool, &start));
+            self.note(&mut telling, told.map(drop));
+        }
+        id
+    }
+
+    /// A call of our own tool is over.
+    pub fn end(&self, id: &str, done: &Done) {
+        let mut telling = self.lock();
+        let Some(begun) = telling.ours.as_mut().and_then(|ours| ours.end(id)) else { return };
+        let end = Tool::Result {
+            name: EXEC.to_owned(),
+            tool_call_id: id.to_owned(),
+            exit_code: done.exit_code,
+            signal: done.signal.clone(),
+            duration_ms: ms_since(begun),
+            is_error: done.is_error,
+            // What was printed stands in lines of its own.
+            result: (done.exit_code.is_none() && done.signal.is_none()).then(|| json!(done.text)),
+        };
+        let told = self.flush(&mut telling).and_then(|()| self.release(&mut telling)).and_then(|()| self.out.emit(Stream::Tool, &end));
+        self.note(&mut telling, told.map(drop));
+    }
+
+    /// Nothing more comes of our own tool: calls whose commands could not be ended in time are over all the same.
+    pub fn end_all(&self) {
+        let open = self.lock().ours.as_ref().map(Ours::open).unwrap_or_default();
+        let lost = Done { text: "its command did not end when it was told to".to_owned(), is_error: true, exit_code: None, signal: None };
+        open.iter().for_each(|id| self.end(id, &lost));
+    }
+
+    /// Commands of our own tool printed so much.
+    pub fn printed(&self, counts: Counts) {
+        self.lock().counts.add(counts);
+    }
+
+    fn note(&self, telling: &mut Telling, told: io::Result<()>) {
+        if let Err(failed) = told {
+            telling.failed.get_or_insert(failed);
+            self.news.notify_one();
+        }
     }
 
     /// Tells something that is no event of the program.
@@ -174,6 +232,9 @@ impl Teller {
         }
         self.flush(telling)?;
         self.release(telling)?;
+        if is_of_our_tool(telling, &event) {
+            return Ok(());
+        }
         match event {
             Event::Session { reference } => {
                 self.out.emit(Stream::Lifecycle, &Lifecycle::Session { runner: self.kind.name().to_owned(), reference })?;
@@ -267,6 +328,20 @@ impl Teller {
     fn lock(&self) -> MutexGuard<'_, Telling> {
         self.telling.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether it is about a call of our own tool, of which is told here: how its command ended is known, also if the program did not wait for it.
+fn is_of_our_tool(telling: &mut Telling, event: &Event) -> bool {
+    let Some(ours) = &mut telling.ours else { return false };
+    match event {
+        Event::ToolStart { id, args, .. } => !ours.told(id, args),
+        Event::ToolOutput { id, .. } | Event::ToolEnd { id, .. } => ours.name(id).is_some(),
+        _ => false,
+    }
+}
+
+fn ms_since(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn usage(used: Used) -> TokenUsage {

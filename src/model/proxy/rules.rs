@@ -1,0 +1,189 @@
+//! What passes through the proxy of a provider: which requests, and which of their headers.
+
+use hyper::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, ORIGIN,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, REFERER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use hyper::{Method, Uri};
+
+use crate::model::endpoint::Api;
+
+/// Longest request in bytes.
+pub(super) const MAX_REQUEST: u64 = 64 << 20;
+/// Longest query of a request in bytes.
+const MAX_QUERY: usize = 1024;
+
+/// Headers that concern one connection.
+const OF_A_CONNECTION: [HeaderName; 6] = [CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE];
+/// Headers that say who asks, and from where.
+const OF_WHO_ASKS: [HeaderName; 8] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, FORWARDED, HOST, ORIGIN, REFERER, EXPECT];
+/// The same under names of their own.
+const NAMED: [&str; 9] = [
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "keep-alive",
+    "proxy-connection",
+];
+
+/// Requests that pass, by language, with a `*` for one word.
+fn paths(api: Api) -> &'static [(Method, &'static str)] {
+    match api {
+        Api::AnthropicMessages => &[
+            (Method::POST, "/v1/messages"),
+            (Method::POST, "/v1/messages/count_tokens"),
+            (Method::GET, "/v1/models"),
+            (Method::GET, "/v1/models/*"),
+        ],
+        Api::OpenaiCompletions => &[
+            (Method::POST, "/v1/chat/completions"),
+            (Method::POST, "/v1/responses"),
+            (Method::POST, "/v1/responses/compact"),
+            (Method::GET, "/v1/models"),
+            (Method::GET, "/v1/models/*"),
+        ],
+        Api::BedrockConverseStream => &[],
+    }
+}
+
+/// Where a request goes, beneath the provider's address; none if it is none that passes.
+pub(super) fn target(api: Api, base: &str, method: &Method, uri: &Uri) -> Option<Uri> {
+    let path = uri.path();
+    let passes = |pattern: &str| match pattern.strip_suffix('*') {
+        Some(before) => path.strip_prefix(before).is_some_and(is_word),
+        None => path == pattern,
+    };
+    if !paths(api).iter().any(|(known, pattern)| known == method && passes(pattern)) {
+        return None;
+    }
+    let below = path.strip_prefix("/v1")?;
+    let base = match api {
+        // It may stand in the address, or not.
+        Api::AnthropicMessages => format!("{}/v1", base.strip_suffix("/v1").unwrap_or(base)),
+        _ => base.to_owned(),
+    };
+    let query = uri.query().filter(|query| query.len() <= MAX_QUERY).map(|query| format!("?{query}")).unwrap_or_default();
+    let target: Uri = format!("{base}{below}{query}").parse().ok()?;
+    matches!(target.scheme_str(), Some("http" | "https")).then_some(target)
+}
+
+/// One name in a path that leads nowhere else.
+fn is_word(word: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
+    !word.is_empty() && word.len() <= 200 && word.chars().all(plain) && !word.starts_with('.')
+}
+
+/// The keys that a request presents.
+pub(super) fn presented(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let bearer = text("authorization").and_then(|value| value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer ")));
+    [bearer, text("x-api-key")].into_iter().flatten().map(str::trim)
+}
+
+/// Takes out of a request what is not the provider's business.
+pub(super) fn strip_request(headers: &mut HeaderMap) {
+    strip(headers);
+    for name in OF_WHO_ASKS {
+        headers.remove(name);
+    }
+    // It is written anew from the body.
+    headers.remove(CONTENT_LENGTH);
+    // What is packed could be held back on its way; text is read as it comes.
+    headers.remove(ACCEPT_ENCODING);
+}
+
+/// Takes out of an answer what is not the program's business.
+pub(super) fn strip_answer(headers: &mut HeaderMap) {
+    strip(headers);
+    headers.remove(SET_COOKIE);
+}
+
+fn strip(headers: &mut HeaderMap) {
+    let listed = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let listed: Vec<HeaderName> =
+        listed.flat_map(|value| value.split(',')).filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok()).collect();
+    for name in listed {
+        headers.remove(name);
+    }
+    for name in OF_A_CONNECTION {
+        headers.remove(name);
+    }
+    for name in NAMED {
+        headers.remove(name);
+    }
+}
+
+/// Whether a request names this port of this machine as who it is for, and not a name that somebody has led here.
+pub(super) fn is_here(headers: &HeaderMap, port: u16) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    host.rsplit_once(':').is_some_and(|(name, of)| matches!(name, "127.0.0.1" | "localhost") && of == port.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::HeaderValue;
+
+    fn led(api: Api, base: &str, method: &Method, path: &str) -> Option<String> {
+        target(api, base, method, &path.parse().unwrap()).map(|uri| uri.to_string())
+    }
+
+    #[test]
+    fn requests_of_the_language_go_beneath_the_providers_address_and_no_others_anywhere() {
+        let (anthropic, openai) = (Api::AnthropicMessages, Api::OpenaiCompletions);
+        for base in ["https://host/x", "https://host/x/v1"] {
+            let to = led(anthropic, base, &Method::POST, "/v1/messages?beta=true");
+            assert_eq!(to.as_deref(), Some("https://host/x/v1/messages?beta=true"));
+        }
+        assert_eq!(led(openai, "https://host/v1", &Method::POST, "/v1/responses").as_deref(), Some("https://host/v1/responses"));
+        assert_eq!(led(openai, "http://h:1/api", &Method::GET, "/v1/models/gpt-5:x").as_deref(), Some("http://h:1/api/models/gpt-5:x"));
+        for (api, method, path) in [
+            (anthropic, Method::GET, "/v1/messages"),
+            (anthropic, Method::POST, "/v1/files"),
+            (anthropic, Method::POST, "/v1/organizations/api_keys"),
+            (anthropic, Method::POST, "/v1/messages/"),
+            (anthropic, Method::POST, "/v1/../v1/messages"),
+            (anthropic, Method::GET, "/v1/models/../organizations"),
+            (anthropic, Method::GET, "/v1/models/%2e%2e"),
+            (anthropic, Method::GET, "/"),
+            (openai, Method::POST, "/v1/messages"),
+            (openai, Method::DELETE, "/v1/models/x"),
+            (openai, Method::POST, "http://elsewhere/v1/files"),
+            (Api::BedrockConverseStream, Method::POST, "/v1/messages"),
+        ] {
+            assert_eq!(led(api, "https://host", &method, path), None, "{method} {path}");
+        }
+        assert_eq!(led(anthropic, "ftp://host", &Method::POST, "/v1/messages"), None);
+    }
+
+    #[test]
+    fn what_belongs_to_a_connection_or_says_who_asks_does_not_pass() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "keep-alive, x-secret-hop"),
+            ("x-secret-hop", "1"),
+            ("authorization", "Bearer run-key"),
+            ("x-api-key", "run-key"),
+            ("cookie", "a=b"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("host", "127.0.0.1:1"),
+            ("content-length", "3"),
+            ("anthropic-version", "2023-06-01"),
+            ("content-type", "application/json"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        assert_eq!(presented(&headers).collect::<Vec<_>>(), ["run-key", "run-key"]);
+        assert!(is_here(&headers, 1) && !is_here(&headers, 2));
+        strip_request(&mut headers);
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["anthropic-version", "content-type"]);
+        headers.insert("host", HeaderValue::from_static("evil.example:1"));
+        assert!(!is_here(&headers, 1));
+    }
+}
