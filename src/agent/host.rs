@@ -29,8 +29,10 @@ pub trait Host: Send + Sync {
     /// Asks the gate about a command and starts it exactly as it was allowed, shut in as the run is. Waits as long as the gate does; the loop drops the future when it is to stop.
     fn start(&self, command: Command) -> Starting<'_>;
 
-    /// Has the daemon do something for a tool, and waits for what comes of it; the loop drops the future when it is to stop.
-    fn errand(&self, errand: Errand) -> Doing<'_>;
+    /// Has the daemon do something for a tool, and waits for what comes of it; the loop drops the future when it is to stop. A host that offers no such tool has nobody to send.
+    fn errand(&self, errand: Errand) -> Doing<'_> {
+        Box::pin(std::future::ready(Err(format!("{} is not offered here", errand.tool))))
+    }
     /// What the user says while the turn goes on, oldest first, with a name to [take](Self::took) it by; none for now, or for good.
     fn told(&self) -> Option<(String, String)> {
         None
