@@ -192,14 +192,16 @@ pub(super) fn thinking_word(chosen: Option<&str>, default: Option<ConfiguredThin
     chosen.or_else(|| default.map(ConfiguredThinking::name))
 }
 
+/// What the system noted for a turn, as a text; none if there is nothing.
+pub(super) fn noted(notes: &[String]) -> Option<String> {
+    let lines: String = notes.iter().map(|note| format!("\n- {note}")).collect();
+    (!lines.is_empty()).then(|| format!("[What the system noted since your last turn:{lines}]"))
+}
+
 /// What the user says: what happened since, the message, and its files, as pictures where the model sees them and by name elsewhere.
 fn prompt(work: &Work, notes: &[String], sees: bool) -> Vec<Block> {
-    let lines: String = notes.iter().map(|note| format!("\n- {note}")).collect();
-    let mut blocks = Vec::new();
-    if !lines.is_empty() {
-        blocks.push(Block::Text { text: format!("[What the system noted since your last turn:{lines}]") });
-    }
-    blocks.push(Block::Text { text: work.message.clone() });
+    let texts = noted(notes).into_iter().chain([work.message.clone()]);
+    let mut blocks: Vec<Block> = texts.map(|text| Block::Text { text }).collect();
     for file in &work.attachments {
         let picture = if sees && file.mime_type.starts_with("image/") { picture(file) } else { None };
         blocks.push(picture.unwrap_or_else(|| Block::Text { text: file_note(&file.name, &file.mime_type, &file.path) }));

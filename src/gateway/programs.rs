@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::endpoints::{of_program, unaliased};
-use super::minds::{exec, file_note, pictures, thinking_word, variable};
+use super::minds::{exec, file_note, noted, pictures, thinking_word, variable};
 use crate::config::Config;
 use crate::config::load::Loaded;
 use crate::config::paths::private_dir;
@@ -170,7 +170,7 @@ pub fn task(
     spec.hands = program.hands.then(|| exec(config, &agent));
     let agents = agent.model.and_then(|model| model.primary).map(|name| unaliased(config, &name));
     spec.model = model(kind, &recalled, agents.as_deref())?.or_else(|| program.model.clone());
-    spec.prompt = Some(prompt(work));
+    spec.prompt = Some(prompt(work, &recalled.notes));
     spec.pictures = pictures(work);
     let here = |cwd: &Option<PathBuf>| cwd.as_ref() == Some(&work.cwd);
     spec.session = recalled.program.filter(|program| here(&program.cwd)).map(|program| program.reference);
@@ -205,10 +205,10 @@ fn model(kind: Kind, recalled: &Recalled, of_agent: Option<&str>) -> Result<Opti
     }
 }
 
-/// What the user says, and which files came with it.
-fn prompt(work: &Work) -> String {
-    let notes = work.attachments.iter().map(|file| file_note(&file.name, &file.mime_type, &file.path));
-    [work.message.clone()].into_iter().chain(notes).collect::<Vec<_>>().join("\n\n")
+/// What happened since the last turn, what the user says, and which files came with it.
+fn prompt(work: &Work, notes: &[String]) -> String {
+    let files = work.attachments.iter().map(|file| file_note(&file.name, &file.mime_type, &file.path));
+    noted(notes).into_iter().chain([work.message.clone()]).chain(files).collect::<Vec<_>>().join("\n\n")
 }
 
 #[cfg(test)]

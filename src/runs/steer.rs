@@ -155,6 +155,8 @@ fn is_words(work: &Work) -> bool {
         && work.thinking.is_none()
         && work.compact.is_none()
         && work.refusal.is_none()
+        && work.tell.is_none()
+        && !work.nested
 }
 
 #[cfg(test)]

@@ -188,6 +188,9 @@ fn files_are_named_in_the_prompt_and_pictures_go_beside_it() {
     let spec = told(&place, json!({}), Kind::Claude, &work, Recalled::default()).unwrap();
     let prompt = spec.prompt.unwrap();
     assert!(prompt.starts_with("hello\n\n[attached file: a.png (image/png), at ") && prompt.contains("b.txt"), "{prompt}");
+    let notes = vec!["a job has ended".to_owned()];
+    let noted = told(&place, json!({}), Kind::Claude, &work, Recalled { notes, ..Recalled::default() }).unwrap().prompt.unwrap();
+    assert!(noted.starts_with("[What the system noted since your last turn:\n- a job has ended]\n\nhello"), "{noted}");
     assert_eq!((spec.pictures.len(), spec.pictures[0].data.as_str()), (1, "e30="));
 }
 
