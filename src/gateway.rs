@@ -10,6 +10,7 @@ pub mod commands;
 pub mod configuration;
 pub mod devices;
 pub mod endpoints;
+pub mod errands;
 pub mod health;
 pub mod identity;
 pub mod importing;
@@ -200,7 +201,7 @@ impl Gateway {
             turnstile: Turnstile::default(),
             configuration,
             probe: Probe::default(),
-            system_events: SystemEvents::default(),
+            system_events: scribe.system_events.clone(),
             usage: Usage::default(),
             versions: Versions::default(),
             tried: Tried::default(),
@@ -223,6 +224,7 @@ impl Gateway {
             hub,
             tasks,
         });
+        gateway.runs.have_errands_done(Arc::new(errands::Errander::of(&gateway)));
         (gateway, asks)
     }
 

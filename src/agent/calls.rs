@@ -52,7 +52,7 @@ pub(super) async fn run_all(context: &Arc<Context>, tools: &[&'static Tool], use
         let refused = written.is_err();
         let running = batch.into_iter().map(|used| -> Pin<Box<dyn Future<Output = Done> + Send>> {
             let tool = tools.iter().find(|tool| tool.name == used.name).copied();
-            let known: Vec<&str> = tools.iter().map(|tool| tool.name).collect();
+            let known: Vec<&str> = tools.iter().map(|tool| tool.name).chain(context.mcp.names()).collect();
             Box::pin(one(Arc::clone(context), tool, used, known.join(", "), refused))
         });
         for done in together(running.collect()).await {
@@ -88,7 +88,10 @@ async fn one(context: Arc<Context>, tool: Option<&'static Tool>, used: Use, know
     let begun = Instant::now();
     let given = match (tool, &used.wrong) {
         (_, Some(wrong)) => Given::error(wrong.clone()),
-        (None, None) => Given::error(format!("There is no tool named {}. There are: {known}.", used.name)),
+        (None, None) => {
+            let given = context.mcp.call(&used.name, &used.input, host.stop()).await;
+            given.unwrap_or_else(|| Given::error(format!("There is no tool named {}. There are: {known}.", used.name)))
+        }
         (Some(tool), None) => guarded(&context, tool, Call { id: used.id.clone(), input: used.input.clone() }).await,
     };
     let given = cut(given);

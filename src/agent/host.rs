@@ -29,6 +29,16 @@ pub trait Host: Send + Sync {
     /// Asks the gate about a command and starts it exactly as it was allowed, shut in as the run is. Waits as long as the gate does; the loop drops the future when it is to stop.
     fn start(&self, command: Command) -> Starting<'_>;
 
+    /// Has the daemon do something for a tool, and waits for what comes of it; the loop drops the future when it is to stop.
+    fn errand(&self, errand: Errand) -> Doing<'_>;
+    /// What the user says while the turn goes on, oldest first, with a name to [take](Self::took) it by; none for now, or for good.
+    fn told(&self) -> Option<(String, String)> {
+        None
+    }
+
+    /// What was said under this name is part of the conversation now.
+    fn took(&self, _name: &str) {}
+
     /// Fires when the turn is to end.
     fn stop(&self) -> &CancellationToken;
 
@@ -38,6 +48,20 @@ pub trait Host: Send + Sync {
 
 /// The future of a command that is started.
 pub type Starting<'a> = Pin<Box<dyn Future<Output = Result<Running, NotStarted>> + Send + 'a>>;
+
+/// The future of an errand: what the model is told, or why it failed.
+pub type Doing<'a> = Pin<Box<dyn Future<Output = Result<String, String>> + Send + 'a>>;
+
+/// A use of a tool that only the daemon can serve.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Errand {
+    /// The call.
+    pub tool_call_id: String,
+    /// The tool.
+    pub tool: &'static str,
+    /// Its arguments.
+    pub args: Value,
+}
 
 /// A command that a model wants to run.
 #[derive(Debug)]

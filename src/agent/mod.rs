@@ -16,6 +16,7 @@ mod fetch;
 mod gather;
 pub mod hands;
 pub mod host;
+pub mod mcp;
 mod prompt;
 pub mod spec;
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::tool_policy::Rules;
 use crate::config::tools::Profile;
 use crate::model::{Block, Message, Thinking};
 
@@ -57,6 +58,9 @@ pub struct AgentSpec {
     /// How pages are fetched; absent = they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fetch: Option<FetchRules>,
+    /// Whether it may look at other sessions, talk to them and start some.
+    #[serde(default)]
+    pub sessions: bool,
     /// What the turn may use.
     #[serde(default)]
     pub budgets: Budgets,
@@ -143,6 +147,14 @@ pub struct ToolRules {
     pub apply_patch: bool,
 }
 
+impl ToolRules {
+    /// The layers, as the rules are asked.
+    #[must_use]
+    pub fn rules(&self) -> Vec<Rules<'_>> {
+        self.layers.iter().map(ToolLayer::rules).collect()
+    }
+}
+
 /// One layer of rules for tools.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -155,6 +167,13 @@ pub struct ToolLayer {
     pub also_allow: Option<Vec<String>>,
     /// Never these.
     pub deny: Option<Vec<String>>,
+}
+
+impl ToolLayer {
+    fn rules(&self) -> Rules<'_> {
+        let Self { profile, allow, also_allow, deny } = self;
+        Rules { profile: *profile, allow: allow.as_deref(), also_allow: also_allow.as_deref(), deny: deny.as_deref() }
+    }
 }
 
 /// Where the tools for files may work.

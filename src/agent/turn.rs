@@ -10,6 +10,7 @@ use super::commands::Commands;
 use super::conversation::{estimate, ids, mended, tokens_of, user};
 use super::gather::{Answer, Ending, gather};
 use super::host::{AgentEvent, End, Finish, Host, Whole};
+use super::mcp::Mcp;
 use super::prompt::system;
 use super::spec::{AgentSpec, Task};
 use super::tools::files::Files;
@@ -24,13 +25,13 @@ const GO_ON: &str = "Go on.";
 const CUT_OFF: &str = "It did not run: your answer reached its longest length, so the call may be cut off. Use shorter arguments, in several calls if need be.";
 
 /// Runs a turn to its end. Whatever happens, each use of a tool that was told in a message has exactly one result in the next one, and nothing that the turn started runs on.
-pub async fn run(spec: AgentSpec, model: Arc<dyn Model>, host: Arc<dyn Host>) -> Finish {
-    let mut turn = Turn::new(spec, model, host);
+pub async fn run(spec: AgentSpec, model: Arc<dyn Model>, host: Arc<dyn Host>, mcp: Mcp) -> Finish {
+    let mut turn = Turn::new(spec, model, host, mcp);
     let end = match turn.context.spec.task.clone() {
         Task::Answer => turn.answer().await,
         Task::Compact { instructions } => turn.compact_by_wish(instructions.as_deref()).await,
     };
-    turn.context.commands.end().await;
+    tokio::join!(turn.context.commands.end(), turn.context.mcp.end());
     let printed = turn.context.commands.printed();
     let Turn { ledger, said, .. } = turn;
     Finish { printed, end: end.end, summary: end.summary, text: said, usage: ledger.usage, cost: ledger.cost, turns: ledger.turns }
@@ -84,19 +85,19 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    fn new(mut spec: AgentSpec, model: Arc<dyn Model>, host: Arc<dyn Host>) -> Self {
+    fn new(mut spec: AgentSpec, model: Arc<dyn Model>, host: Arc<dyn Host>, mcp: Mcp) -> Self {
         let mut messages = std::mem::take(&mut spec.history);
         if !spec.prompt.is_empty() {
             messages.push(Message { role: Role::User, content: spec.prompt.clone() });
         }
         let tools = offered(&spec);
-        let specs = tools.iter().map(|tool| described(tool, &spec)).collect();
+        let specs = tools.iter().map(|tool| described(tool, &spec)).chain(mcp.described()).collect();
         let names: Vec<&str> = tools.iter().map(|tool| tool.name).collect();
         let system = system(&spec, &names, host.now_ms());
         let ledger = Ledger::new(spec.budgets, spec.model.cost);
         let (files, commands) = (Files::new(&spec), Commands::new(spec.exec, host.stop(), Company::several()));
         let ids = ids(&messages);
-        let context = Arc::new(Context { spec, host, files, commands });
+        let context = Arc::new(Context { spec, host, files, commands, mcp });
         let (replaced, measured, compacted_at, said) = (0, None, None, String::new());
         Self { context, model, tools, specs, system, messages, replaced, ledger, measured, compacted_at, ids, said }
     }
@@ -108,6 +109,9 @@ impl Turn {
             }
             if let Some((budget, summary)) = self.ledger.exceeded() {
                 return Ended::new(End::Budget(budget), summary);
+            }
+            if let Err(failed) = self.hear() {
+                return Ended::unwritten(&failed);
             }
             if self.is_too_long()
                 && let Err(ended) = self.compact(None, true).await
@@ -162,12 +166,30 @@ impl Turn {
         }
         self.measured = Some((all(answer.usage), self.messages.len())).filter(|(tokens, _)| *tokens > 0);
         if uses.is_empty() {
-            return Some(self.done(&stop));
+            let ended = self.done(&stop);
+            let may_go_on = ended.end == End::Done && self.ledger.exceeded().is_none() && !self.context.host.stop().is_cancelled();
+            // What was said during the answer is answered in the same turn.
+            return match if may_go_on { self.hear() } else { Ok(false) } {
+                Ok(true) => None,
+                Ok(false) => Some(ended),
+                Err(failed) => Some(Ended::unwritten(&failed)),
+            };
         }
         let (mut results, written) = calls::run_all(&self.context, &self.tools, uses).await;
         self.add_news(&mut results);
         let results = Message { role: Role::User, content: results };
         written.and(self.tell(results, Usage::default(), 0.0, None, None)).err().map(|failed| Ended::unwritten(&failed))
+    }
+
+    /// Takes what the user says meanwhile into the conversation. Returns whether there was anything.
+    fn hear(&mut self) -> io::Result<bool> {
+        let mut heard = false;
+        while let Some((name, text)) = self.context.host.told() {
+            self.tell(user(&text), Usage::default(), 0.0, None, None)?;
+            self.context.host.took(&name);
+            heard = true;
+        }
+        Ok(heard)
     }
 
     /// Says behind the last result which commands have ended in the background.

@@ -153,13 +153,13 @@ section! {
 section! {
     /// Agents started by agents.
     struct Subagents {
-        /// At work at once.
+        /// At work at once, those too that other agents wait for; default 8. Counts for all agents, in the defaults only.
         #[schemars(range(min = 1))]
         max_concurrent: Option<u32>,
         /// Archived after this many minutes.
-        #[schemars(range(min = 1))]
+        #[schemars(range(min = 1), extend("x-acts" = false))]
         archive_after_minutes: Option<u32>,
-        /// Agents that may be started; `*` is any.
+        /// Agents that may be started besides the own one; `*` is any.
         allow_agents: Option<Vec<String>>,
         /// Their model.
         model: Option<ModelRef>,
@@ -222,5 +222,23 @@ section! {
         prompt: Option<String>,
         /// Added to the system prompt.
         system_prompt: Option<String>,
+    }
+}
+
+section! {
+    /// What one turn of the built-in agent may use. A turn that has used it up ends after its last tool and says so.
+    struct Budget {
+        /// Requests to the model; default 200.
+        #[schemars(range(min = 1))]
+        turns: Option<u32>,
+        /// Tokens, those of every request added up.
+        #[schemars(range(min = 1))]
+        tokens: Option<u64>,
+        /// What the tokens cost, dollars. Means something only for models whose `cost` is configured.
+        #[schemars(range(min = 0.0))]
+        cost_usd: Option<f64>,
+        /// Time after which the model is not asked again; the run's own time limit ends also what it does at that moment.
+        #[schemars(range(min = 1))]
+        seconds: Option<u64>,
     }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::agent_parts::{Compaction, ContextPruning, GroupChat, Heartbeat, HumanDelay, Identity, Subagents, Switch, Thinking, Verbose};
+use super::agent_parts::{
+    Budget, Compaction, ContextPruning, GroupChat, Heartbeat, HumanDelay, Identity, Subagents, Switch, Thinking, Verbose,
+};
 use super::model_ref::ModelRef;
 use super::open::Open;
 use super::sandbox::{Limits, Sandbox};
@@ -200,6 +202,8 @@ section! {
         sandbox: Option<Sandbox>,
         /// What a run may use.
         limits: Option<Limits>,
+        /// What one turn of the built-in agent may use.
+        budget: Option<Budget>,
     }
 }
 
@@ -281,6 +285,8 @@ pub struct Agent {
     pub sandbox: Option<Sandbox>,
     /// What its runs may use; keys that are absent are those of the defaults.
     pub limits: Option<Limits>,
+    /// What one turn of it may use; keys that are absent are those of the defaults.
+    pub budget: Option<Budget>,
     /// What its model may use.
     pub tools: Option<AgentTools>,
 }

@@ -24,6 +24,7 @@ pub fn wrong(config: &Config) -> Vec<Problem> {
     agents(config, &mut problems);
     tool_lists(config, &mut problems);
     super::isolation::wrong(config, &mut problems);
+    super::mcp::wrong(&config.mcp, &mut problems);
     super::runners::wrong(config, &mut problems);
     if let (Some(top), Some(nested)) = (&config.exec, &config.tools.exec) {
         exec_alias(top, nested, &mut problems);

@@ -28,6 +28,7 @@ pub mod locate;
 pub mod logging;
 pub mod login;
 pub mod login_rules;
+pub mod mcp;
 pub mod messages;
 pub mod minor;
 pub mod model_ref;
@@ -89,6 +90,9 @@ section! {
         /// Providers of models.
         #[schemars(extend("x-reload" = "hot"))]
         models: models::Models,
+        /// Servers of the Model Context Protocol.
+        #[schemars(extend("x-reload" = "hot"))]
+        mcp: mcp::Mcp,
         /// Agent programs that are not part of the gateway.
         #[schemars(extend("x-reload" = "hot"))]
         runners: runners::Runners,

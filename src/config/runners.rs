@@ -64,7 +64,7 @@ impl JsonSchema for CommandLine {
         json_schema!({
             "anyOf": [
                 { "type": "string", "minLength": 1 },
-                { "type": "array", "items": { "type": "string", "minLength": 1 } },
+                { "type": "array", "items": { "type": "string", "minLength": 1 }, "minItems": 1 },
             ],
         })
     }
@@ -207,9 +207,6 @@ impl Runners {
 pub(super) fn wrong(config: &Config, problems: &mut Vec<Problem>) {
     for (name, command, _, env, passthrough) in config.runners.clone().parts() {
         let path = KeyPath::parse("runners").key(name);
-        if command.as_ref().is_some_and(|line| line.0.is_empty()) {
-            problems.push(Problem::value(path.key("command"), "names no program"));
-        }
         if let Some(program) = command.as_ref().and_then(|line| line.0.first())
             && program.contains('/')
             && !program.starts_with('/')
@@ -271,22 +268,15 @@ mod tests {
 
     #[test]
     fn values_of_variables_are_never_shown_and_names_must_be_names() {
-        let runners = read(
-            json!({ "codex": { "env": { "A": "canary", "B-C": "x" }, "passthrough": ["OK", "A=canary2", "1"], "command": "bin/x" }, "pi": { "command": [] } }),
-        );
+        let runners =
+            read(json!({ "codex": { "env": { "A": "canary", "B-C": "x" }, "passthrough": ["OK", "A=canary2", "1"], "command": "bin/x" } }));
         assert!(!serde_json::to_string(&runners).unwrap().contains("\"canary\""));
         let mut problems = Vec::new();
         wrong(&Config { runners, ..Config::default() }, &mut problems);
         let paths: Vec<String> = problems.iter().map(|problem| problem.path.to_string()).collect();
         assert_eq!(
             paths,
-            [
-                "runners.codex.command",
-                "runners.codex.env.B-C",
-                "runners.codex.passthrough[1]",
-                "runners.codex.passthrough[2]",
-                "runners.pi.command"
-            ],
+            ["runners.codex.command", "runners.codex.env.B-C", "runners.codex.passthrough[1]", "runners.codex.passthrough[2]"],
             "{problems:?}"
         );
     }

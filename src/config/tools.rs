@@ -153,14 +153,12 @@ section! {
         /// Sending of messages.
         #[schemars(extend("x-acts" = false))]
         message: Option<Open>,
-        /// Talk between agents.
-        #[schemars(extend("x-acts" = false))]
+        /// Lets agents see sessions of other agents and talk in them; without it each knows its own only.
         agent_to_agent: Option<AgentToAgent>,
         /// Commands outside the sandbox.
         #[schemars(extend("x-acts" = false))]
         elevated: Option<ElevatedTools>,
-        /// Tools of agents started by agents.
-        #[schemars(extend("x-acts" = false))]
+        /// Tools of agents started by agents: a further layer of rules for them.
         subagents: Option<ToolRules>,
         /// Tools inside the sandbox.
         #[schemars(extend("x-acts" = false))]
@@ -217,9 +215,9 @@ section! {
 section! {
     /// Talk between agents.
     struct AgentToAgent {
-        /// Permits it.
+        /// Permits it; default false.
         enabled: Option<bool>,
-        /// Agents that may.
+        /// Agents that may, and whose sessions may be seen; `*` is any, and so is an absent list.
         allow: Option<Vec<String>>,
     }
 }

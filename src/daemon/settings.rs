@@ -105,6 +105,7 @@ pub fn of_runs(loaded: &Arc<Loaded>) -> std::io::Result<supervisor::Settings> {
         state_dir: loaded.paths.state_dir.clone(),
         socket_dir,
         max_concurrent: defaults.max_concurrent,
+        max_nested: defaults.subagents.as_ref().and_then(|subagents| subagents.max_concurrent).map_or(8, |max| max as usize),
         heavy: heavy(loaded.config.runners.max_concurrent, reading::memory_total()),
         grace_ms: defaults.grace_ms,
         output: OutputLimits {

@@ -127,6 +127,8 @@ impl Agents {
             thinking: None,
             compact: None,
             isolation: agent.isolation.of_session(is_main),
+            tell: None,
+            nested: false,
             env: BTreeMap::new(),
         }
     }

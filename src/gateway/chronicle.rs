@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tracing::{error, warn};
 
 use super::recollect::{self, Recollection};
+use super::system_events::SystemEvents;
 use crate::chat::history::without_places;
 use crate::clock::now_ms;
 use crate::events::hub::{Hub, SessionEvent};
@@ -40,6 +41,8 @@ pub struct Scribe {
     sessions: Sessions,
     transcripts: Transcripts,
     hub: Arc<Hub>,
+    /// Notes for the next turns of sessions.
+    pub system_events: SystemEvents,
     /// Turns that have begun, by the file id of their run.
     turns: Arc<Mutex<HashMap<String, Turn>>>,
 }
@@ -48,7 +51,7 @@ impl Scribe {
     /// A scribe for these sessions.
     #[must_use]
     pub fn new(sessions: Sessions, transcripts: Transcripts, hub: Arc<Hub>) -> Self {
-        Self { sessions, transcripts, hub, turns: Arc::default() }
+        Self { sessions, transcripts, hub, system_events: SystemEvents::default(), turns: Arc::default() }
     }
 
     /// Appends entries to the transcript of a turn and tells who listens. Returns whether they are written.
@@ -166,6 +169,7 @@ impl Scribe {
             files,
             model: entry.model_override.clone().map(|model| (entry.provider_override.clone(), model)),
             thinking: entry.thinking_level.clone(),
+            notes: self.system_events.take(&run.session_key),
             is_main: self.sessions.settings().main_key(&run.agent_id) == run.session_key,
             program,
         })

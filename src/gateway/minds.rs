@@ -9,11 +9,13 @@ use tracing::warn;
 
 use super::endpoints::{endpoint, unaliased};
 use super::programs;
+use crate::agent::mcp::{Server, Way};
 use crate::agent::spec::{
     AgentSpec, Bootstrap, Budgets, CompactionRules, ExecRules, FetchRules, FileRules, ModelFacts, Price, Task, ToolLayer, ToolRules,
 };
 use crate::config::Config;
 use crate::config::agent_parts::Thinking as ConfiguredThinking;
+use crate::config::agents::Agent;
 use crate::config::load::Loaded;
 use crate::config::resolve::AgentSettings;
 use crate::config::tools::ToolPolicy;
@@ -24,6 +26,7 @@ use crate::protocol::isolation::{Access, Level};
 use crate::runs::brief::{Briefing, ProgramTask, Recalled};
 use crate::runs::control::AgentTask;
 use crate::runs::spec::{Attached, Work};
+use crate::sessions::key::is_subagent;
 use crate::store::record::RunRecord;
 
 /// Largest picture that a model is shown, bytes; providers take about five megabytes of base64.
@@ -56,8 +59,9 @@ impl Briefing for Minds {
         let agent = config.agent(Some(id)).ok_or_else(|| format!("there is no agent \"{id}\" any more"))?;
         let endpoints = endpoints(config, &agent, &recalled)?;
         let Some(first) = endpoints.first() else { return Err(no_model(id)) };
-        let spec = self.spec(&agent, work, recalled, first)?;
-        Ok(AgentTask { spec, endpoints })
+        let spec = self.spec(&agent, run, work, recalled, first)?;
+        let mcp = if work.compact.is_some() { Vec::new() } else { servers(config, work) };
+        Ok(AgentTask { spec, endpoints, mcp })
     }
 
     fn brief_program(
@@ -99,15 +103,16 @@ fn endpoints(config: &Config, agent: &AgentSettings, recalled: &Recalled) -> Res
 }
 
 impl Minds {
-    fn spec(&self, agent: &AgentSettings, work: &Work, recalled: Recalled, first: &Endpoint) -> Result<AgentSpec, String> {
+    fn spec(&self, agent: &AgentSettings, run: &RunRecord, work: &Work, recalled: Recalled, first: &Endpoint) -> Result<AgentSpec, String> {
         let config = &self.loaded.config;
         let defaults = &config.agents.defaults;
-        let Recalled { history, files, thinking, is_main, .. } = recalled;
+        let Recalled { history, files, thinking, is_main, notes, .. } = recalled;
+        let is_sub = is_subagent(&run.session_key);
         let task = work
             .compact
             .as_ref()
             .map_or(Task::Answer, |text| Task::Compact { instructions: Some(text.trim().to_owned()).filter(|text| !text.is_empty()) });
-        let prompt = if work.compact.is_some() { Vec::new() } else { prompt(work, first.images) };
+        let prompt = if work.compact.is_some() { Vec::new() } else { prompt(work, &notes, first.images) };
         let shut_in = work.isolation.level != Level::Off;
         Ok(AgentSpec {
             task,
@@ -122,7 +127,7 @@ impl Minds {
             thinking: thinking_of(work, thinking.as_deref(), defaults.thinking_default),
             model: facts(first, defaults.context_tokens),
             bootstrap: Bootstrap { skip: defaults.skip_bootstrap == Some(true), max_chars: defaults.bootstrap_max_chars },
-            tools: tools(config, agent, first),
+            tools: tools(config, agent, first, is_sub),
             files: FileRules {
                 workspace_only: shut_in,
                 read_only: shut_in && work.isolation.workspace != Access::ReadWrite,
@@ -131,7 +136,8 @@ impl Minds {
             },
             exec: exec(config, agent),
             fetch: fetch(config).filter(|_| !shut_in || work.isolation.network),
-            budgets: Budgets::default(),
+            sessions: !is_sub && work.cwd == agent.workspace,
+            budgets: budgets(config, agent),
             compaction: compaction(config),
         })
     }
@@ -186,9 +192,14 @@ pub(super) fn thinking_word(chosen: Option<&str>, default: Option<ConfiguredThin
     chosen.or_else(|| default.map(ConfiguredThinking::name))
 }
 
-/// What the user says: the message, and its files, as pictures where the model sees them and by name elsewhere.
-fn prompt(work: &Work, sees: bool) -> Vec<Block> {
-    let mut blocks = vec![Block::Text { text: work.message.clone() }];
+/// What the user says: what happened since, the message, and its files, as pictures where the model sees them and by name elsewhere.
+fn prompt(work: &Work, notes: &[String], sees: bool) -> Vec<Block> {
+    let lines: String = notes.iter().map(|note| format!("\n- {note}")).collect();
+    let mut blocks = Vec::new();
+    if !lines.is_empty() {
+        blocks.push(Block::Text { text: format!("[What the system noted since your last turn:{lines}]") });
+    }
+    blocks.push(Block::Text { text: work.message.clone() });
     for file in &work.attachments {
         let picture = if sees && file.mime_type.starts_with("image/") { picture(file) } else { None };
         blocks.push(picture.unwrap_or_else(|| Block::Text { text: file_note(&file.name, &file.mime_type, &file.path) }));
@@ -219,8 +230,23 @@ fn picture(file: &Attached) -> Option<Block> {
     Some(Block::Image { mime_type: file.mime_type.clone(), data: STANDARD.encode(bytes) })
 }
 
-fn tools(config: &Config, agent: &AgentSettings, endpoint: &Endpoint) -> ToolRules {
-    let own = config.agents.list.iter().find(|listed| listed.id.eq_ignore_ascii_case(&agent.id)).and_then(|listed| listed.tools.as_ref());
+fn listed<'c>(config: &'c Config, agent: &AgentSettings) -> Option<&'c Agent> {
+    config.agents.list.iter().find(|listed| listed.id.eq_ignore_ascii_case(&agent.id))
+}
+
+fn budgets(config: &Config, agent: &AgentSettings) -> Budgets {
+    let common = config.agents.defaults.budget.clone().unwrap_or_default();
+    let own = listed(config, agent).and_then(|agent| agent.budget.clone()).unwrap_or_default();
+    Budgets {
+        turns: own.turns.or(common.turns).unwrap_or(Budgets::default().turns),
+        tokens: own.tokens.or(common.tokens),
+        cost: own.cost_usd.or(common.cost_usd),
+        ms: own.seconds.or(common.seconds).map(|seconds| seconds.saturating_mul(1000)),
+    }
+}
+
+fn tools(config: &Config, agent: &AgentSettings, endpoint: &Endpoint, is_sub: bool) -> ToolRules {
+    let own = listed(config, agent).and_then(|listed| listed.tools.as_ref());
     let common = &config.tools;
     let mut layers = vec![ToolLayer {
         profile: common.profile,
@@ -238,6 +264,7 @@ fn tools(config: &Config, agent: &AgentSettings, endpoint: &Endpoint) -> ToolRul
     for rules in [Some(&common.by_provider), own.map(|own| &own.by_provider)].into_iter().flatten() {
         layers.extend([&endpoint.provider, &full].into_iter().filter_map(|name| rules.get(name)).map(layer));
     }
+    layers.extend(common.subagents.as_ref().filter(|_| is_sub).and_then(|rules| rules.tools.as_ref()).map(layer));
     let exec = [config.exec.as_ref(), common.exec.as_ref()].into_iter().flatten().find_map(|exec| exec.apply_patch.as_ref());
     let apply_patch = exec.is_some_and(|patch| {
         let listed = |models: &Vec<String>| models.iter().any(|name| *name == full || *name == endpoint.model);
@@ -280,6 +307,26 @@ fn fetch(config: &Config) -> Option<FetchRules> {
         max_redirects: fetch.max_redirects.unwrap_or(plain.max_redirects),
         user_agent: fetch.user_agent,
     })
+}
+
+/// The MCP servers that are in use. Those that are reached by HTTP are asked from outside of the run's isolation, so a run without network has none of them.
+fn servers(config: &Config, work: &Work) -> Vec<Server> {
+    let is_open = work.isolation.level == Level::Off || work.isolation.network;
+    let servers = config.mcp.servers.iter().filter(|(_, server)| server.enabled).filter_map(|(name, server)| {
+        let way = match (&server.command, &server.url) {
+            (Some(command), _) => Way::Command {
+                words: std::iter::once(command).chain(&server.args).cloned().collect(),
+                env: server.env.clone(),
+                cwd: server.cwd.as_ref().map(Into::into),
+            },
+            (None, Some(url)) if is_open => Way::Http { url: url.clone(), headers: server.headers.clone() },
+            (None, _) => return None,
+        };
+        let tools = server.tools.clone().unwrap_or_default();
+        let timeout_ms = u64::from(server.timeout_seconds) * 1000;
+        Some(Server { name: name.clone(), way, timeout_ms, allow: tools.allow, deny: tools.deny })
+    });
+    servers.collect()
 }
 
 fn compaction(config: &Config) -> CompactionRules {

@@ -1,7 +1,7 @@
 //! System events: short notes for a session's next turn, such as “Node: laptop connected”. Held in memory, a few per session.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::protocol::ids::SessionKey;
 
@@ -10,10 +10,10 @@ const PER_SESSION: usize = 20;
 /// Most sessions with events; the one that has waited longest loses its own.
 const SESSIONS: usize = 1000;
 
-/// What waits for the sessions.
-#[derive(Default)]
+/// What waits for the sessions. Clones are the same.
+#[derive(Clone, Default)]
 pub struct SystemEvents {
-    waiting: Mutex<Waiting>,
+    waiting: Arc<Mutex<Waiting>>,
 }
 
 #[derive(Default)]
@@ -69,6 +69,12 @@ impl SystemEvents {
         self.lock().sessions.get(key).map(|session| session.texts.iter().cloned().collect()).unwrap_or_default()
     }
 
+    /// Takes out what waits for a session, oldest first.
+    #[must_use]
+    pub fn take(&self, key: &SessionKey) -> Vec<String> {
+        self.lock().sessions.remove(key).map(|session| session.texts.into_iter().collect()).unwrap_or_default()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -88,6 +94,13 @@ mod tests {
         (0..30).for_each(|n| events.push(&key, &n.to_string(), None));
         assert_eq!(events.waiting(&key), (10..30).map(|n| n.to_string()).collect::<Vec<_>>());
         assert!(events.waiting(&"other".into()).is_empty());
+    }
+
+    #[test]
+    fn what_a_turn_was_told_waits_no_more() {
+        let (events, key) = (SystemEvents::default(), SessionKey::from("k"));
+        events.push(&key, "one", None);
+        assert_eq!((events.clone().take(&key), events.waiting(&key).len()), (vec!["one".to_owned()], 0));
     }
 
     #[test]

@@ -307,18 +307,18 @@ mod written {
 }
 
 /// Named secrets written out, for the private stream.
-mod written_map {
+pub(crate) mod written_map {
     use std::collections::BTreeMap;
 
     use serde::{Deserialize, Deserializer, Serializer};
 
     use super::Secret;
 
-    pub(super) fn serialize<S: Serializer>(secrets: &BTreeMap<String, Secret<String>>, out: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(secrets: &BTreeMap<String, Secret<String>>, out: S) -> Result<S::Ok, S::Error> {
         out.collect_map(secrets.iter().map(|(name, secret)| (name, secret.expose())))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Secret<String>>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Secret<String>>, D::Error> {
         BTreeMap::deserialize(from)
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP to providers: one small pool of connections per endpoint over TLS as all of ours is spoken.
+//! HTTP to providers, and to servers of tools: one small pool of connections per endpoint over TLS as all of ours is spoken.
 //!
 //! Nothing is set up before the first request, so whoever asks no model pays nothing. Redirects are not followed: they would carry a key to a place that nobody named. No proxy of the environment is used: a shim has no environment.
 
@@ -24,11 +24,11 @@ const IDLE: Duration = Duration::from_secs(50);
 const MAX_ERROR: usize = 64 << 10;
 
 /// What is sent.
-pub(super) type Outgoing = hyper::Request<Full<Bytes>>;
+pub(crate) type Outgoing = hyper::Request<Full<Bytes>>;
 
 /// Why nothing, or no more, came.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Broken {
+pub(crate) enum Broken {
     /// Another try may help.
     #[error("{0}")]
     Lost(String),
@@ -41,7 +41,7 @@ pub(super) enum Broken {
 }
 
 /// A client of one endpoint, for requests with bodies of this kind.
-pub(super) struct Http<B = Full<Bytes>> {
+pub(crate) struct Http<B = Full<Bytes>> {
     connect: Duration,
     tasks: Tasks,
     plain: OnceLock<Client<HttpConnector, B>>,
@@ -77,12 +77,12 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     /// A client that waits `connect` for a connection.
-    pub(super) fn new(connect: Duration) -> Self {
+    pub(crate) fn new(connect: Duration) -> Self {
         Self { connect, tasks: Tasks::new(), plain: OnceLock::new(), tls: OnceLock::new() }
     }
 
     /// Sends a request and waits for the head of its answer, at most `silence`.
-    pub(super) async fn send(&self, request: hyper::Request<B>, silence: Duration) -> Result<Reply, Broken> {
+    pub(crate) async fn send(&self, request: hyper::Request<B>, silence: Duration) -> Result<Reply, Broken> {
         let answer = if request.uri().scheme_str() == Some("https") {
             let trusted = trusted().map_err(Broken::NoCertificates)?;
             let client = self.tls.get_or_init(|| {
@@ -128,25 +128,30 @@ where
 
 /// The head of an answer, and its body as it comes.
 #[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) head: Parts,
+pub(crate) struct Reply {
+    pub(crate) head: Parts,
     body: Incoming,
     silence: Duration,
 }
 
 impl Reply {
     /// Its head and its body, to be read by somebody else.
-    pub(super) fn into_parts(self) -> (Parts, Incoming) {
+    pub(crate) fn into_parts(self) -> (Parts, Incoming) {
         (self.head, self.body)
     }
 
+    /// The status.
+    pub(crate) fn status(&self) -> u16 {
+        self.head.status.as_u16()
+    }
+
     /// A header's text.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.headers.get(name)?.to_str().ok()
     }
 
     /// The next bytes; `None` at the end.
-    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Broken> {
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Broken> {
         loop {
             match timeout(self.silence, self.body.frame()).await {
                 Err(_) => return Err(Broken::Silent(self.silence.as_secs())),
@@ -163,7 +168,7 @@ impl Reply {
     }
 
     /// The body as text, at most so much of it as an error needs. What cannot be read is left out.
-    pub(super) async fn text(mut self) -> String {
+    pub(crate) async fn text(mut self) -> String {
         let mut bytes = Vec::new();
         while bytes.len() < MAX_ERROR {
             match self.chunk().await {
@@ -176,7 +181,7 @@ impl Reply {
     }
 
     /// Reads on to the end, if it comes soon, so that the connection can be used again.
-    pub(super) async fn drain(mut self) {
+    pub(crate) async fn drain(mut self) {
         let _ = timeout(Duration::from_millis(20), async { while let Ok(Some(_)) = self.chunk().await {} }).await;
     }
 }

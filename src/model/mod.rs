@@ -8,11 +8,11 @@ mod chain;
 mod door;
 pub mod endpoint;
 mod failure;
-mod http;
+pub(crate) mod http;
 mod login;
 pub mod notice;
 pub mod proxy;
-mod sse;
+pub(crate) mod sse;
 pub mod trusted;
 mod wire;
 

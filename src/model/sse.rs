@@ -7,21 +7,21 @@ const MAX_EVENT: usize = 8 << 20;
 
 /// One event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct SseEvent {
+pub(crate) struct SseEvent {
     /// Its name; empty if it has none.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its lines, joined by LF.
-    pub(super) data: String,
+    pub(crate) data: String,
 }
 
 /// An event does not end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an event of more than {MAX_EVENT} bytes")]
-pub(super) struct EventTooLong;
+pub(crate) struct EventTooLong;
 
 /// What was read so far.
 #[derive(Debug, Default)]
-pub(super) struct Sse {
+pub(crate) struct Sse {
     line: Vec<u8>,
     event: SseEvent,
     has_data: bool,
@@ -36,7 +36,7 @@ impl Sse {
     ///
     /// # Errors
     /// An event is too long; nothing more can be read then.
-    pub(super) fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(SseEvent)) -> Result<(), EventTooLong> {
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(SseEvent)) -> Result<(), EventTooLong> {
         if self.after_cr && !bytes.is_empty() {
             self.after_cr = false;
             bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);

@@ -8,7 +8,7 @@ use super::approver::{Decision, Effect, Question};
 use super::event::{Cause, EXEC, End, Used};
 use super::rpc::{self, Failure, Heard};
 use super::spec::{Approvals, ProgramSpec};
-use super::talk::{Talk, Turn};
+use super::talk::{Steer, Talk, Turn};
 use crate::model::Usage;
 
 mod calls;
@@ -234,8 +234,8 @@ impl Talk for Acp {
         }
     }
 
-    fn steer(&mut self, _: &str, _: &mut Turn) -> bool {
-        false
+    fn steer(&mut self, _: u64, _: &str, _: &mut Turn) -> Steer {
+        Steer::Not
     }
 
     fn waited(&mut self, _: &mut Turn) {}

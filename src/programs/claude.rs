@@ -2,6 +2,8 @@
 //!
 //! What is measured and not obvious: text comes twice, as deltas and as a block; the word `success` stands beside `is_error`; costs are sums over the session; a failed command tells its exit code in words; the end of stdin is no cancel.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::approver::{Decision, Effect, Question};
@@ -10,11 +12,13 @@ use super::mcp::CLAUDE_TOOL;
 use super::output::code_in_words;
 use super::spec::{Approvals, Picture, ProgramSpec, option};
 use super::tale::Finish;
-use super::talk::{Talk, Turn};
+use super::talk::{Steer, Talk, Turn};
 use crate::model::{StopReason, Usage};
 
 /// Longest text that is given as an argument, in bytes; the kernel takes no more than 128 KiB.
 const MAX_ARGUMENT: usize = 100 * 1024;
+/// How long another turn is waited for, of what it was told while it ended.
+const AGAIN: Duration = Duration::from_millis(1000);
 /// Its tool for commands.
 const BASH: &str = "Bash";
 
@@ -48,6 +52,10 @@ pub struct Claude {
     /// Questions with the id of their request and the input that they were about.
     questions: Vec<(u64, String, Value)>,
     cancelled: bool,
+    /// The user has said something since the last end of a turn.
+    told: bool,
+    /// The end, as long as another turn may follow by itself.
+    ended: Option<End>,
 }
 
 impl Claude {
@@ -67,6 +75,8 @@ impl Claude {
             requests: 0,
             questions: Vec::new(),
             cancelled: false,
+            told: false,
+            ended: None,
         }
     }
 
@@ -88,6 +98,7 @@ impl Claude {
         match text("subtype") {
             // It comes again for every turn, and not always as the first line.
             Some("init") => {
+                self.ended = None;
                 if let Some(session) = text("session_id").filter(|session| self.session.as_deref() != Some(*session)) {
                     self.session = Some(session.to_owned());
                     turn.tale.session(session);
@@ -238,6 +249,12 @@ impl Claude {
             // What it was told meanwhile has an answer of its own, which is still the same run.
             return;
         }
+        if !failed && std::mem::take(&mut self.told) {
+            // It may have been told in the moment in which it ended; then it begins anew by itself.
+            self.ended = Some(End::done());
+            turn.wait = Some(AGAIN);
+            return;
+        }
         if !failed {
             return turn.tale.finish(End::done());
         }
@@ -308,12 +325,17 @@ impl Talk for Claude {
         turn.say.push(interrupt);
     }
 
-    fn steer(&mut self, text: &str, turn: &mut Turn) -> bool {
+    fn steer(&mut self, _: u64, text: &str, turn: &mut Turn) -> Steer {
         turn.say.push(self.user(text, &[]));
-        true
+        self.told = true;
+        Steer::Taken
     }
 
-    fn waited(&mut self, _: &mut Turn) {}
+    fn waited(&mut self, turn: &mut Turn) {
+        if let Some(end) = self.ended.take() {
+            turn.tale.finish(end);
+        }
+    }
 }
 
 /// What its tools do.

@@ -13,7 +13,7 @@ use super::mcp;
 use super::rpc::{self, Failure, Heard};
 use super::spec::{Approvals, ProgramSpec};
 use super::tale::Finish;
-use super::talk::{Talk, Turn};
+use super::talk::{Steer, Talk, Turn};
 use crate::model::Usage;
 
 /// How long items are waited for whose turn is over, once its terminals were cleaned.
@@ -32,6 +32,8 @@ pub struct Codex {
     thread: String,
     turn: String,
     requests: u64,
+    /// Requests that tell it something, and what that is.
+    told: Vec<(u64, u64)>,
     /// What the thread had used before this turn.
     base: Option<Tokens>,
     questions: Vec<(u64, Value)>,
@@ -62,6 +64,7 @@ impl Codex {
             thread: String::new(),
             turn: String::new(),
             requests: START,
+            told: Vec::new(),
             base: None,
             questions: Vec::new(),
             asked: 0,
@@ -125,7 +128,11 @@ impl Codex {
                 let lost = request == THREAD && self.spec.session.is_some();
                 turn.tale.finish(End::failed(failed.message, lost.then_some(Cause::SessionLost)));
             }
-            _ => {}
+            // The turn may have ended before it was told.
+            (request, result) => {
+                let place = self.told.iter().position(|(other, _)| *other == request);
+                turn.told.extend(place.map(|place| (self.told.swap_remove(place).1, result.is_ok())));
+            }
         }
     }
 
@@ -343,14 +350,15 @@ impl Talk for Codex {
         }
     }
 
-    fn steer(&mut self, text: &str, turn: &mut Turn) -> bool {
+    fn steer(&mut self, number: u64, text: &str, turn: &mut Turn) -> Steer {
         if self.turn.is_empty() || self.ended.is_some() {
-            return false;
+            return Steer::Not;
         }
         let params = json!({ "threadId": self.thread, "expectedTurnId": self.turn, "input": [{ "type": "text", "text": text }] });
         let steer = self.request("turn/steer", params);
+        self.told.push((self.requests, number));
         turn.say.push(steer);
-        true
+        Steer::Later
     }
 
     fn waited(&mut self, turn: &mut Turn) {

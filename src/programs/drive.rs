@@ -11,7 +11,7 @@ use super::approver::{Approver, Open};
 use super::event::{Cause, End, Event};
 use super::lines::Line;
 use super::peer::{Peer, at};
-use super::talk::{Talk, Turn};
+use super::talk::{Steer, Talk, Turn};
 use crate::model::{Block, Message, Role};
 
 /// How much of stderr stands in an error, in characters.
@@ -53,9 +53,13 @@ pub async fn drive(
     let mut open = Open::default();
     let mut heard_at = Instant::now();
     let (mut wait_at, mut end_at): (Option<Instant>, Option<Instant>) = (None, None);
-    let mut listens = true;
+    let (mut listens, mut number, mut asides) = (true, 0, Vec::new());
     let at_rest = loop {
         turn.say.drain(..).for_each(|line| peer.say(&line));
+        for (number, taken) in turn.told.drain(..) {
+            let place = asides.iter().position(|(other, _)| *other == number);
+            place.into_iter().for_each(|place| conclude(asides.swap_remove(place).1, taken, tell));
+        }
         for (ask, question) in turn.ask.drain(..) {
             open.push(ask, approver.ask(question));
         }
@@ -89,14 +93,12 @@ pub async fn drive(
             }
             message = told.recv(), if listens => match message {
                 Some(aside) => {
-                    let taken = end_at.is_none() && talk.steer(&aside.text, &mut turn);
-                    if taken {
-                        let content = vec![Block::Text { text: aside.text }];
-                        let message = Message { role: Role::User, content };
-                        tell(Event::Message { message, usage: None, stop: None, model: None });
+                    number += 1;
+                    let said = if end_at.is_none() { talk.steer(number, &aside.text, &mut turn) } else { Steer::Not };
+                    match said {
+                        Steer::Later => asides.push((number, aside)),
+                        Steer::Taken | Steer::Not => conclude(aside, said == Steer::Taken, tell),
                     }
-                    // Who does not wait for the answer any more hears of the end.
-                    let _ = aside.taken.send(taken);
                 }
                 None => listens = false,
             },
@@ -121,6 +123,15 @@ pub async fn drive(
         debug!(%cause, "a program could not be ended");
     }
     turn.tale.end().cloned().unwrap_or_else(End::cancelled)
+}
+
+/// What the program has been told is part of the conversation. Who does not wait for the answer any more hears of the end.
+fn conclude(aside: Aside, taken: bool, tell: &mut (dyn FnMut(Event) + Send)) {
+    if taken {
+        let message = Message { role: Role::User, content: vec![Block::Text { text: aside.text }] };
+        tell(Event::Message { message, usage: None, stop: None, model: None });
+    }
+    let _ = aside.taken.send(taken);
 }
 
 fn take(line: Line, talk: &mut dyn Talk, turn: &mut Turn) {

@@ -11,7 +11,7 @@ use super::event::{Cause, EXEC, End, Used};
 use super::output::code_in_words;
 use super::spec::{Picture, ProgramSpec, option};
 use super::tale::Finish;
-use super::talk::{Talk, Turn};
+use super::talk::{Steer, Talk, Turn};
 use crate::model::{StopReason, Usage};
 
 /// How long 0.87 may take to settle after its end.
@@ -50,6 +50,8 @@ pub struct Pi {
     last: Option<(String, String)>,
     /// The request whose answer says that nothing follows the end.
     confirming: Option<String>,
+    /// Requests that tell it something, and what that is.
+    told: Vec<(String, u64)>,
     prompted: bool,
     cancelled: bool,
 }
@@ -68,6 +70,7 @@ impl Pi {
             repeats: None,
             last: None,
             confirming: None,
+            told: Vec::new(),
             prompted: false,
             cancelled: false,
         }
@@ -121,7 +124,10 @@ impl Pi {
                 self.say(prompt, turn);
             }
             Some("prompt") if failed => turn.tale.finish(End::failed(text("/error").unwrap_or("pi took no message"), None)),
-            Some("steer") if failed => turn.tale.warn(text("/error").unwrap_or("pi could not be told"), false),
+            Some("steer") => {
+                let place = self.told.iter().position(|(id, _)| Some(id.as_str()) == text("/id"));
+                turn.told.extend(place.map(|place| (self.told.swap_remove(place).1, !failed)));
+            }
             _ => {}
         }
     }
@@ -297,9 +303,14 @@ impl Talk for Pi {
         self.say(json!({ "type": "abort" }), turn);
     }
 
-    fn steer(&mut self, text: &str, turn: &mut Turn) -> bool {
-        self.say(json!({ "type": "steer", "message": text }), turn);
-        true
+    fn steer(&mut self, number: u64, text: &str, turn: &mut Turn) -> Steer {
+        if !self.prompted {
+            return Steer::Not;
+        }
+        let (id, command) = self.command(json!({ "type": "steer", "message": text }));
+        self.told.push((id, number));
+        turn.say.push(command);
+        Steer::Later
     }
 
     fn waited(&mut self, turn: &mut Turn) {

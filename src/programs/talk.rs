@@ -18,8 +18,21 @@ pub struct Turn {
     pub say: Vec<Value>,
     /// Questions to put, each with the number under which the answer comes back.
     pub ask: Vec<(u64, Question)>,
+    /// Which of the user's words the program has taken, or not, that were to be [told later](Steer::Later).
+    pub told: Vec<(u64, bool)>,
     /// Wants [`Talk::waited`] after this time; a later wish replaces an earlier one.
     pub wait: Option<Duration>,
+}
+
+/// What becomes of something that the user says while the program works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steer {
+    /// The program has it.
+    Taken,
+    /// The program says whether it takes it; the answer stands in [`Turn::told`].
+    Later,
+    /// The program cannot be told now.
+    Not,
 }
 
 /// One conversation with one program. Unknown lines change nothing, whatever they hold.
@@ -32,8 +45,8 @@ pub trait Talk: Send {
     fn decided(&mut self, ask: u64, decision: Decision, turn: &mut Turn);
     /// Asks the program to stop what it does. All questions are taken back.
     fn cancel(&mut self, turn: &mut Turn);
-    /// Tells it something while it works. Returns whether it can be told.
-    fn steer(&mut self, text: &str, turn: &mut Turn) -> bool;
+    /// Tells it something while it works; `number` is new with every call.
+    fn steer(&mut self, number: u64, text: &str, turn: &mut Turn) -> Steer;
     /// The time that it wanted to wait is over.
     fn waited(&mut self, turn: &mut Turn);
     /// The program ended in the middle of the turn, with these words on stderr. Returns what that means, if it is known.

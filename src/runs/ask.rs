@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::error;
 
-use super::control::{Judgement, ToShim, Wanted};
+use super::control::{Errand, Judgement, ToShim, Wanted};
 use super::live::Live;
 use super::policy::{Admitted, Which};
 use super::spec::Work;
@@ -59,6 +59,21 @@ impl Desk {
             let judgement = Box::new(supervisor.judge_wanted(&live, ask, wanted, &gone).await);
             // If nobody takes it, the shim is gone, or asks the next daemon.
             let _ = sender.send(ToShim::Answer { ask, judgement }).await;
+        });
+    }
+
+    /// Works on an errand; a repeated one is the same.
+    pub fn errand(&mut self, ask: u64, errand: Errand) {
+        if self.open.contains_key(&ask) || self.open.len() >= MOST {
+            return;
+        }
+        let gone = CancellationToken::new();
+        self.open.insert(ask, gone.clone().drop_guard());
+        let (supervisor, live, sender) = (self.supervisor.clone(), Arc::clone(&self.live), self.sender.clone());
+        self.supervisor.inner.tasks.spawn("run.errand", async move {
+            let done = supervisor.do_errand(&live, errand, gone).await;
+            // As above; the next daemon finds what was begun.
+            let _ = sender.send(ToShim::Done { ask, done }).await;
         });
     }
 

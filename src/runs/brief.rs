@@ -32,6 +32,8 @@ pub struct Recalled {
     pub thinking: Option<String>,
     /// Whether it is the main session of its agent.
     pub is_main: bool,
+    /// What the system noted for this turn, oldest first.
+    pub notes: Vec<String>,
     /// The conversation of the run's program, as the program names it.
     pub program: Option<ProgramSession>,
 }

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
+use crate::agent::mcp::Server;
 use crate::agent::spec::AgentSpec;
 use crate::exec::isolate::Confinement;
 use crate::exec::policy::Plan;
@@ -85,6 +86,9 @@ pub struct AgentTask {
     pub spec: AgentSpec,
     /// The models that may answer, the first of them first, with what is needed to be let in there.
     pub endpoints: Vec<Endpoint>,
+    /// Servers whose tools it may use, with their secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mcp: Vec<Server>,
 }
 
 /// A command that a tool wants to run.
@@ -103,6 +107,37 @@ pub struct Wanted {
     /// An agent program starts it by itself, in its own way: a plan cannot be carried out, and the words are all that is known.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub native: bool,
+}
+
+/// A use of a tool that only the daemon can serve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Errand {
+    /// The call of the tool; with the run it names the errand, so that one that is told twice is done once.
+    pub tool_call_id: String,
+    /// The tool.
+    pub tool: String,
+    /// Its arguments, JSON as text.
+    pub args: String,
+}
+
+/// What came of an errand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Done {
+    /// What the model is told.
+    pub text: String,
+    /// Whether it failed.
+    #[serde(default)]
+    pub is_error: bool,
+}
+
+impl Done {
+    /// A failure, in words for the model.
+    #[must_use]
+    pub fn failed(text: impl Into<String>) -> Self {
+        Self { text: text.into(), is_error: true }
+    }
 }
 
 /// What the daemon says about a command.
@@ -167,6 +202,13 @@ pub enum ToShim {
         #[serde(with = "as_text")]
         judgement: Box<Judgement>,
     },
+    /// What came of an errand.
+    Done {
+        /// Which question it was.
+        ask: u64,
+        /// What came of it.
+        done: Done,
+    },
     /// The user says something while the run is at work. A shim that does not know this never answers.
     Tell {
         /// Name of the message, unique in the run; the file id of the run that it came with.
@@ -213,6 +255,13 @@ pub enum FromShim {
         ask: u64,
         /// The command.
         wanted: Box<Wanted>,
+    },
+    /// Do this for a tool. Asked like a question about a command; done once, whoever is asked.
+    Errand {
+        /// Counts with the questions.
+        ask: u64,
+        /// What is to be done.
+        errand: Errand,
     },
     /// Nobody waits for the answer any more.
     Withdraw {

@@ -74,7 +74,9 @@ impl Supervisor {
         if ended.outcome.usage.is_none() {
             ended.outcome.usage = spoken.usage;
         }
+        let last = spoken.last_text();
         let told = self.write_closing(live, &ended, spoken).await;
+        self.tell_of_end(live, &ended, last).await;
         failpoint!("runs.after_transcript");
         let commit = self.commit(live, &ended, told).await;
         failpoint!("runs.after_finish");

@@ -218,6 +218,7 @@ impl Supervisor {
             }
             match got {
                 Ok(Some(FromShim::Ask { ask, wanted })) => desk.ask(ask, *wanted),
+                Ok(Some(FromShim::Errand { ask, errand })) => desk.errand(ask, errand),
                 Ok(Some(FromShim::Withdraw { ask })) => desk.withdraw(ask),
                 Ok(Some(FromShim::Told { tell, taken })) => self.steered(live, tell, taken).await,
                 Ok(Some(FromShim::Len { .. } | FromShim::Unknown)) => {}

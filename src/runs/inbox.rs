@@ -83,15 +83,20 @@ impl Listener {
     /// The next message: its name and its text. Each is to be [answered](Self::answer). Safe to cancel.
     pub async fn next(&mut self) -> (String, String) {
         loop {
-            {
-                let mut state = self.0.lock();
-                if let Some(Message { tell, text, reply }) = state.waiting.pop_front() {
-                    state.given.insert(tell.clone(), reply);
-                    return (tell, text);
-                }
+            if let Some(message) = self.now() {
+                return message;
             }
             self.0.news.notified().await;
         }
+    }
+
+    /// As [`Self::next`], if there is a message already.
+    #[must_use]
+    pub fn now(&self) -> Option<(String, String)> {
+        let mut state = self.0.lock();
+        let Message { tell, text, reply } = state.waiting.pop_front()?;
+        state.given.insert(tell.clone(), reply);
+        Some((tell, text))
     }
 
     /// Says whether the program was told.

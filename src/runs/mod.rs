@@ -11,6 +11,7 @@ pub mod chat;
 pub mod chronicle;
 pub mod control;
 mod end;
+pub mod errands;
 pub mod follow;
 mod gate;
 pub mod handle;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::exec::policy::rule::Wish;
+use crate::protocol::ids::SessionKey;
 use crate::protocol::isolation::Isolation;
 use crate::protocol::run::RunErrorCode;
 
@@ -42,6 +43,12 @@ pub struct Work {
     /// How its commands are shut in and limited.
     #[serde(default, skip_serializing_if = "Isolation::is_none")]
     pub isolation: Isolation,
+    /// The session that is told of its end; it stays with the run, so that no crash forgets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tell: Option<SessionKey>,
+    /// Another run waits for it, so it needs no place among those that people start.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nested: bool,
     /// Variables that the request gives to its commands.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
@@ -125,6 +132,8 @@ mod tests {
             thinking: None,
             compact: None,
             isolation: Isolation::default(),
+            tell: None,
+            nested: false,
             env: BTreeMap::new(),
         }
     }

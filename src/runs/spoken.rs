@@ -94,6 +94,25 @@ fn is_said(whole: &Whole) -> bool {
 }
 
 impl Spoken {
+    /// The text of the model's last message; none if it never spoke.
+    #[must_use]
+    pub fn last_text(&self) -> Option<String> {
+        let unfinished = self.unfinished.as_ref().map(|(_, text)| text.clone());
+        let of = |whole: &Whole| {
+            let blocks =
+                whole.message.get("content").and_then(Value::as_array).into_iter().flatten().filter(|block| block["type"] == "text");
+            let texts: Vec<&str> = blocks.filter_map(|block| block["text"].as_str()).collect();
+            (whole.message.get("role").is_some_and(|role| role == "assistant") && !texts.is_empty()).then(|| texts.join("\n"))
+        };
+        let whole = || {
+            self.pieces.iter().rev().find_map(|(_, piece)| match piece {
+                Piece::Message(whole) => of(whole),
+                Piece::Compaction(_) => None,
+            })
+        };
+        unfinished.or_else(whole)
+    }
+
     /// Where results belong: before what the user said while their tools worked, because no model takes it the other way.
     fn behind_calls(&self) -> usize {
         let said = |piece: &Piece| matches!(piece, Piece::Message(whole) if is_said(whole));

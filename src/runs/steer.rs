@@ -119,16 +119,23 @@ impl Supervisor {
         let Some(spec) = spec.filter(|_| taken && !has_own_turn) else {
             return self.decide(Event::Declined(run));
         };
-        if let Err(cause) = self.inner.store.merge_runs(&at_work.record.file_id, vec![run.clone()], spec).await {
+        if !self.queue().withdraw(&run) {
+            // Somebody ended it, or it is told to the next turn already.
+            return self.decide(Event::Declined(run));
+        }
+        if let Err(cause) = self.inner.store.merge_runs(&at_work.record.file_id, vec![run], spec).await {
             // It has a turn of its own, too: that is better than none.
             warn!(run_id = %message.record.run_id, %cause, "a message that a run at work was told could not be noted as its own");
-            return self.decide(Event::Declined(run));
+            return self.start_again(&message);
         }
         info!(run_id = %message.record.run_id, into = %at_work.record.run_id, "a run at work was told a message");
         at_work.carry(&message);
         message.set_status(RunStatus::Running, None);
-        // It has left the line; its end is that of the run at work.
-        self.decide(Event::Ended(run));
+        // Who asked for its end meanwhile means the run that it is part of now.
+        let asked = message.abort_asked().borrow().clone();
+        if let Some(reason) = asked {
+            at_work.ask_abort(&reason);
+        }
     }
 
     /// Nothing reaches an ended run: what it was not told waits for its turn.

@@ -10,12 +10,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{SetOnce, broadcast, watch};
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::brief::Briefing;
 use super::chronicle::Chronicle;
+use super::errands::Errands;
 use super::handle::Handle;
 use super::hold::Held;
 use super::launcher::Launcher;
@@ -53,6 +54,8 @@ pub struct Settings {
     pub socket_dir: PathBuf,
     /// Most runs at work at once.
     pub max_concurrent: usize,
+    /// Most runs at once that other runs have started or wait for.
+    pub max_nested: usize,
     /// Room for runs of agent programs, which take much memory.
     pub heavy: Room,
     /// Time between TERM and KILL, in ms.
@@ -88,6 +91,8 @@ pub(super) struct Inner {
     pub hub: Arc<Hub>,
     pub tasks: Tasks,
     pub chronicle: Arc<dyn Chronicle>,
+    /// Who does the errands of tools.
+    pub errands: SetOnce<Arc<dyn Errands>>,
     /// Who is asked about commands.
     pub desk: Approvals,
     pub audit: Audit,
@@ -129,7 +134,7 @@ impl Supervisor {
         chronicle: Arc<dyn Chronicle>,
         desk: Approvals,
     ) -> Self {
-        let mut queue = Queue::new(settings.max_concurrent);
+        let mut queue = Queue::new(settings.max_concurrent, settings.max_nested);
         queue.set_room(settings.heavy);
         let queue = Mutex::new(queue);
         let entries = ApprovalsFile::new(settings.state_dir.clone());
@@ -141,6 +146,7 @@ impl Supervisor {
             hub,
             tasks,
             chronicle,
+            errands: SetOnce::new(),
             audit: desk.audit(),
             desk,
             entries,
@@ -157,7 +163,7 @@ impl Supervisor {
 
     /// Other settings, for runs that start from now on. The directories stay as they were.
     pub fn retune(&self, settings: Settings) {
-        self.queue().set_max(settings.max_concurrent);
+        self.queue().set_max(settings.max_concurrent, settings.max_nested);
         self.queue().set_room(settings.heavy);
         let mut held = self.inner.settings.write().unwrap_or_else(PoisonError::into_inner);
         let Settings { state_dir, socket_dir, .. } = held.as_ref().clone();

@@ -81,8 +81,8 @@ impl Supervisor {
     /// Takes over a run that a shim of an earlier daemon hosts.
     pub(super) fn adopt(&self, live: &Arc<Live>) {
         live.set_status(RunStatus::Running, None);
-        let Item { run, session, takes_input, weight, .. } = item(live);
-        self.decide(Event::Adopt { run, session, takes_input, weight });
+        let Item { run, session, takes_input, nested, weight, .. } = item(live);
+        self.decide(Event::Adopt { run, session, takes_input, nested, weight });
         self.announce(live);
     }
 
@@ -270,6 +270,8 @@ fn item(live: &Live) -> Item {
         bytes: live.record.spec.len(),
         sealed: live.carries(),
         takes_input: runners::find(runner).is_some_and(|runner| runner.takes_input),
+        // Looked for before it is read: most requests are nobody's.
+        nested: live.record.spec.contains("\"nested\"") && live.work().is_ok_and(|work| work.nested),
         weight: weight(runner),
     }
 }

@@ -53,6 +53,12 @@ pub fn agent_of(key: &SessionKey) -> Option<AgentId> {
     Some(AgentId(agent.to_owned()))
 }
 
+/// Whether a canonical key is that of a session which another session's agent has started.
+#[must_use]
+pub fn is_subagent(key: &SessionKey) -> bool {
+    key.as_str().strip_prefix("agent:").and_then(|rest| rest.split_once(':')).is_some_and(|(_, rest)| rest.starts_with("subagent:"))
+}
+
 /// Whether `id` is an agent id: `[a-z0-9][a-z0-9_-]{0,63}`.
 #[must_use]
 pub fn valid_agent_id(id: &str) -> bool {

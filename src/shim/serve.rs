@@ -133,6 +133,7 @@ async fn hear(mut reader: impl AsyncRead + Unpin, stop: &Stop, out: &RunSink, re
         match receive::<ToShim>(&mut reader).await {
             Ok(Some(ToShim::Abort { reason })) => stop.call(Cause::Abort(reason)),
             Ok(Some(ToShim::Answer { ask, judgement })) => out.asks().answer(ask, *judgement),
+            Ok(Some(ToShim::Done { ask, done })) => out.asks().done(ask, done),
             Ok(Some(ToShim::Tell { tell, text })) => out.inbox().tell(tell, text, reply.clone()),
             Ok(Some(ToShim::Hello { .. } | ToShim::Unknown)) => {}
             Ok(None) | Err(_) => return,

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 pub const APPLICATION_ID: i32 = 0x534b_594b;
 
 /// The steps; step `i` leads to version `i + 1`.
-pub const STEPS: &[&str] = &[V1, V2, V3, V4, V5, V6];
+pub const STEPS: &[&str] = &[V1, V2, V3, V4, V5, V6, V7];
 
 /// Runs in order of acceptance, each with the idempotency key that leads to it, and the sessions they belong to.
 /// A run has ended when `ended_at` is set; its status and outcome are then final. A key that has outlived its time is set to NULL.
@@ -218,6 +218,35 @@ CREATE TABLE lockouts (
   at          INTEGER NOT NULL,
   boot        TEXT NOT NULL,
   boot_ms     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+/// What runs have used that are past retention, by quarters of an hour, of which every day of every time zone is made, and by session. Runs that were forgotten before this step are in no sum.
+const V7: &str = "
+CREATE TABLE usage_past (
+  quarter     INTEGER NOT NULL,
+  session_key TEXT NOT NULL,
+  agent_id    TEXT NOT NULL,
+  input_tokens       INTEGER NOT NULL,
+  output_tokens      INTEGER NOT NULL,
+  cache_read_tokens  INTEGER NOT NULL,
+  cache_write_tokens INTEGER NOT NULL,
+  input_cost         REAL NOT NULL,
+  output_cost        REAL NOT NULL,
+  cache_read_cost    REAL NOT NULL,
+  cache_write_cost   REAL NOT NULL,
+  total_cost         REAL NOT NULL,
+  priced             INTEGER NOT NULL,
+  asked              INTEGER NOT NULL,
+  runs               INTEGER NOT NULL,
+  failed             INTEGER NOT NULL,
+  commands           INTEGER NOT NULL,
+  duration_ms        INTEGER NOT NULL,
+  cpu_ms             INTEGER NOT NULL,
+  output_bytes       INTEGER NOT NULL,
+  first_at           INTEGER NOT NULL,
+  last_at            INTEGER NOT NULL,
+  PRIMARY KEY (quarter, session_key)
 ) STRICT, WITHOUT ROWID;
 ";
 

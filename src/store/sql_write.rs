@@ -7,7 +7,7 @@ use super::lockouts;
 use super::op::{Accept, Applied, Op};
 use super::record::{Accepted, NewRun, RunRecord};
 use super::sql_read::{RUN_COLUMNS, ms, run_record};
-use super::{sql_devices, sql_sessions};
+use super::{sql_devices, sql_sessions, usage};
 use crate::protocol::ids::RunId;
 use crate::protocol::run::{Outcome, RunStatus};
 
@@ -191,6 +191,7 @@ fn told(conn: &Connection, file_ids: &[String]) -> Result<Applied, Failure> {
 
 /// Forgets runs that have ended; one that has not is kept whatever the caller says.
 fn forget(conn: &Connection, file_ids: &[String]) -> Result<Applied, Failure> {
+    usage::keep(conn, file_ids)?;
     let mut statement = conn.prepare("DELETE FROM runs WHERE file_id = ?1 AND ended_at IS NOT NULL")?;
     let mut n = 0;
     for file_id in file_ids {

@@ -1,4 +1,4 @@
-//! What runs have used: sums over the runs that ended in a span of time.
+//! What runs have used: sums over the runs that ended in a span of time. What is past retention is kept as sums by quarters of an hour.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
@@ -91,37 +91,80 @@ const COSTS: [(&str, &str); 5] = [
     ("total_cost", "total"),
 ];
 
+/// A quarter of an hour, ms: the day of every time zone is made of them.
+const QUARTER: u64 = 15 * 60 * 1000;
+/// How long sums of forgotten runs are kept, ms: beyond the longest question.
+const KEPT: u64 = 400 * 24 * 60 * 60 * 1000;
+
+/// The columns of sums, and what a run adds to each.
+fn columns() -> Vec<(&'static str, String)> {
+    let of = |key: &str| format!("coalesce(json_extract(outcome, '$.{key}'), 0)");
+    let has = |key: &str| format!("json_extract(outcome, '$.{key}') IS NOT NULL");
+    let tokens = TOKENS.iter().map(|(name, key)| (*name, of(&format!("usage.{key}"))));
+    let costs = COSTS.iter().map(|(name, key)| (*name, format!("coalesce(json_extract(outcome, '$.usage.cost.{key}'), 0.0)")));
+    let counts = [
+        ("priced", has("usage.cost.total")),
+        ("asked", has("usage")),
+        ("runs", "1".to_owned()),
+        ("failed", "status <> 'ok'".to_owned()),
+        ("commands", "runner = 'shell'".to_owned()),
+        ("duration_ms", of("durationMs")),
+        ("cpu_ms", of("cpuMs")),
+        ("output_bytes", format!("{} + {}", of("stdoutBytes"), of("stderrBytes"))),
+    ];
+    tokens.chain(costs).chain(counts).collect()
+}
+
+/// Adds what these runs have used to the sums that stay. To be called before they are deleted, in the same transaction.
+///
+/// # Errors
+/// A statement failed.
+pub(super) fn keep(conn: &Connection, file_ids: &[String]) -> rusqlite::Result<()> {
+    let columns = columns();
+    let join = |of: fn(&(&'static str, String)) -> String| columns.iter().map(of).collect::<Vec<_>>().join(", ");
+    let sql = format!(
+        "INSERT INTO usage_past (quarter, session_key, agent_id, {}, first_at, last_at)
+         SELECT ended_at / {QUARTER} * {QUARTER}, session_key, agent_id, {}, ended_at, ended_at FROM runs WHERE file_id = ?1 AND ended_at IS NOT NULL
+         ON CONFLICT (quarter, session_key) DO UPDATE SET {}, first_at = min(first_at, excluded.first_at), last_at = max(last_at, excluded.last_at)",
+        join(|(name, _)| (*name).to_owned()),
+        join(|(_, of)| of.clone()),
+        join(|(name, _)| format!("{name} = {name} + excluded.{name}")),
+    );
+    let mut statement = conn.prepare_cached(&sql)?;
+    for file_id in file_ids {
+        statement.execute([file_id])?;
+    }
+    let old = format!("DELETE FROM usage_past WHERE quarter < (SELECT max(quarter) FROM usage_past) - {KEPT}");
+    conn.prepare_cached(&old)?.execute([]).map(drop)
+}
+
 /// Answers [`Query::Usage`].
 ///
 /// # Errors
 /// A statement failed.
 pub(super) fn read(conn: &Connection, filter: &UsageFilter) -> rusqlite::Result<Vec<UsageSum>> {
     let mut values = vec![Value::Integer(ms(filter.from)), Value::Integer(ms(filter.to))];
-    let mut condition = "ended_at >= ?1 AND ended_at < ?2".to_owned();
+    let mut of_session = "";
     if let Some(session) = &filter.session {
-        condition.push_str(" AND session_key = ?3");
+        of_session = " AND session_key = ?3";
         values.push(Value::Text(session.0.clone()));
     }
     let (names, group) = if filter.by_session {
-        ("session_key, agent_id", " GROUP BY session_key ORDER BY last_at DESC, session_key")
+        ("session_key, max(agent_id) AS agent_id", " GROUP BY session_key ORDER BY max(last_at) DESC, session_key")
     } else {
         ("NULL AS session_key, NULL AS agent_id", "")
     };
-    let of = |key: &str| format!("coalesce(sum(json_extract(outcome, '$.{key}')), 0)");
-    let tokens: String = TOKENS
-        .iter()
-        .map(|(name, key)| format!("coalesce(sum(json_extract(outcome, '$.usage.{key}')), 0) AS {name}, "))
-        .chain(COSTS.iter().map(|(name, key)| format!("coalesce(sum(json_extract(outcome, '$.usage.cost.{key}')), 0.0) AS {name}, ")))
-        .collect();
+    let columns = columns();
+    let join = |of: fn(&(&'static str, String)) -> String| columns.iter().map(of).collect::<Vec<_>>().join(", ");
     let sql = format!(
-        "SELECT {names}, {tokens} coalesce(sum(json_extract(outcome, '$.usage.cost.total') IS NOT NULL), 0) AS priced,
-                coalesce(sum(json_extract(outcome, '$.usage') IS NOT NULL), 0) AS asked, count(*) AS runs, coalesce(sum(status <> 'ok'), 0) AS failed, coalesce(sum(runner = 'shell'), 0) AS commands,
-                {} AS duration_ms, {} AS cpu_ms, {} + {} AS output_bytes, coalesce(min(ended_at), 0) AS first_at, coalesce(max(ended_at), 0) AS last_at
-         FROM runs WHERE {condition}{group}",
-        of("durationMs"),
-        of("cpuMs"),
-        of("stdoutBytes"),
-        of("stderrBytes"),
+        "SELECT {names}, {}, coalesce(min(first_at), 0) AS first_at, coalesce(max(last_at), 0) AS last_at FROM (
+           SELECT session_key, agent_id, {}, ended_at AS first_at, ended_at AS last_at FROM runs WHERE ended_at >= ?1 AND ended_at < ?2{of_session}
+           UNION ALL
+           SELECT session_key, agent_id, {}, first_at, last_at FROM usage_past WHERE quarter >= ?1 AND quarter < ?2{of_session}
+         ){group}",
+        join(|(name, _)| format!("coalesce(sum({name}), 0) AS {name}")),
+        join(|(name, of)| format!("{of} AS {name}")),
+        join(|(name, _)| (*name).to_owned()),
     );
     conn.prepare_cached(&sql)?.query_map(params_from_iter(values), sum)?.collect()
 }
@@ -217,5 +260,39 @@ mod tests {
         let one = store.usage(UsageFilter { session: Some("b".into()), ..all(0, 1000) }).await.unwrap();
         assert_eq!((one[0].runs, &one[0].session), (1, &None));
         store.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_forgotten_runs_have_used_stays_in_the_sums_of_their_days_and_sessions() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        let store = Store::open(&path).unwrap();
+        let at = |n: u64| n * QUARTER + 10;
+        for (key, when) in [("a", at(1)), ("a", at(1) + 5), ("b", at(2)), ("a", at(3))] {
+            ended(&store, key, RunStatus::Ok, when).await;
+        }
+        let filters = [
+            UsageFilter { from: 0, to: at(9), session: None, by_session: false },
+            UsageFilter { from: QUARTER, to: 2 * QUARTER, session: None, by_session: false },
+            UsageFilter { from: 0, to: at(9), session: None, by_session: true },
+            UsageFilter { from: 0, to: at(9), session: Some("a".into()), by_session: false },
+        ];
+        let mut before = Vec::new();
+        for filter in &filters {
+            before.push(store.usage(filter.clone()).await.unwrap());
+        }
+        let runs = store.runs(crate::store::record::RunFilter::default()).await.unwrap().runs;
+        let gone: Vec<String> = runs.into_iter().map(|run| run.file_id).collect();
+        for some in gone.chunks(3) {
+            store.forget_runs(some.to_vec()).await.unwrap();
+        }
+        // Forgotten once more, they count no more.
+        assert_eq!(store.forget_runs(gone).await.unwrap(), 0);
+        store.close().await.unwrap();
+        let store = Store::open(&path).unwrap();
+        for (filter, before) in filters.iter().zip(before) {
+            assert_eq!(store.usage(filter.clone()).await.unwrap(), before, "{filter:?}");
+        }
+        assert!(store.runs(crate::store::record::RunFilter::default()).await.unwrap().runs.is_empty());
     }
 }

@@ -29,7 +29,8 @@ pub async fn serve(stream: TcpStream, state: &State, connection: usize) -> Resul
         let route = lock(&state.routes).iter().find(|route| route.of == of).cloned();
         let stream = stream.get_mut();
         if let Some(route) = route {
-            whole(stream, route.status, &[], &route.body).await?;
+            let kind = route.kind.map(|kind| ("content-type".to_owned(), kind));
+            whole(stream, route.status, kind.as_slice(), &route.body).await?;
             continue;
         }
         match next(state, &seen.text) {
@@ -73,7 +74,10 @@ async fn read(stream: &mut BufReader<TcpStream>, connection: usize) -> Result<Op
 }
 
 async fn whole(stream: &mut TcpStream, status: u16, headers: &[(String, String)], body: &str) -> Result<()> {
-    let mut head = format!("HTTP/1.1 {status} Said\r\ncontent-type: application/json\r\ncontent-length: {}\r\n", body.len());
+    let mut head = format!("HTTP/1.1 {status} Said\r\ncontent-length: {}\r\n", body.len());
+    if !headers.iter().any(|(name, _)| name == "content-type") {
+        head.push_str("content-type: application/json\r\n");
+    }
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }

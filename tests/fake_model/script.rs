@@ -84,12 +84,14 @@ pub struct Route {
     pub status: u16,
     /// Its body.
     pub body: String,
+    /// Its media type; JSON if none.
+    pub kind: Option<String>,
 }
 
 impl Route {
     /// An answer with status 200.
     pub fn ok(of: &str, body: impl ToString) -> Self {
-        Self { of: of.to_owned(), status: 200, body: body.to_string() }
+        Self { of: of.to_owned(), status: 200, body: body.to_string(), kind: None }
     }
 }
 

@@ -30,11 +30,11 @@ fn assertion(header: &Value, claims: &Value) -> String {
     format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-fn of(user: &str) -> String {
+pub fn of(user: &str) -> String {
     assertion(&json!({ "alg": "HS256" }), &claims(user))
 }
 
-fn config() -> Value {
+pub fn config() -> Value {
     let jwt = json!({ "alg": "HS256", "secret": SECRET, "issuer": "portal", "audience": "vm-1" });
     json!({ "gateway": { "auth": { "jwt": jwt, "rateLimit": { "maxAttempts": 1000 } } } })
 }
@@ -45,7 +45,7 @@ fn with(token: &str) -> Value {
     params
 }
 
-async fn user(gateway: &Gateway, token: &str) -> Client {
+pub async fn user(gateway: &Gateway, token: &str) -> Client {
     let mut client = Client::open(gateway.port(), &[]).await;
     client.hello(with(token)).await.unwrap();
     client

@@ -1,6 +1,7 @@
 //! What a turn tells and sends, whatever the model says and whenever it is stopped.
 
 use std::path::Path;
+use std::sync::Mutex;
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -285,4 +286,18 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         any_turn(dir.path(), script, stop_at);
     }
+}
+
+#[tokio::test]
+async fn what_the_user_says_meanwhile_is_in_the_next_request_and_an_answer_that_was_the_last_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let asides = ["first", "second"].map(|text| (text.to_owned(), format!("{text}!")));
+    let host = Noted { asides: Mutex::new(vec![(1, asides[0].clone()), (2, asides[1].clone())]), ..Noted::default() };
+    let (finish, noted, requests) =
+        play(spec(dir.path()), host, vec![calls(&[("c", "read", r#"{"path":"no"}"#)]), says("one"), says("two")]).await;
+    assert_eq!((finish.end, finish.text.as_str(), requests.len()), (End::Done, "two", 3));
+    let last = |n: usize| format!("{:?}", requests[n].messages.last().unwrap().content);
+    assert!(last(1).contains("ToolResult") && last(1).contains("first!"), "behind the results: {}", last(1));
+    assert!(last(2).contains("second!"), "{}", last(2));
+    assert_eq!(*noted.taken.lock().unwrap(), ["first", "second"]);
 }

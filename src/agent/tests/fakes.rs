@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::host::{AgentEvent, Command, Finish, Host, NotStarted, Starting};
+use crate::agent::host::{AgentEvent, Command, Doing, Errand, Finish, Host, NotStarted, Starting};
+use crate::agent::mcp::Mcp;
 use crate::agent::spec::{AgentSpec, Bootstrap, Budgets, CompactionRules, ExecRules, FileRules, ModelFacts, Price, Task, ToolRules};
 use crate::exec::isolate::Wrapped;
 use crate::exec::output::Sink;
 use crate::exec::process::{OOM_SCORE_ADJ, Script, spawn_fed};
-use crate::model::{Block, ErrorKind, Event, Events, Message, Model, ModelError, Request, StopReason, Thinking, Usage};
+use crate::model::{Block, ErrorKind, Event, Events, Message, Model, ModelError, Request, Role, StopReason, Thinking, Usage};
 use crate::protocol::event::agent::Source;
 
 /// A turn that says `go`, with small limits.
@@ -44,6 +45,7 @@ pub(in crate::agent) fn spec(workspace: &Path) -> AgentSpec {
         files: FileRules::default(),
         exec: ExecRules { grace_ms: 200, ..ExecRules::default() },
         fetch: None,
+        sessions: false,
         budgets: Budgets::default(),
         compaction: CompactionRules::default(),
     }
@@ -106,6 +108,9 @@ pub struct Noted {
     pub stop_at: Option<usize>,
     pub refuse_at: Option<usize>,
     pub deny: Option<String>,
+    /// What the user says once the model has said so many messages: name and text.
+    pub asides: Mutex<Vec<(usize, (String, String))>>,
+    pub taken: Mutex<Vec<String>>,
 }
 
 impl Noted {
@@ -192,6 +197,29 @@ impl Host for Noted {
         })
     }
 
+    fn errand(&self, errand: Errand) -> Doing<'_> {
+        Box::pin(async move {
+            self.step();
+            tokio::task::yield_now().await;
+            if self.deny.is_some() {
+                Err(format!("no {}", errand.tool))
+            } else {
+                Ok(format!("{} {} {}", errand.tool_call_id, errand.tool, errand.args))
+            }
+        })
+    }
+
+    fn told(&self) -> Option<(String, String)> {
+        let said = self.messages().iter().filter(|message| message.role == Role::Assistant).count();
+        let mut asides = self.asides.lock().unwrap();
+        let due = asides.first().is_some_and(|(at, _)| *at <= said);
+        due.then(|| asides.remove(0).1)
+    }
+
+    fn took(&self, name: &str) {
+        self.taken.lock().unwrap().push(name.to_owned());
+    }
+
     fn stop(&self) -> &CancellationToken {
         &self.stop
     }
@@ -205,7 +233,7 @@ impl Host for Noted {
 pub async fn play(spec: AgentSpec, host: Noted, script: Vec<Answer>) -> (Finish, Arc<Noted>, Vec<Request>) {
     let host = Arc::new(host);
     let model = Arc::new(Scripted { answers: Mutex::new(script.into()), requests: Mutex::default(), host: Arc::clone(&host) });
-    let finish = crate::agent::run(spec, Arc::clone(&model) as Arc<dyn Model>, Arc::clone(&host) as Arc<dyn Host>).await;
+    let finish = crate::agent::run(spec, Arc::clone(&model) as Arc<dyn Model>, Arc::clone(&host) as Arc<dyn Host>, Mcp::default()).await;
     let requests = std::mem::take(&mut *model.requests.lock().unwrap());
     (finish, host, requests)
 }

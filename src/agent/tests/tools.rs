@@ -208,3 +208,24 @@ async fn pages_are_fetched_only_when_the_configuration_says_so_and_never_from_th
     let (_, host, _) = play(spec, Noted::default(), vec![call]).await;
     assert!(host.results()[0].2.contains("no tool named web_fetch"));
 }
+
+#[tokio::test]
+async fn tools_for_sessions_are_errands_and_offered_only_where_they_make_sense() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spec = spec(dir.path());
+    let call = calls(&[("x", "sessions_spawn", r#"{"task":"look"}"#)]);
+    let (_, host, _) = play(spec.clone(), Noted::default(), vec![call.clone()]).await;
+    assert!(host.results()[0].2.contains("no tool named sessions_spawn"));
+    spec.sessions = true;
+    let (_, host, requests) = play(spec.clone(), Noted::default(), vec![call.clone()]).await;
+    let names: Vec<&str> = requests[0].tools.iter().map(|tool| tool.name.as_str()).filter(|name| name.contains('s')).collect();
+    for name in ["sessions_list", "sessions_history", "sessions_send", "sessions_spawn", "agents_list"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    assert_eq!(host.results()[0], ("x".to_owned(), false, r#"x sessions_spawn {"task":"look"}"#.to_owned()));
+    let (_, host, _) = play(spec.clone(), Noted { deny: Some("no".into()), ..Noted::default() }, vec![call]).await;
+    assert_eq!(host.results()[0], ("x".to_owned(), true, "no sessions_spawn".to_owned()));
+    spec.tools.layers = vec![ToolLayer { deny: Some(vec!["group:sessions".into()]), ..ToolLayer::default() }];
+    let (_, _, requests) = play(spec, Noted::default(), vec![]).await;
+    assert!(!requests[0].tools.iter().any(|tool| tool.name.starts_with("sessions_") || tool.name == "agents_list"));
+}

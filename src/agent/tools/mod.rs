@@ -8,6 +8,7 @@ pub(super) mod files;
 pub(super) mod hunks;
 pub(super) mod process;
 pub(super) mod read;
+mod sessions;
 pub(super) mod web_fetch;
 pub(super) mod write;
 
@@ -20,8 +21,9 @@ use serde_json::Value;
 
 use super::commands::Commands;
 use super::host::Host;
+use super::mcp::Mcp;
 use super::spec::AgentSpec;
-use crate::config::tool_policy::{Rules, permits};
+use crate::config::tool_policy::permits;
 use crate::model::{Block, ToolSpec};
 use files::Files;
 
@@ -35,6 +37,8 @@ pub(super) struct Context {
     pub files: Files,
     /// Commands that run.
     pub commands: Commands,
+    /// Tools of servers.
+    pub mcp: Mcp,
 }
 
 /// One call of a tool.
@@ -113,19 +117,25 @@ pub(super) struct Tool {
 }
 
 /// Every tool.
-static TOOLS: [Tool; 7] = [read::TOOL, write::TOOL, edit::TOOL, apply_patch::TOOL, exec::TOOL, process::TOOL, web_fetch::TOOL];
+static TOOLS: [Tool; 12] = [
+    read::TOOL,
+    write::TOOL,
+    edit::TOOL,
+    apply_patch::TOOL,
+    exec::TOOL,
+    process::TOOL,
+    web_fetch::TOOL,
+    sessions::LIST,
+    sessions::HISTORY,
+    sessions::SEND,
+    sessions::SPAWN,
+    sessions::AGENTS,
+];
 
 /// The tools of a turn: those that make sense and that the rules permit.
 pub(super) fn offered(spec: &AgentSpec) -> Vec<&'static Tool> {
-    let layers = || {
-        spec.tools.layers.iter().map(|layer| Rules {
-            profile: layer.profile,
-            allow: layer.allow.as_deref(),
-            also_allow: layer.also_allow.as_deref(),
-            deny: layer.deny.as_deref(),
-        })
-    };
-    let permitted = |tool: &&Tool| layers().all(|rules| permits(rules, tool.name, tool.group));
+    let layers = spec.tools.rules();
+    let permitted = |tool: &&Tool| layers.iter().all(|rules| permits(*rules, tool.name, tool.group));
     TOOLS.iter().filter(|tool| (tool.offered)(spec)).filter(permitted).collect()
 }
 

@@ -66,6 +66,8 @@ fn work() -> Work {
         compact: None,
         isolation: Isolation::default(),
         env: BTreeMap::new(),
+        tell: None,
+        nested: false,
     }
 }
 

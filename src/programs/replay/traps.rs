@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::programs::event::EXEC;
+use crate::programs::talk::Steer;
 
 #[test]
 fn claude_success_with_is_error_is_a_failure() {
@@ -255,4 +256,51 @@ fn a_question_that_is_open_at_the_cancel_is_answered() {
     replay.talk.cancel(&mut replay.turn);
     let said = &replay.turn.say;
     assert!(said.iter().any(|line| line["id"] == 7 && line["result"]["outcome"]["outcome"] == "cancelled"), "{said:?}");
+}
+
+#[test]
+fn what_is_said_to_a_program_that_works_is_taken_when_the_program_says_so() {
+    let begun = |kind: Kind, lines: &[Value]| {
+        let (mut talk, mut turn) = (talk(&ProgramSpec::new(kind, vec!["x".to_owned()]), "p", "/w"), Turn::default());
+        talk.open(&mut turn);
+        assert_eq!(talk.steer(1, "early", &mut turn) == Steer::Taken, kind == Kind::Claude, "{kind:?}");
+        lines.iter().for_each(|line| talk.heard(line.clone(), &mut turn));
+        turn.say.clear();
+        (talk, turn)
+    };
+    let codex = [
+        json!({ "id": 1, "result": {} }),
+        json!({ "id": 2, "result": { "thread": { "id": "T" } } }),
+        json!({ "id": 3, "result": { "turn": { "id": "U" } } }),
+    ];
+    let (mut talk, mut turn) = begun(Kind::Codex, &codex);
+    for (number, answer) in [(7, json!({ "result": {} })), (8, json!({ "error": { "code": 1, "message": "no such turn" } }))] {
+        assert_eq!(talk.steer(number, "hurry", &mut turn), Steer::Later);
+        let mut answer = answer;
+        answer["id"] = turn.say.pop().unwrap()["id"].clone();
+        talk.heard(answer, &mut turn);
+    }
+    assert_eq!(std::mem::take(&mut turn.told), [(7, true), (8, false)]);
+    let (mut talk, mut turn) = begun(Kind::Pi, &[json!({ "type": "response", "command": "get_state", "success": true, "data": {} })]);
+    assert_eq!(talk.steer(7, "hurry", &mut turn), Steer::Later);
+    let id = turn.say.pop().unwrap()["id"].clone();
+    talk.heard(json!({ "type": "response", "command": "steer", "id": id, "success": false }), &mut turn);
+    assert_eq!(turn.told, [(7, false)]);
+}
+
+#[test]
+fn claude_told_in_the_moment_of_its_end_begins_anew_and_that_is_still_the_turn() {
+    let init = json!({ "type": "system", "subtype": "init", "session_id": "S" });
+    let done = json!({ "type": "result", "subtype": "success", "is_error": false });
+    let (mut talk, mut turn) = (talk(&ProgramSpec::new(Kind::Claude, vec!["x".to_owned()]), "p", "/w"), Turn::default());
+    for line in [&init, &done] {
+        talk.steer(1, "hurry", &mut turn);
+        talk.heard(line.clone(), &mut turn);
+    }
+    assert!(turn.tale.end().is_none() && turn.wait.is_some());
+    talk.heard(init, &mut turn);
+    talk.waited(&mut turn);
+    assert!(turn.tale.end().is_none(), "it goes on");
+    talk.heard(done.clone(), &mut turn);
+    assert!(turn.tale.end().is_some(), "nothing was said since");
 }

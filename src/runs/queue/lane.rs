@@ -65,6 +65,11 @@ impl Lane {
         self.running.is_empty() && self.line.is_empty()
     }
 
+    /// Whether what is next is a nested run.
+    pub fn is_nested(&self) -> bool {
+        self.line.front().is_some_and(|front| front.item.nested)
+    }
+
     /// How many places are taken.
     pub fn len(&self) -> usize {
         self.line.len() + self.summarized.len() + self.reserved.len()

@@ -5,18 +5,21 @@
 //!                 ├── collected with its neighbours: the newest one runs, the others end with it
 //!                 └── Drop: asked for, interrupted, or more than may wait
 //! ```
-//! One run per session at a time and in order of arrival, at most `max` in all. Runs are named by their file id, which is unique.
+//! One run per session at a time and in order of arrival, at most `max` in all; nested runs, which other runs have started or wait for, have places of their own, because a run that waits for another one keeps its own place. Runs are named by their file id, which is unique.
 
 mod lane;
 #[cfg(test)]
 mod model;
+mod room;
 pub mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use self::lane::{AtWork, Lane, Waiting};
+use self::room::Heavy;
+pub use self::room::Room;
 use self::rules::{Mode, Overflow, Rules};
 
 /// Most runs that wait in one session, whatever their rules.
@@ -46,17 +49,10 @@ pub struct Item {
     pub sealed: bool,
     /// Whether its runner can be told something while it works.
     pub takes_input: bool,
+    /// Whether another run has started it or waits for it.
+    pub nested: bool,
     /// The memory that it takes beside its commands, MB; 0 = so little that nobody has to wait for it.
     pub weight: u64,
-}
-
-/// How many heavy runs may be at work at once. Others are not touched by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// So many.
-    Count(usize),
-    /// As many as weigh this together, MB; a single one always.
-    Memory(u64),
 }
 
 /// What happened.
@@ -79,6 +75,8 @@ pub enum Event {
         session: String,
         /// Whether its runner can be told something while it works.
         takes_input: bool,
+        /// Whether another run has started it or waits for it.
+        nested: bool,
         /// The memory that it takes, as in [`Item`].
         weight: u64,
     },
@@ -147,23 +145,40 @@ pub struct Full {
 #[derive(Debug)]
 pub struct Queue {
     max: usize,
-    room: Room,
     lanes: HashMap<String, Lane>,
     /// Session of every run that is in a lane.
     places: HashMap<String, String>,
     running: usize,
-    /// The heavy ones among those: how many, and their weight together.
-    heavy: (usize, u64),
+    /// The nested runs at work; they count among the running too.
+    nested: HashSet<String>,
+    max_nested: usize,
+    /// The heavy ones among those.
+    heavy: Heavy,
     last: i64,
     first: i64,
 }
 
 impl Queue {
-    /// An empty queue of at most `max` runs at once; 0 counts as 1.
+    /// An empty queue of at most `max` runs at once and `max_nested` nested ones; 0 counts as 1.
     #[must_use]
-    pub fn new(max: usize) -> Self {
-        let (lanes, places) = (HashMap::new(), HashMap::new());
-        Self { max: max.max(1), room: Room::Memory(u64::MAX), lanes, places, running: 0, heavy: (0, 0), last: 0, first: 0 }
+    pub fn new(max: usize, max_nested: usize) -> Self {
+        Self {
+            max: max.max(1),
+            lanes: HashMap::new(),
+            places: HashMap::new(),
+            running: 0,
+            nested: HashSet::new(),
+            max_nested: max_nested.max(1),
+            heavy: Heavy::default(),
+            last: 0,
+            first: 0,
+        }
+    }
+
+    /// Whether one more run of this kind and weight may be at work.
+    fn has_room(&self, nested: bool, weight: u64) -> bool {
+        let place = if nested { self.nested.len() < self.max_nested } else { self.running - self.nested.len() < self.max };
+        place && self.heavy.fits(weight)
     }
 
     /// Gives a place to a run that is about to be accepted; a `Submit` uses it, or `Left` gives it back. Until then nothing that came later starts in its session, so that the order of requests is the order of turns whatever takes longer on the way.
@@ -200,8 +215,8 @@ impl Queue {
                 }
                 self.tidy(&session);
             }
-            Event::Adopt { run, session, takes_input, weight } => {
-                self.count_in(weight);
+            Event::Adopt { run, session, takes_input, nested, weight } => {
+                self.count_in(&run, nested, weight);
                 self.lanes.entry(session.clone()).or_default().running.push(AtWork { run: run.clone(), takes_input, weight });
                 self.places.insert(run, session);
             }
@@ -236,11 +251,7 @@ impl Queue {
     /// When something may start without another event.
     #[must_use]
     pub fn wake_at(&self) -> Option<u64> {
-        if self.running >= self.max {
-            None
-        } else {
-            self.lanes.values().filter(|lane| self.fits(lane.weight())).filter_map(Lane::due).min()
-        }
+        self.lanes.values().filter(|lane| self.has_room(lane.is_nested(), lane.weight())).filter_map(Lane::due).min()
     }
 
     /// The place of a waiting run in the order of arrival, 1 = next.
@@ -254,7 +265,7 @@ impl Queue {
     /// The place that a run of this session and this weight would have now; none = it would start at once.
     #[must_use]
     pub fn next_position(&self, session: &str, weight: u64) -> Option<usize> {
-        let free = self.running < self.max && self.fits(weight) && self.lanes.get(session).is_none_or(Lane::is_free);
+        let free = self.has_room(false, weight) && self.lanes.get(session).is_none_or(Lane::is_free);
         if free { None } else { Some(self.counts().1 + 1) }
     }
 
@@ -271,30 +282,27 @@ impl Queue {
     }
 
     /// Another bound from now on; 0 counts as 1. Runs at work stay at work, and a `Tick` starts whatever may start.
-    pub fn set_max(&mut self, max: usize) {
-        self.max = max.max(1);
+    pub fn set_max(&mut self, max: usize, max_nested: usize) {
+        (self.max, self.max_nested) = (max.max(1), max_nested.max(1));
     }
 
     /// Other room for heavy runs from now on, as [`Self::set_max`].
     pub fn set_room(&mut self, room: Room) {
-        self.room = room;
+        self.heavy.room = room;
     }
 
-    /// Whether there is room for one more of this weight.
-    fn fits(&self, weight: u64) -> bool {
-        let (count, used) = self.heavy;
-        weight == 0
-            || match self.room {
-                Room::Count(most) => count < most.max(1),
-                Room::Memory(most) => count == 0 || used.saturating_add(weight) <= most,
-            }
-    }
-
-    fn count_in(&mut self, weight: u64) {
+    fn count_in(&mut self, run: &str, nested: bool, weight: u64) {
         self.running += 1;
-        if weight > 0 {
-            self.heavy = (self.heavy.0 + 1, self.heavy.1.saturating_add(weight));
+        if nested {
+            self.nested.insert(run.to_owned());
         }
+        self.heavy.add(weight);
+    }
+
+    /// Takes a message out of its line that has been told to the run at work. Returns whether it still stood there.
+    pub fn withdraw(&mut self, run: &str) -> bool {
+        let waits = self.lane_of(run).is_some_and(|lane| lane.find(run).is_some());
+        waits && self.take_out(run).is_some()
     }
 
     /// The most that may be at work at once.
@@ -344,11 +352,14 @@ impl Queue {
 
     /// Lets every turn begin that may, the one that came first before the others.
     fn start(&mut self, now: u64, decisions: &mut Vec<Decision>) {
-        while self.running < self.max {
-            let due = self.lanes.iter().filter(|(_, lane)| self.fits(lane.weight()) && lane.due().is_some_and(|due| due <= now));
+        loop {
+            let free = self.lanes.iter().filter(|(_, lane)| self.has_room(lane.is_nested(), lane.weight()));
+            let due = free.filter(|(_, lane)| lane.due().is_some_and(|due| due <= now));
             let next = due.min_by_key(|(_, lane)| lane.line.front().map(|waiting| waiting.order)).map(|(session, _)| session.clone());
-            let Some((turn, weight)) = next.and_then(|session| self.lanes.get_mut(&session)).and_then(Lane::take_turn) else { return };
-            self.count_in(weight);
+            let Some(lane) = next.and_then(|session| self.lanes.get_mut(&session)) else { return };
+            let nested = lane.is_nested();
+            let Some((turn, weight)) = lane.take_turn() else { return };
+            self.count_in(&turn.run, nested, weight);
             for run in turn.merged.iter().chain(&turn.summarized) {
                 self.places.remove(run);
             }
@@ -377,10 +388,9 @@ impl Queue {
         if let Some(at) = lane.running.iter().position(|other| other.run == run) {
             let weight = lane.running.remove(at).weight;
             self.running -= 1;
-            if weight > 0 {
-                self.heavy = (self.heavy.0.saturating_sub(1), self.heavy.1.saturating_sub(weight));
-            }
+            self.heavy.remove(weight);
         }
+        self.nested.remove(run);
         lane.line.retain(|waiting| waiting.item.run != run);
         lane.summarized.retain(|waiting| waiting.item.run != run);
         self.tidy(&session);

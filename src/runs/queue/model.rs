@@ -142,7 +142,7 @@ proptest! {
     /// One at work per session, in order, never more than `max`, caps held; every run that was let in ends once, and none waits for ever.
     #[test]
     fn any_history_in_any_mode_keeps_the_rules(steps in prop::collection::vec(any_step(), 1..150), max in 1usize..4) {
-        let (mut queue, mut model, mut now) = (Queue::new(max), Model::default(), 0);
+        let (mut queue, mut model, mut now) = (Queue::new(max, 8), Model::default(), 0);
         for step in steps {
             let decisions = match step {
                 Step::Submit(session, rules, bytes) => {

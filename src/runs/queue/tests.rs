@@ -17,6 +17,7 @@ pub(super) fn item(run: &str, session: &str, rules: Option<Rules>) -> Item {
         bytes: 100,
         sealed: false,
         takes_input: false,
+        nested: false,
         weight: 0,
     }
 }
@@ -37,7 +38,7 @@ fn ended(queue: &mut Queue, run: &str, now: u64) -> Vec<Decision> {
 
 #[test]
 fn one_run_per_session_in_order_and_never_more_than_max() {
-    let mut queue = Queue::new(1);
+    let mut queue = Queue::new(1, 8);
     assert_eq!(submit(&mut queue, "a", None, 0), [start("a", &[], &[])]);
     assert_eq!(submit(&mut queue, "b", None, 0), []);
     assert_eq!(queue.handle(Event::Submit(item("c", "other", None)), 0), []);
@@ -50,7 +51,7 @@ fn one_run_per_session_in_order_and_never_more_than_max() {
 
 #[test]
 fn collected_messages_are_one_turn_after_the_run_and_a_quiet_time() {
-    let mut queue = Queue::new(4);
+    let mut queue = Queue::new(4, 8);
     let collect = Some(rules(Mode::Collect));
     assert_eq!(submit(&mut queue, "a", collect, 0), [start("a", &[], &[])], "nobody to wait for");
     submit(&mut queue, "b", collect, 10);
@@ -62,7 +63,7 @@ fn collected_messages_are_one_turn_after_the_run_and_a_quiet_time() {
 
 #[test]
 fn a_full_group_does_not_wait_for_quiet_and_requests_in_between_part_it() {
-    let mut queue = Queue::new(4);
+    let mut queue = Queue::new(4, 8);
     let collect = Some(rules(Mode::Collect));
     submit(&mut queue, "a", None, 0);
     for run in ["b", "c"] {
@@ -82,7 +83,7 @@ fn a_full_group_does_not_wait_for_quiet_and_requests_in_between_part_it() {
 #[test]
 fn a_message_to_a_free_session_has_its_own_turn_also_when_it_waits_for_a_place() {
     let collect = Some(rules(Mode::Collect));
-    let mut queue = Queue::new(1);
+    let mut queue = Queue::new(1, 8);
     queue.handle(Event::Submit(item("other", "t", None)), 0);
     for run in ["a", "b", "c"] {
         assert_eq!(submit(&mut queue, run, collect, 1), []);
@@ -96,7 +97,7 @@ fn a_message_to_a_free_session_has_its_own_turn_also_when_it_waits_for_a_place()
 fn of_two_messages_to_a_free_session_the_first_that_was_let_in_has_its_own_turn_whichever_is_through_first() {
     let collect = Some(rules(Mode::Collect));
     for first_leaves in [false, true] {
-        let mut queue = Queue::new(4);
+        let mut queue = Queue::new(4, 8);
         let places: Vec<i64> = (0..2).map(|_| queue.admit("s", collect.as_ref()).unwrap()).collect();
         let second = Item { place: Some(places[1]), ..item("b", "s", collect) };
         assert_eq!(queue.handle(Event::Submit(second), 0), []);
@@ -114,7 +115,7 @@ fn of_two_messages_to_a_free_session_the_first_that_was_let_in_has_its_own_turn_
 
 #[test]
 fn messages_are_answered_together_as_far_as_their_size_allows() {
-    let mut queue = Queue::new(4);
+    let mut queue = Queue::new(4, 8);
     let collect = Some(Rules { cap: 10, ..rules(Mode::Collect) });
     submit(&mut queue, "a", None, 0);
     for (run, bytes) in [("b", MAX_MERGED_BYTES - 10), ("c", 10), ("d", 1), ("e", MAX_MERGED_BYTES * 2), ("f", 1)] {
@@ -131,7 +132,7 @@ fn messages_are_answered_together_as_far_as_their_size_allows() {
 #[test]
 fn followups_have_turns_of_their_own_and_a_steer_that_nobody_takes_is_one() {
     for mode in [Mode::Followup, Mode::Steer, Mode::SteerBacklog] {
-        let mut queue = Queue::new(4);
+        let mut queue = Queue::new(4, 8);
         submit(&mut queue, "a", Some(rules(mode)), 0);
         assert_eq!(submit(&mut queue, "b", Some(rules(mode)), 1), []);
         assert_eq!(submit(&mut queue, "c", Some(rules(mode)), 1), []);
@@ -142,17 +143,22 @@ fn followups_have_turns_of_their_own_and_a_steer_that_nobody_takes_is_one() {
 
 #[test]
 fn a_run_that_takes_input_is_told_and_a_message_that_it_declines_waits() {
-    let mut queue = Queue::new(4);
+    let mut queue = Queue::new(4, 8);
     queue.handle(Event::Submit(Item { takes_input: true, ..item("a", "s", None) }), 0);
     let told = Decision::Steer { run: "b".into(), into: "a".into() };
     assert_eq!(submit(&mut queue, "b", Some(rules(Mode::Steer)), 1), [told]);
     assert_eq!(ended(&mut queue, "a", 2), [], "not decided yet");
     assert_eq!(queue.handle(Event::Declined("b".into()), 3), [start("b", &[], &[])]);
+    assert!(!queue.withdraw("b"), "it is at work");
+    submit(&mut queue, "c", Some(rules(Mode::Steer)), 4);
+    assert!(queue.withdraw("c") && !queue.withdraw("c"));
+    assert_eq!(ended(&mut queue, "b", 5), []);
+    assert!(queue.lanes.is_empty());
 }
 
 #[test]
 fn an_interrupt_drops_what_waits_aborts_what_works_and_is_next() {
-    let mut queue = Queue::new(4);
+    let mut queue = Queue::new(4, 8);
     submit(&mut queue, "a", None, 0);
     submit(&mut queue, "b", Some(rules(Mode::Collect)), 1);
     submit(&mut queue, "c", None, 1);
@@ -165,7 +171,7 @@ fn an_interrupt_drops_what_waits_aborts_what_works_and_is_next() {
 #[test]
 fn the_oldest_goes_or_is_summed_up_or_the_newest_is_refused() {
     for drop in [Overflow::Old, Overflow::Summarize, Overflow::New] {
-        let mut queue = Queue::new(1);
+        let mut queue = Queue::new(1, 8);
         let some = Some(Rules { drop, ..rules(Mode::Collect) });
         submit(&mut queue, "a", some, 0);
         for run in ["b", "c", "d"] {
@@ -188,7 +194,7 @@ fn the_oldest_goes_or_is_summed_up_or_the_newest_is_refused() {
 
 #[test]
 fn summaries_that_nobody_is_left_to_hear_end() {
-    let mut queue = Queue::new(1);
+    let mut queue = Queue::new(1, 8);
     let some = Some(Rules { cap: 1, ..rules(Mode::Followup) });
     for run in ["a", "b", "c"] {
         submit(&mut queue, run, some, 0);
@@ -199,8 +205,8 @@ fn summaries_that_nobody_is_left_to_hear_end() {
 
 #[test]
 fn an_adopted_run_counts_and_one_that_is_put_back_is_before_all_others() {
-    let mut queue = Queue::new(1);
-    queue.handle(Event::Adopt { run: "a".into(), session: "s".into(), takes_input: false, weight: 0 }, 0);
+    let mut queue = Queue::new(1, 8);
+    queue.handle(Event::Adopt { run: "a".into(), session: "s".into(), takes_input: false, nested: false, weight: 0 }, 0);
     assert_eq!(submit(&mut queue, "b", None, 0), []);
     let carrier = Item { sealed: true, ..item("a", "s", Some(rules(Mode::Collect))) };
     assert_eq!(queue.handle(Event::PutBack(carrier), 0), [start("a", &[], &[])]);
@@ -209,7 +215,7 @@ fn an_adopted_run_counts_and_one_that_is_put_back_is_before_all_others() {
 
 #[test]
 fn places_that_are_given_back_leave_nothing_behind() {
-    let mut queue = Queue::new(1);
+    let mut queue = Queue::new(1, 8);
     let place = queue.admit("s", None).unwrap();
     queue.handle(Event::Left { session: "s".into(), place }, 0);
     assert!(queue.lanes.is_empty());
@@ -220,7 +226,7 @@ fn places_that_are_given_back_leave_nothing_behind() {
 
 #[test]
 fn the_order_of_requests_is_kept_whatever_takes_longer_on_the_way() {
-    let mut queue = Queue::new(4);
+    let mut queue = Queue::new(4, 8);
     let places: Vec<i64> = (0..3).map(|_| queue.admit("s", None).unwrap()).collect();
     let mut come = |run: &str, n: usize| queue.handle(Event::Submit(Item { place: Some(places[n]), ..item(run, "s", None) }), 0);
     assert_eq!(come("c", 2), []);
@@ -231,7 +237,7 @@ fn the_order_of_requests_is_kept_whatever_takes_longer_on_the_way() {
 
 #[test]
 fn an_interrupt_that_comes_late_spares_what_was_sent_after_it() {
-    let mut queue = Queue::new(4);
+    let mut queue = Queue::new(4, 8);
     submit(&mut queue, "a", None, 0);
     let (interrupt, later) = (queue.admit("s", None).unwrap(), queue.admit("s", None).unwrap());
     queue.handle(Event::Submit(Item { place: Some(later), ..item("c", "s", Some(rules(Mode::Followup))) }), 1);
@@ -241,6 +247,21 @@ fn an_interrupt_that_comes_late_spares_what_was_sent_after_it() {
     assert_eq!(ended(&mut queue, "b", 2), [start("c", &[], &[])]);
 }
 
+#[test]
+fn nested_runs_have_places_of_their_own_so_that_who_waits_for_one_never_waits_for_ever() {
+    let mut queue = Queue::new(1, 2);
+    let mut submit = |run: &str, nested| queue.handle(Event::Submit(Item { nested, ..item(run, run, None) }), 0);
+    assert_eq!(submit("parent", false), [start("parent", &[], &[])]);
+    assert_eq!(submit("other", false), []);
+    assert_eq!(submit("child1", true), [start("child1", &[], &[])]);
+    assert_eq!(submit("child2", true), [start("child2", &[], &[])]);
+    assert_eq!(submit("child3", true), []);
+    assert_eq!(queue.counts(), (3, 2));
+    assert_eq!(ended(&mut queue, "child1", 1), [start("child3", &[], &[])]);
+    assert_eq!(ended(&mut queue, "child2", 2), []);
+    assert_eq!(ended(&mut queue, "parent", 3), [start("other", &[], &[])]);
+}
+
 fn heavy(queue: &mut Queue, run: &str, session: &str, weight: u64) -> Vec<Decision> {
     queue.handle(Event::Submit(Item { weight, ..item(run, session, None) }), 0)
 }
@@ -248,7 +269,7 @@ fn heavy(queue: &mut Queue, run: &str, session: &str, weight: u64) -> Vec<Decisi
 #[test]
 fn heavy_runs_wait_for_room_and_nobody_else_waits_for_them() {
     for room in [Room::Count(2), Room::Memory(500)] {
-        let mut queue = Queue::new(9);
+        let mut queue = Queue::new(9, 8);
         queue.set_room(room);
         assert_eq!(heavy(&mut queue, "a", "a", 250), [start("a", &[], &[])]);
         assert_eq!(heavy(&mut queue, "b", "b", 250), [start("b", &[], &[])]);
@@ -260,19 +281,19 @@ fn heavy_runs_wait_for_room_and_nobody_else_waits_for_them() {
         assert_eq!(ended(&mut queue, "a", 1), [start("c", &[], &[])]);
         queue.handle(Event::Ended("b".into()), 1);
         queue.handle(Event::Ended("c".into()), 1);
-        assert_eq!((queue.heavy, queue.counts()), ((0, 0), (0, 0)));
+        assert_eq!((queue.heavy.count, queue.heavy.weight, queue.counts()), (0, 0, (0, 0)));
     }
 }
 
 #[test]
 fn a_run_that_is_heavier_than_all_room_works_alone() {
-    let mut queue = Queue::new(9);
+    let mut queue = Queue::new(9, 8);
     queue.set_room(Room::Memory(100));
     assert_eq!(heavy(&mut queue, "a", "a", 600), [start("a", &[], &[])]);
     assert_eq!(heavy(&mut queue, "b", "b", 250), []);
     assert_eq!(ended(&mut queue, "a", 1), [start("b", &[], &[])]);
     // One of an earlier daemon counts.
-    queue.handle(Event::Adopt { run: "x".into(), session: "x".into(), takes_input: false, weight: 600 }, 1);
+    queue.handle(Event::Adopt { run: "x".into(), session: "x".into(), takes_input: false, nested: false, weight: 600 }, 1);
     assert_eq!(heavy(&mut queue, "c", "c", 250), []);
     queue.set_room(Room::Count(3));
     assert_eq!(queue.handle(Event::Tick, 2), [start("c", &[], &[])]);

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::shell::{seconds, start_on_terminal, start_wanted};
 use crate::agent;
-use crate::agent::host::{AgentEvent, Command, Compaction, End, Finish, Host, NotStarted, Starting, Whole};
+use crate::agent::host::{AgentEvent, Command, Compaction, Doing, End, Errand, Finish, Host, NotStarted, Starting, Whole};
 use crate::agent::spec::Price;
 use crate::clock::now_ms;
 use crate::exec::output::Sink;
@@ -18,10 +18,13 @@ use crate::model::{self, ErrorKind, StopReason, Usage};
 use crate::protocol::event::agent::{AssistantText, Compacted, Lifecycle, Stream, ThinkingText, Tool, Whole as Line};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus, Said};
 use crate::protocol::usage::{TokenCost, TokenUsage};
-use crate::runs::control::{AgentTask, Judgement, RunSpec, Wanted};
+use crate::runs::control::{self, AgentTask, Judgement, RunSpec, Wanted};
+use crate::runs::inbox::Listener;
 use crate::runs::runner::{Job, RunError, Runner, Work};
 use crate::runs::sink::RunSink;
 use crate::runs::stop::{Cause, Stop};
+
+mod servers;
 
 /// Longest result of a tool in a `tool` event, bytes; the model and the transcript have it as the loop gave it.
 const RESULT: usize = 16 << 10;
@@ -40,7 +43,7 @@ async fn run(mut job: Job, out: RunSink, stop: Stop) -> Result<Outcome, RunError
     let Some(task) = job.spec.agent.take() else {
         return Err(RunError::Unavailable("the daemon did not say what the agent is to do".to_owned()));
     };
-    let AgentTask { spec, endpoints } = *task;
+    let AgentTask { spec, endpoints, mcp } = *task;
     let price = spec.model.cost;
     // The prompt is a message of the conversation too, but not one of the journal.
     let known = spec.history.len() + usize::from(!spec.prompt.is_empty());
@@ -50,11 +53,13 @@ async fn run(mut job: Job, out: RunSink, stop: Stop) -> Result<Outcome, RunError
         spec: job.spec.clone(),
         out: out.clone(),
         stop: stop.clone(),
+        listener: out.inbox().listen(),
         messages: Mutex::new(known),
     });
     let names = endpoints.iter().map(|endpoint| format!("{}/{}", endpoint.provider, endpoint.model)).collect();
     let model: Arc<dyn model::Model> = Arc::from(model::open_with(endpoints, told_of_tries(out.clone(), names)));
-    let finish = agent::run(spec, model, host).await;
+    let mcp = servers::begin(mcp, &job.spec, &spec, &out, &stop).await;
+    let finish = agent::run(spec, model, host, mcp).await;
     // The last words are on disk before the end of the run is.
     let _ = out.sync();
     Ok(outcome(&job, &stop, finish, price))
@@ -81,6 +86,8 @@ struct Hosted {
     spec: RunSpec,
     out: RunSink,
     stop: Stop,
+    /// What users say meanwhile.
+    listener: Listener,
     /// Messages of the conversation so far.
     messages: Mutex<usize>,
 }
@@ -143,6 +150,23 @@ impl Host for Hosted {
 
     fn start(&self, command: Command) -> Starting<'_> {
         Box::pin(start_asked(&self.spec, &self.out, command))
+    }
+
+    fn errand(&self, errand: Errand) -> Doing<'_> {
+        Box::pin(async move {
+            let Errand { tool_call_id, tool, args } = errand;
+            let errand = control::Errand { tool_call_id, tool: tool.to_owned(), args: args.to_string() };
+            let done = self.out.asks().errand(errand).await;
+            if done.is_error { Err(done.text) } else { Ok(done.text) }
+        })
+    }
+
+    fn told(&self) -> Option<(String, String)> {
+        self.listener.now()
+    }
+
+    fn took(&self, name: &str) {
+        self.listener.answer(name, true);
     }
 
     fn stop(&self) -> &CancellationToken {

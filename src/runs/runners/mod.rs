@@ -22,7 +22,7 @@ pub struct Entry {
 /// Every runner, in the order in which they are listed to people.
 pub static RUNNERS: &[Entry] = &[
     Entry { name: "shell", takes_input: false, message_is_command: true, build: || Box::new(shell::Shell) },
-    Entry { name: "agent", takes_input: false, message_is_command: false, build: || Box::new(agent::Agent) },
+    Entry { name: "agent", takes_input: true, message_is_command: false, build: || Box::new(agent::Agent) },
     Entry { name: "codex", takes_input: true, message_is_command: false, build: || Box::new(program::Program(Kind::Codex)) },
     Entry { name: "claude", takes_input: true, message_is_command: false, build: || Box::new(program::Program(Kind::Claude)) },
     Entry { name: "pi", takes_input: true, message_is_command: false, build: || Box::new(program::Program(Kind::Pi)) },

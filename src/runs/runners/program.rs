@@ -18,7 +18,7 @@ use crate::programs::peer::Peer;
 use crate::programs::probe::locate;
 use crate::programs::spec::{Kind, ProgramSpec};
 use crate::programs::talk::talk;
-use crate::protocol::run::{Outcome, RunErrorCode, RunStatus, Said};
+use crate::protocol::run::{self, Outcome, RunErrorCode, RunStatus};
 use crate::runs::launcher::this_program;
 use crate::runs::runner::{Job, RunError, Runner, Work};
 use crate::runs::sink::RunSink;
@@ -187,7 +187,7 @@ fn outcome(job: &Job, stop: &Stop, end: &End, teller: &Teller) -> Outcome {
         dropped_bytes: counts.dropped_bytes,
         truncated: counts.dropped_bytes > 0,
         usage,
-        payloads: Said::of(&teller.answer()),
+        payloads: run::Said::of(&teller.answer()),
         ..Outcome::without_work(status, code, summary, now_ms())
     }
 }

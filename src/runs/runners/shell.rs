@@ -121,7 +121,7 @@ pub(super) fn start_on_terminal(
 }
 
 /// What stands before a command of this run, and how early the kernel ends it.
-fn around(spec: &RunSpec, env: &BTreeMap<String, String>) -> Result<(Wrapped, i32), RunError> {
+pub(super) fn around(spec: &RunSpec, env: &BTreeMap<String, String>) -> Result<(Wrapped, i32), RunError> {
     let confinement = spec.confinement.as_ref();
     let wrapped = confinement.map(|confinement| wrap(confinement, spec, env)).transpose();
     let wrapped = wrapped.map_err(|failed| unknown_program(&failed))?.unwrap_or_default();

@@ -57,6 +57,20 @@ async fn too_many_requests_are_made_again_and_the_answer_is_whole() {
 }
 
 #[tokio::test]
+async fn a_turn_that_has_used_its_budget_ends_after_its_tool_and_says_so() {
+    let fake = fake([Answer::tool("t", "exec", json!({ "command": "echo once >> ran" })), Answer::text("nobody asks for this")]).await;
+    let list = json!([{ "id": "main", "budget": { "turns": 1 } }]);
+    let gateway = gateway(&fake, &json!({ "agents": { "defaults": { "budget": { "turns": 9, "costUsd": 5 } }, "list": list } }));
+    let mut client = Client::connect(&gateway).await;
+    let last = say(&mut client, "work").await;
+    let result = &last["payload"]["result"];
+    assert_eq!((&last["ok"], &result["status"], &result["fault"]), (&json!(true), &json!("error"), &json!("BUDGET_TURNS")), "{last}");
+    assert_eq!((fake.seen().len(), fake.left()), (1, 1));
+    assert_eq!(shape(&transcript(&gateway)), ["user:text", "assistant:toolCall", "toolResult:text"]);
+    assert!(gateway.state_dir().join("work/ran").exists());
+}
+
+#[tokio::test]
 async fn an_abort_in_the_middle_of_an_answer_keeps_what_was_said_and_hangs_up() {
     let fake = fake([Answer::text(&"Much to say. ".repeat(50)).faulty(12, Fault::Stall)]).await;
     let gateway = gateway(&fake, &json!({}));

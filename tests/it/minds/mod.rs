@@ -2,6 +2,8 @@
 
 mod crashes;
 mod failures;
+mod mcp;
+mod sessions;
 mod talk;
 mod terminal;
 mod tools;

@@ -158,3 +158,21 @@ async fn runners_and_their_lacks_are_listed_and_a_runner_that_is_not_there_refus
     assert_eq!(client.script("echo fine").await["payload"]["status"], "ok");
     let _: Value = rows;
 }
+
+#[tokio::test]
+async fn what_is_said_to_an_agent_at_work_is_answered_in_its_turn() {
+    let mut slow = Answer::text(&"A word after a word after a word. ".repeat(30));
+    slow.pause_ms = 10;
+    let fake = fake([slow, Answer::text("I hurry.")]).await;
+    let gateway = gateway(&fake, &json!({ "messages": { "queue": { "mode": "steer" } } }));
+    let mut client = Client::connect(&gateway).await;
+    client.ok("chat.send", json!({ "sessionKey": "main", "message": "work", "idempotencyKey": "a" })).await;
+    client.until("some words", |client| client.chats.get("a").is_some_and(|chat| chat.deltas > 1)).await;
+    client.ok("chat.send", json!({ "sessionKey": "main", "message": "hurry", "idempotencyKey": "b" })).await;
+    let (first, second) = (client.until_said("a").await, client.until_said("b").await);
+    assert!(first["state"] == "final" && crate::harness::model::said(&first).ends_with("I hurry."), "{first}");
+    assert_eq!(second["mergedInto"], "a", "{second}");
+    let seen = fake.seen();
+    assert!(seen.len() == 2 && seen[1].body.to_string().contains("hurry"));
+    assert_eq!(shape(&transcript(&gateway)), ["user:text", "assistant:text", "user:text", "assistant:text"]);
+}

@@ -178,7 +178,7 @@ async fn keys_that_amazon_calls_expired_are_fetched_anew() {
 #[tokio::test]
 async fn who_has_no_credentials_is_told_where_was_looked() {
     let (fake, home) = (fake([]).await, tempfile::tempdir().unwrap());
-    fake.route(Route { of: "PUT /latest/api/token".to_owned(), status: 403, body: String::new() });
+    fake.route(Route { of: "PUT /latest/api/token".to_owned(), status: 403, body: String::new(), kind: None });
     let (_, error) = failed(ask(vec![with(&fake, home.path(), Some("x"), &[])], &request("hello")).await);
     assert_eq!(error.kind, ErrorKind::Auth);
     for words in ["no AWS credentials", "none in the profile", "no role of the instance", "HTTP 403", "check the AWS credentials"] {

@@ -143,9 +143,8 @@ async fn a_question_about_a_command_goes_to_the_daemon_and_its_refusal_to_the_pr
     bench.spec.program.as_mut().unwrap().approvals = skykoi_gateway::programs::spec::Approvals::Ask;
     let mut started = bench.start().await;
     let (ask, wanted) = loop {
-        match receive::<FromShim>(&mut started.control).await.unwrap().unwrap() {
-            FromShim::Ask { ask, wanted } => break (ask, wanted),
-            _ => {}
+        if let FromShim::Ask { ask, wanted } = receive(&mut started.control).await.unwrap().unwrap() {
+            break (ask, wanted);
         }
     };
     assert_eq!((wanted.command.as_str(), wanted.native, wanted.cwd.as_path()), ("rm -r .", true, bench.dir.path()));
@@ -174,13 +173,13 @@ async fn a_message_for_a_program_at_work_is_taken_once_whichever_daemon_asks() {
     let mut started = bench.start().await;
     let tell = ToShim::Tell { tell: "m1".to_owned(), text: "hurry".to_owned() };
     let told = async |stream: &mut tokio::net::UnixStream| loop {
-        match receive::<FromShim>(stream).await.unwrap().unwrap() {
-            FromShim::Told { tell, taken } => return (tell, taken),
-            _ => {}
+        if let FromShim::Told { tell, taken } = receive(stream).await.unwrap().unwrap() {
+            return (tell, taken);
         }
     };
     send(&mut started.control, &tell).await.unwrap();
     assert_eq!(told(&mut started.control).await, ("m1".to_owned(), true));
+    crate::shim::until("the socket is there", || bench.spec.socket_path.as_ref().unwrap().exists()).await;
     let mut next = connect(bench.spec.socket_path.as_ref().unwrap()).await.unwrap();
     send(&mut next, &tell).await.unwrap();
     assert_eq!(told(&mut next).await, ("m1".to_owned(), true));
