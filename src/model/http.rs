@@ -135,14 +135,14 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    /// Its head and its body, to be read by somebody else.
+    pub(crate) fn into_parts(self) -> (Parts, Incoming) {
+        (self.head, self.body)
+    }
+
     /// The status.
     pub(crate) fn status(&self) -> u16 {
         self.head.status.as_u16()
-    }
-
-    /// Its head and its body, to be read by somebody else.
-    pub(super) fn into_parts(self) -> (Parts, Incoming) {
-        (self.head, self.body)
     }
 
     /// A header's text.

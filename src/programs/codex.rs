@@ -216,11 +216,7 @@ impl Codex {
                 ("apply_patch", json!({ "changes": item.get("changes") }))
             }
             "mcpToolCall" if (text("server"), text("tool")) == (mcp::SERVER, mcp::TOOL) => {
-                let mut args = item.get("arguments").cloned().unwrap_or_else(|| json!({}));
-                if let Some(args) = args.as_object_mut() {
-                    args.entry("cwd").or_insert_with(|| json!(self.cwd));
-                }
-                (EXEC, args)
+                (EXEC, mcp::shown(item.get("arguments"), &self.cwd))
             }
             "mcpToolCall" => ("mcp", json!({ "server": text("server"), "tool": text("tool"), "arguments": item.get("arguments") })),
             "webSearch" => ("web_search", json!({ "query": text("query") })),

@@ -123,6 +123,16 @@ impl Server {
     }
 }
 
+/// Arguments of the tool as people are shown them: with the folder in which it runs.
+#[must_use]
+pub fn shown(arguments: Option<&Value>, cwd: &str) -> Value {
+    let mut args = arguments.cloned().unwrap_or_else(|| json!({}));
+    if let Some(args) = args.as_object_mut() {
+        args.entry("cwd").or_insert_with(|| json!(cwd));
+    }
+    args
+}
+
 /// The answer to a use of the tool.
 #[must_use]
 pub fn done(request: &Value, text: &str, is_error: bool) -> Value {

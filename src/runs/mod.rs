@@ -27,6 +27,7 @@ mod native;
 pub mod orphans;
 pub mod policy;
 pub mod programs;
+pub mod questions;
 pub mod queue;
 pub mod recover;
 mod retell;

@@ -21,7 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::super::agent::start_asked;
 use super::teller::Teller;
 use crate::agent::hands::{Asked, Hands};
-use crate::agent::host::{AgentEvent, Command, Host, Starting};
+use crate::agent::host::{AgentEvent, Command, Doing, Errand, Host, Starting};
 use crate::agent::spec::ExecRules;
 use crate::auth::token::TokenDigest;
 use crate::clock::now_ms;
@@ -324,6 +324,11 @@ impl Host for Outside {
 
     fn start(&self, command: Command) -> Starting<'_> {
         Box::pin(start_asked(&self.spec, &self.out, command))
+    }
+
+    fn errand(&self, errand: Errand) -> Doing<'_> {
+        // The one tool that is offered here needs none.
+        Box::pin(async move { Err(format!("the tool {} is not offered to agent programs", errand.tool)) })
     }
 
     fn stop(&self) -> &CancellationToken {
