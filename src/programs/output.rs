@@ -62,18 +62,27 @@ impl Seen {
             let piece = piece.clone();
             self.push(&piece);
         } else if let New::Before(piece) = &new {
+            if self.forgotten() == 0 {
+                self.text.insert_str(0, piece);
+            }
             self.len += piece.len();
-            self.text.insert_str(0, piece);
         }
         new
     }
 
+    /// How much of the beginning is not remembered, in bytes.
+    fn forgotten(&self) -> usize {
+        self.len - self.text.len()
+    }
+
     fn compare(&self, whole: &str) -> New {
-        if let Some(rest) = whole.strip_prefix(self.text.as_str()) {
+        // What is remembered is the end of what was told: it must stand where it stood then.
+        if let Some(rest) = whole.get(self.forgotten()..).and_then(|end| end.strip_prefix(self.text.as_str())) {
             return if rest.is_empty() { New::Nothing } else { New::Behind(rest.to_owned()) };
         }
-        if let Some(rest) = whole.strip_suffix(self.text.as_str()) {
-            return New::Before(rest.to_owned());
+        if whole.ends_with(self.text.as_str()) {
+            let before = whole.get(..whole.len().saturating_sub(self.len)).unwrap_or_default();
+            return if before.is_empty() { New::Nothing } else { New::Before(before.to_owned()) };
         }
         let from = self.text.ceil_char_boundary(self.text.len().saturating_sub(OVERLAP));
         let tail = self.text.get(from..).unwrap_or_default();
@@ -113,6 +122,24 @@ pub fn fitting(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_output_that_is_all_the_same_is_told_once() {
+        let mut seen = Seen::default();
+        let mut told = 0;
+        for step in 1..=40 {
+            let whole = "x".repeat(step * 100_000);
+            if let New::Behind(piece) = seen.whole(&whole) {
+                told += piece.len();
+            }
+        }
+        assert_eq!((told, seen.len()), (4_000_000, 4_000_000));
+        // A first piece that was never told.
+        let mut seen = Seen::default();
+        (0..40).for_each(|_| seen.push(&"x".repeat(100_000)));
+        assert_eq!(seen.whole(&format!("{}{}", "a".repeat(10), "x".repeat(4_000_000))), New::Before("a".repeat(10)));
+        assert_eq!(seen.len(), 4_000_010);
+    }
 
     #[test]
     fn cumulative_output_becomes_what_is_new_in_it() {

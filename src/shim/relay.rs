@@ -62,7 +62,10 @@ fn both<S: Read + Write + AsFd>(mut run: S, hang_up: impl Fn(&S) -> io::Result<(
         let ready: Vec<bool> = waited.iter().map(|waited| !waited.revents().is_empty()).collect();
         drop(waited);
         if ready.first() == Some(&true) {
-            let size = run.read(&mut buffer)?;
+            let size = match run.read(&mut buffer) {
+                Err(failed) if is_hung_up(&failed) => 0,
+                other => other?,
+            };
             let Some(bytes) = buffer.get(..size).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
             all(&mut out, bytes)?;
         }
@@ -74,10 +77,18 @@ fn both<S: Read + Write + AsFd>(mut run: S, hang_up: impl Fn(&S) -> io::Result<(
                     // If the run is gone, the next look says so.
                     let _ = hang_up(&run);
                 }
-                Ok(size) => run.write_all(buffer.get(..size).unwrap_or_default())?,
+                Ok(size) => match run.write_all(buffer.get(..size).unwrap_or_default()) {
+                    Err(failed) if is_hung_up(&failed) => return Ok(()),
+                    other => other?,
+                },
             }
         }
     }
+}
+
+/// Whether the run's side ended the connection, perhaps before it took all that was said.
+fn is_hung_up(failed: &io::Error) -> bool {
+    matches!(failed.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
 
 /// Writes to a program whose end of the pipe may be one that does not wait.

@@ -26,6 +26,7 @@ mod config_changes;
 mod config_restart;
 mod config_vectors;
 mod conformance;
+mod contract;
 mod crash;
 mod crash_points;
 mod credentials;

@@ -66,7 +66,7 @@ async fn a_turn_that_has_used_its_budget_ends_after_its_tool_and_says_so() {
     let result = &last["payload"]["result"];
     assert_eq!((&last["ok"], &result["status"], &result["fault"]), (&json!(true), &json!("error"), &json!("BUDGET_TURNS")), "{last}");
     assert_eq!((fake.seen().len(), fake.left()), (1, 1));
-    assert_eq!(shape(&transcript(&gateway)), ["user:text", "assistant:toolCall", "toolResult:text"]);
+    assert_eq!(shape(&transcript(&gateway)), ["user:text", "assistant:toolCall", "toolResult:text", "assistant:text"]);
     assert!(gateway.state_dir().join("work/ran").exists());
 }
 
