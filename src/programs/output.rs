@@ -136,9 +136,11 @@ mod tests {
         assert_eq!((told, seen.len()), (4_000_000, 4_000_000));
         // A first piece that was never told.
         let mut seen = Seen::default();
-        (0..40).for_each(|_| seen.push(&"x".repeat(100_000)));
-        assert_eq!(seen.whole(&format!("{}{}", "a".repeat(10), "x".repeat(4_000_000))), New::Before("a".repeat(10)));
-        assert_eq!(seen.len(), 4_000_010);
+        let lines: Vec<String> = (0..400_000).map(|line| format!("{line:9}\n")).collect();
+        lines.iter().for_each(|line| seen.push(line));
+        assert_eq!(seen.whole(&format!("first{}", lines.concat())), New::Before("first".to_owned()));
+        assert_eq!(seen.len(), 4_000_005);
+        assert_eq!(seen.whole(&format!("first{}last", lines.concat())), New::Behind("last".to_owned()));
     }
 
     #[test]

@@ -23,19 +23,27 @@ macro_rules! contract {
             }
             #[tokio::test]
             async fn codex() {
-                super::promises::$promise("codex").await;
+                if crate::minds::mcp::python() {
+                    super::promises::$promise("codex").await;
+                }
             }
             #[tokio::test]
             async fn claude() {
-                super::promises::$promise("claude").await;
+                if crate::minds::mcp::python() {
+                    super::promises::$promise("claude").await;
+                }
             }
             #[tokio::test]
             async fn pi() {
-                super::promises::$promise("pi").await;
+                if crate::minds::mcp::python() {
+                    super::promises::$promise("pi").await;
+                }
             }
             #[tokio::test]
             async fn acp() {
-                super::promises::$promise("acp").await;
+                if crate::minds::mcp::python() {
+                    super::promises::$promise("acp").await;
+                }
             }
         })*
     };
@@ -128,8 +136,9 @@ mod promises {
         let result = &last["payload"]["result"];
         assert_eq!((&result["stdoutBytes"], &result["truncated"]), (&json!(3_000_004), &json!(true)), "{result}");
         let text = client.runs[&run].text();
-        // Codex tells the beginning with the end only.
-        assert!(text.contains("END\n") && text.len() < 100_000, "{} bytes", text.len());
+        assert!(text.len() < 100_000, "{} bytes", text.len());
+        // Codex tells the beginning last.
+        assert!(text.ends_with("END\n") || runner == "codex", "the newest output is kept");
         assert_eq!(text.len() as u64 + result["droppedBytes"].as_u64().unwrap(), 3_000_004, "{result}");
     }
 

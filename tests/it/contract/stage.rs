@@ -46,7 +46,7 @@ impl Stage {
             }
             program => {
                 let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/program.py");
-                config["runners"][program] = json!({ "command": ["/usr/bin/python3", script, program] });
+                config["runners"][program] = json!({ "command": ["python3", script, program] });
             }
         }
         merge(&mut config, patch);

@@ -43,7 +43,8 @@ for line in sys.stdin:
     elif method == "notifications/cancelled": open("cancelled", "w").write(str(said["params"]["requestId"]))
 "#;
 
-fn python() -> bool {
+/// Whether there is a Python for programs that tests play; says so if not.
+pub fn python() -> bool {
     let found = ["/usr/bin/python3", "/usr/local/bin/python3", "/bin/python3"].into_iter().any(|path| Path::new(path).exists());
     if !found {
         skip("python3 is not installed");

@@ -2,7 +2,7 @@
 
 mod crashes;
 mod failures;
-mod mcp;
+pub mod mcp;
 mod sessions;
 mod talk;
 mod terminal;
