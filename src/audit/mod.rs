@@ -228,6 +228,13 @@ impl Audit {
         self.inner.state.borrow().clone()
     }
 
+    /// Whether records are written, and the last of them. Cheap: `health` asks for each call.
+    #[must_use]
+    pub fn head(&self) -> (bool, Head) {
+        let state = self.inner.state.borrow();
+        (state.health == Health::Writing, state.head.clone())
+    }
+
     /// The gateway's public key, as `audit key` prints it.
     #[must_use]
     pub fn public_key(&self) -> String {

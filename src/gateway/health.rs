@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::Gateway;
-use crate::audit::{Health as Writing, State};
+use crate::audit::Head;
 use crate::machine::disk;
 use crate::machine::sampler::Sampler;
 use crate::protocol::event::health::{AgentHealth, AuditHealth, Empty, HealthSummary, RecentSession, RunCounts, SessionCounts};
@@ -48,7 +48,8 @@ struct Moment {
     runs: RunCounts,
     failing: Vec<&'static str>,
     safe_mode: bool,
-    audit: AuditHealth,
+    /// Whether records are written, and the last of them.
+    audit: (bool, Head),
     looked_up: Option<Instant>,
 }
 
@@ -96,7 +97,7 @@ impl Gateway {
             runs: self.runs.counts(),
             failing: self.failing(),
             safe_mode: self.in_safe_mode(),
-            audit: self.audit_health(),
+            audit: self.audit.head(),
             looked_up: self.health.lock().at,
         };
         let mut told = self.health.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,15 +133,18 @@ impl Gateway {
             sessions,
             system,
             config: self.configuration.health(),
-            audit: moment.audit.clone(),
+            audit: self.audit_told(&moment.audit),
         }
     }
 
     /// The head of the audit log.
     #[must_use]
     pub fn audit_health(&self) -> AuditHealth {
-        let State { head, health, .. } = self.audit.state();
-        AuditHealth { ok: health == Writing::Writing, n: head.n, hash: head.hash.to_string(), key: self.audit.public_key() }
+        self.audit_told(&self.audit.head())
+    }
+
+    fn audit_told(&self, (ok, head): &(bool, Head)) -> AuditHealth {
+        AuditHealth { ok: *ok, n: head.n, hash: head.hash.to_string(), key: self.audit.public_key() }
     }
 
     /// Looks up what needs the store or a look at the machine.
