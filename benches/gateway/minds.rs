@@ -94,10 +94,13 @@ async fn many(effort: Effort, fake: &FakeModel, daemon: &Daemon, client: &mut Cl
         }
         // Once, in the middle.
         if sizes.is_empty() && message["payload"]["data"]["text"].as_str().is_some_and(|shown| shown.len() > text.len() / 2) {
-            for pid in daemon.shims()? {
-                sizes.push((memory(pid, "Rss:")? / 1e6, memory(pid, "Pss:")? / 1e6));
-            }
+            // One that has just ended is no longer to be looked at.
+            let size = |pid| Some((memory(pid, "Rss:").ok()? / 1e6, memory(pid, "Pss:").ok()? / 1e6));
+            sizes.extend(daemon.shims()?.into_iter().filter_map(size));
         }
+    }
+    if sizes.len() < effort.agents {
+        return Err(format!("{} host processes instead of {}", sizes.len(), effort.agents).into());
     }
     let name = format!("{} agents at once", effort.agents);
     let of = |pick: fn(&(f64, f64)) -> f64| sizes.iter().map(pick).fold(0.0, f64::max);
