@@ -9,8 +9,8 @@ use std::time::Duration;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use tokio::time::{Instant, sleep};
 
-use super::proc::{children, descendants, kill_exactly, stat};
-use super::sweep::{Swept, reap_all_but, sweep_all};
+use super::proc::{children, descendants, stat};
+use super::sweep::{Swept, end_all, reap_all_but, sweep_all};
 
 /// Pause between two looks while killed processes end.
 const PASS: Duration = Duration::from_millis(2);
@@ -103,19 +103,15 @@ impl Member {
             return sweep_all(limit).await;
         }
         let until = Instant::now() + limit;
-        let mut killed = BTreeSet::new();
+        let mut ended = BTreeSet::new();
         loop {
             let left: Vec<_> =
                 descendants(std::process::id()).into_iter().filter(|process| self.owns(process) && !process.is_dead()).collect();
-            for process in &left {
-                if kill_exactly(process).unwrap_or(false) {
-                    killed.insert((process.pid, process.start_ticks));
-                }
-            }
+            end_all(&left, &mut ended);
             self.reap();
             if left.is_empty() || Instant::now() >= until {
                 let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-                return Swept { killed: count(killed.len()), left: count(left.len()) };
+                return Swept { killed: count(ended.len()), left: count(left.len()) };
             }
             sleep(PASS).await;
         }

@@ -24,6 +24,7 @@ pub mod launcher;
 pub mod live;
 pub mod log;
 mod native;
+mod oneshot;
 pub mod orphans;
 pub mod policy;
 pub mod programs;

@@ -1,26 +1,18 @@
 //! Asks an agent program that is installed here for its version, for whoever wants to know which runners there are.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, Read as _};
-use std::os::unix::process::CommandExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use std::time::SystemTime;
 
 use tracing::debug;
 
+use super::oneshot;
 use super::orphans::Children;
 use super::supervisor::Supervisor;
 use crate::programs::probe;
-
-/// How long a program may take to say its version; one of them is a script that loads for more than a second.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How much of what it says is read, in bytes.
-const MOST: u64 = 4096;
 
 /// Files whose versions are remembered.
 const MOST_FILES: usize = 32;
@@ -73,39 +65,11 @@ impl Supervisor {
 fn version(path: &Path, env: &BTreeMap<String, String>, children: &Children) -> io::Result<String> {
     #[expect(clippy::disallowed_methods, reason = "it only says its version, and is no run")]
     let mut command = Command::new(path);
-    command.arg("--version").env_clear().envs(env).current_dir("/").process_group(0);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let (mut child, pid) = children.spawn(|| {
-        let child = command.spawn()?;
-        let pid = child.id();
-        Ok((child, pid))
-    })?;
-    let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let ended = group.ok_or_else(|| io::ErrorKind::NotFound.into()).and_then(ends_in_time);
-    if let Some(group) = group {
-        // Not reaped yet, so the number is still its own. What it started may hold its output open.
-        let _ = kill_process_group(group, Signal::KILL);
-    }
-    let status = child.wait();
-    children.remove(pid);
-    if !ended? {
-        return Err(io::Error::new(io::ErrorKind::TimedOut, format!("it did not say its version within {} s", PATIENCE.as_secs())));
-    }
-    let status = status?;
-    let mut text = Vec::new();
-    if let Some(stdout) = child.stdout.take() {
-        stdout.take(MOST).read_to_end(&mut text)?;
-    }
+    let (status, said) = oneshot::output(command.arg("--version").env_clear().envs(env), children)?;
     if !status.success() {
         return Err(io::Error::other(format!("asked for its version, it ended with {status}")));
     }
-    Ok(String::from_utf8_lossy(&text).into_owned())
-}
-
-fn ends_in_time(pid: Pid) -> io::Result<bool> {
-    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    let limit = Timespec::try_from(PATIENCE).map_err(io::Error::other)?;
-    Ok(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit))? > 0)
+    Ok(String::from_utf8_lossy(&said).into_owned())
 }
 
 #[cfg(test)]

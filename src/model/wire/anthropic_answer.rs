@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Fault, Reader};
+use super::{Fault, Reader, each_event};
 use crate::model::failure::Said;
 use crate::model::sse::{Sse, SseEvent};
 use crate::model::{Event, StopReason, Usage};
@@ -107,16 +107,8 @@ struct Tokens {
 
 impl Reader for Answer {
     fn feed(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Result<(), Fault> {
-        let (state, mut fault) = (&mut self.state, None);
-        let read = self.sse.feed(bytes, |event| {
-            if fault.is_none() && !state.done {
-                fault = state.take(&event, out).err();
-            }
-        });
-        if let Some(fault) = fault {
-            return Err(fault);
-        }
-        read.map_err(|error| Fault::Garbled(error.to_string()))
+        let Self { sse, state, .. } = self;
+        each_event(sse, bytes, |event| if state.done { Ok(()) } else { state.take(event, out) })
     }
 
     fn end(&mut self, _: &mut Vec<Event>) -> Result<(), Fault> {

@@ -11,6 +11,7 @@ mod openai_answer;
 
 use super::endpoint::{Api, Endpoint};
 use super::failure::Said;
+use super::sse::{Sse, SseEvent};
 use super::{Block, Event, Request};
 
 /// One language.
@@ -94,3 +95,17 @@ fn forgotten<'a>(request: &'a Request) -> Vec<&'a str> {
 const FORGOTTEN: &str = "No longer available; do not use it.";
 /// What takes the place of a picture that the model cannot see.
 const UNSEEN: &str = "[a picture, which this model cannot see]";
+
+/// Reads the events that these bytes complete, up to the first that is wrong.
+///
+/// # Errors
+/// What `take` says of an event, or that one does not end.
+fn each_event(sse: &mut Sse, bytes: &[u8], mut take: impl FnMut(&SseEvent) -> Result<(), Fault>) -> Result<(), Fault> {
+    let mut taken = Ok(());
+    let read = sse.feed(bytes, |event| {
+        if taken.is_ok() {
+            taken = take(&event);
+        }
+    });
+    taken.and(read.map_err(|error| Fault::Garbled(error.to_string())))
+}

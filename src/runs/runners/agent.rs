@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::shell::{seconds, start_on_terminal, start_wanted};
+use super::ending::{Closing, Ending};
+use super::shell::{start_on_terminal, start_wanted};
 use crate::agent;
 use crate::agent::host::{AgentEvent, Command, Compaction, Doing, End, Errand, Finish, Host, NotStarted, Starting, Whole};
 use crate::agent::spec::Price;
@@ -22,7 +23,7 @@ use crate::runs::control::{self, AgentTask, Judgement, RunSpec, Wanted};
 use crate::runs::inbox::Listener;
 use crate::runs::runner::{Job, RunError, Runner, Work};
 use crate::runs::sink::RunSink;
-use crate::runs::stop::{Cause, Stop};
+use crate::runs::stop::Stop;
 
 mod servers;
 
@@ -253,35 +254,21 @@ fn used(usage: Usage, total: f64, price: Price) -> TokenUsage {
 }
 
 fn outcome(job: &Job, stop: &Stop, finish: Finish, price: Price) -> Outcome {
-    let duration_ms = u64::try_from(job.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let took = seconds(duration_ms);
-    let (mut stop_reason, fault) = (None, finish.end.code().map(str::to_owned));
-    let (status, code, summary) = match (&finish.end, stop.cause()) {
-        (End::Stopped, Some(Cause::Timeout)) => {
-            let limit = seconds(job.spec.timeout_ms.unwrap_or(duration_ms));
-            (RunStatus::Timeout, Some(RunErrorCode::AgentTimeout), format!("timed out after {limit}"))
+    let closing = Closing::now(job);
+    let fault = finish.end.code().map(str::to_owned);
+    let ending = match &finish.end {
+        End::Stopped => closing.stopped(stop).unwrap_or_else(|| closing.aborted()),
+        End::Done => Ending::new(RunStatus::Ok, None, format!("completed in {}", closing.took)),
+        End::MaxTokens | End::Refused | End::Budget(_) | End::Model(ErrorKind::Refusal) => {
+            Ending::new(RunStatus::Error, None, finish.summary)
         }
-        (End::Stopped, Some(Cause::Abort(reason))) => {
-            stop_reason = Some(reason.clone());
-            (RunStatus::Aborted, None, format!("aborted after {took}"))
-        }
-        (End::Stopped, None) => (RunStatus::Aborted, None, format!("aborted after {took}")),
-        (End::Done, _) => (RunStatus::Ok, None, format!("completed in {took}")),
-        (End::MaxTokens | End::Refused | End::Budget(_) | End::Model(ErrorKind::Refusal), _) => (RunStatus::Error, None, finish.summary),
-        (End::Model(_) | End::Failed, _) => (RunStatus::Error, Some(RunErrorCode::Unavailable), finish.summary),
+        End::Model(_) | End::Failed => Ending::new(RunStatus::Error, Some(RunErrorCode::Unavailable), finish.summary),
     };
     Outcome {
-        stop_reason,
         fault,
-        started_at: Some(job.started_at),
-        duration_ms,
         usage: (finish.turns > 0).then(|| used(finish.usage, finish.cost, price)),
         payloads: Said::of(&finish.text),
-        stdout_bytes: finish.printed.stdout_bytes,
-        stderr_bytes: finish.printed.stderr_bytes,
-        dropped_bytes: finish.printed.dropped_bytes,
-        truncated: finish.printed.dropped_bytes > 0,
-        ..Outcome::without_work(status, code, summary, now_ms())
+        ..closing.outcome(ending, finish.printed)
     }
 }
 
@@ -291,6 +278,7 @@ mod tests {
     use crate::agent::host::Budget;
     use crate::exec::output::Counts;
     use crate::runs::control::tests::sample_spec;
+    use crate::runs::stop::Cause;
 
     fn ended(end: End, cause: Option<Cause>) -> Outcome {
         let stop = Stop::new();

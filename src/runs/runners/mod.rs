@@ -1,6 +1,7 @@
 //! The runners, one per file and one line each in [`RUNNERS`].
 
 pub mod agent;
+mod ending;
 pub mod program;
 pub mod shell;
 

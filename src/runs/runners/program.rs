@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::clock::now_ms;
+use super::ending::{Closing, Ending};
 use crate::exec::process::OOM_SCORE_ADJ;
 use crate::exec::program::{self, Talking};
 use crate::programs::drive::{Aside, Patience, drive};
@@ -22,7 +22,7 @@ use crate::protocol::run::{self, Outcome, RunErrorCode, RunStatus};
 use crate::runs::launcher::this_program;
 use crate::runs::runner::{Job, RunError, Runner, Work};
 use crate::runs::sink::RunSink;
-use crate::runs::stop::{Cause, Stop};
+use crate::runs::stop::Stop;
 
 mod asking;
 mod hands;
@@ -160,34 +160,12 @@ fn start(job: &Job, spec: &ProgramSpec) -> Result<Talking, RunError> {
 }
 
 fn outcome(job: &Job, stop: &Stop, end: &End, teller: &Teller) -> Outcome {
-    let duration_ms = u64::try_from(job.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let seconds = |ms: u64| format!("{:.1} s", ms as f64 / 1000.0);
-    let took = seconds(duration_ms);
-    let mut stop_reason = None;
-    let (status, code, summary) = match (stop.cause(), end.how) {
-        (Some(Cause::Timeout), _) => {
-            let limit = seconds(job.spec.timeout_ms.unwrap_or(duration_ms));
-            (RunStatus::Timeout, Some(RunErrorCode::AgentTimeout), format!("timed out after {limit}"))
-        }
-        (Some(Cause::Abort(reason)), _) => {
-            stop_reason = Some(reason.clone());
-            (RunStatus::Aborted, None, format!("aborted after {took}"))
-        }
-        (None, How::Done) => (RunStatus::Ok, None, format!("completed in {took}")),
-        (None, How::Cancelled) => (RunStatus::Error, None, format!("the program stopped by itself after {took}")),
-        (None, How::Failed) => (RunStatus::Error, Some(RunErrorCode::Unavailable), teller.without_secrets(&end.message)),
-    };
-    let (counts, usage) = (teller.counts(), teller.usage());
-    Outcome {
-        stop_reason,
-        started_at: Some(job.started_at),
-        duration_ms,
-        stdout_bytes: counts.stdout_bytes,
-        stderr_bytes: counts.stderr_bytes,
-        dropped_bytes: counts.dropped_bytes,
-        truncated: counts.dropped_bytes > 0,
-        usage,
-        payloads: run::Said::of(&teller.answer()),
-        ..Outcome::without_work(status, code, summary, now_ms())
-    }
+    let closing = Closing::now(job);
+    let took = &closing.took;
+    let ending = closing.stopped(stop).unwrap_or_else(|| match end.how {
+        How::Done => Ending::new(RunStatus::Ok, None, format!("completed in {took}")),
+        How::Cancelled => Ending::new(RunStatus::Error, None, format!("the program stopped by itself after {took}")),
+        How::Failed => Ending::new(RunStatus::Error, Some(RunErrorCode::Unavailable), teller.without_secrets(&end.message)),
+    });
+    Outcome { usage: teller.usage(), payloads: run::Said::of(&teller.answer()), ..closing.outcome(ending, teller.counts()) }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::clock::now_ms;
+use super::ending::{Closing, Ending, elapsed_ms};
 use crate::exec::execution::{Ended, Rules, follow};
 use crate::exec::isolate::{Confinement, Wrapped};
 use crate::exec::output::{Counts, Output};
@@ -22,12 +22,12 @@ use crate::exec::policy::trust::Trust;
 use crate::exec::process::{OOM_SCORE_ADJ, Running, Script, spawn_fed, spawn_on_terminal};
 use crate::exec::terminal::TERM;
 use crate::protocol::event::agent::{Stream, Tool};
-use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
+use crate::protocol::run::{Outcome, RunStatus};
 use crate::runs::control::RunSpec;
 use crate::runs::launcher::this_program;
 use crate::runs::runner::{Job, RunError, Runner, Work};
 use crate::runs::sink::RunSink;
-use crate::runs::stop::{Cause, Stop};
+use crate::runs::stop::Stop;
 
 /// The runner.
 #[derive(Clone, Copy, Debug)]
@@ -163,50 +163,20 @@ fn outcome(job: &Job, stop: &Stop, ended: Option<Ended>, counts: Counts) -> Outc
     let status = ended.map(|ended| ended.status);
     let exit_code = status.and_then(|status| status.code());
     let signal = status.and_then(|status| status.signal()).map(signal_name);
-    let duration_ms = elapsed_ms(job);
-    let took = seconds(duration_ms);
-    let mut stop_reason = None;
-    let (end, code, summary) = match (stop.cause(), exit_code, &signal) {
-        (Some(Cause::Timeout), ..) => {
-            let limit = seconds(job.spec.timeout_ms.unwrap_or(duration_ms));
-            (RunStatus::Timeout, Some(RunErrorCode::AgentTimeout), format!("timed out after {limit}"))
-        }
-        (Some(Cause::Abort(reason)), ..) => {
-            stop_reason = Some(reason.clone());
-            (RunStatus::Aborted, None, format!("aborted after {took}"))
-        }
-        (None, Some(0), _) => (RunStatus::Ok, None, format!("completed in {took}")),
-        (None, Some(code), _) => (RunStatus::Error, None, format!("exit code {code} after {took}")),
-        (None, None, Some(signal)) => (RunStatus::Error, None, format!("killed by {signal} after {took}")),
-        (None, None, None) => (RunStatus::Error, None, format!("ended in an unknown way after {took}")),
-    };
+    let closing = Closing::now(job);
+    let took = &closing.took;
+    let ending = closing.stopped(stop).unwrap_or_else(|| match (exit_code, &signal) {
+        (Some(0), _) => Ending::new(RunStatus::Ok, None, format!("completed in {took}")),
+        (Some(code), _) => Ending::new(RunStatus::Error, None, format!("exit code {code} after {took}")),
+        (None, Some(signal)) => Ending::new(RunStatus::Error, None, format!("killed by {signal} after {took}")),
+        (None, None) => Ending::new(RunStatus::Error, None, format!("ended in an unknown way after {took}")),
+    });
     Outcome {
         exit_code,
         signal,
-        stop_reason,
-        started_at: Some(job.started_at),
-        duration_ms,
-        stdout_bytes: counts.stdout_bytes,
-        stderr_bytes: counts.stderr_bytes,
-        dropped_bytes: counts.dropped_bytes,
-        truncated: counts.dropped_bytes > 0,
         pipes_held_open: ended.is_some_and(|ended| ended.pipes_held_open),
         swept: ended.map_or(0, |ended| ended.swept.killed),
-        ..Outcome::without_work(end, code, summary, now_ms())
-    }
-}
-
-fn elapsed_ms(job: &Job) -> u64 {
-    u64::try_from(job.started.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A duration as a person would say it.
-pub(super) fn seconds(ms: u64) -> String {
-    match ms {
-        0..1000 => format!("{ms} ms"),
-        1000..10_000 if !ms.is_multiple_of(1000) => format!("{:.1} s", ms as f64 / 1000.0),
-        1000..120_000 => format!("{} s", ms / 1000),
-        _ => format!("{} min {} s", ms / 60_000, ms / 1000 % 60),
+        ..closing.outcome(ending, counts)
     }
 }
 
@@ -218,7 +188,9 @@ fn signal_name(number: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::run::RunErrorCode;
     use crate::runs::control::tests::sample_spec;
+    use crate::runs::stop::Cause;
 
     fn ended(raw: i32) -> Option<Ended> {
         Some(Ended { status: ExitStatus::from_raw(raw), pipes_held_open: false, swept: Default::default() })
@@ -259,10 +231,5 @@ mod tests {
         let aborted = outcome_of(&stop, 15);
         assert_eq!((aborted.status, aborted.code, aborted.stop_reason.as_deref()), (RunStatus::Aborted, None, Some("rpc")));
         assert!(aborted.served());
-    }
-
-    #[test]
-    fn durations_read_well() {
-        assert_eq!([0, 999, 1000, 1234, 65_000, 125_000].map(seconds), ["0 ms", "999 ms", "1 s", "1.2 s", "65 s", "2 min 5 s"]);
     }
 }

@@ -5,6 +5,7 @@ mod stage;
 use serde_json::{Value, json};
 
 use crate::harness::Client;
+use crate::harness::approver::{approver, asked};
 use crate::harness::model::{is_terminal, outcome_of};
 use crate::shim::until;
 use stage::{Scene, Stage};
@@ -220,7 +221,7 @@ mod promises {
     pub async fn a_person_decides_about_its_commands(runner: &'static str) {
         let patch = json!({ "exec": { "ask": "always" }, "approvals": { "exec": { "withoutApprover": "wait" } } });
         let stage = Stage::new(runner, &patch).await;
-        let mut approver = crate::minds::approver(&stage.gateway).await;
+        let mut approver = approver(&stage.gateway).await;
         let mut client = Client::connect(&stage.gateway).await;
         let asks = !matches!(runner, "shell" | "agent");
         for (round, (decision, runs)) in [("deny", false), ("allow-once", true)].into_iter().enumerate() {
@@ -234,7 +235,7 @@ mod promises {
                 assert_eq!((&last["ok"], stage.left(&format!("ran-{round}"))), (&json!(false), false), "{last}");
                 continue;
             }
-            let asked = crate::minds::asked(&mut approver, round).await;
+            let asked = asked(&mut approver, round).await;
             assert!(asked.to_string().contains(&script), "{asked}");
             assert!(!stage.left(&format!("ran-{round}")));
             approver.ok("exec.approval.resolve", json!({ "id": asked["id"], "decision": decision })).await;

@@ -2,6 +2,7 @@
 //!
 //! Tests wait for events, never for time: `Client::until` reads frames until the model satisfies them. The client itself asserts what always holds: connection `seq` without holes, per-run `seq` in order and once.
 
+pub mod approver;
 pub mod client;
 pub mod device;
 pub mod disk;

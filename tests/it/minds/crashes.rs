@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{approver, asked, fake, gateway, result_of, shape, transcript};
+use super::{fake, gateway, result_of, shape, transcript};
 use crate::fake_model::{Answer, Say};
 use crate::harness::Client;
+use crate::harness::approver::{approver, asked};
 
 fn exec(id: &str, command: &str) -> Say {
     Say::Tool(id.to_owned(), "exec".to_owned(), json!({ "command": command }))

@@ -46,24 +46,6 @@ fn gateway(fake: &FakeModel, patch: &Value) -> Gateway {
     gateway_in(fake, "anthropic-messages", patch)
 }
 
-/// A connection that decides about commands and is told of nothing else.
-pub async fn approver(gateway: &Gateway) -> Client {
-    let mut client = Client::open_local(gateway).await;
-    let mut params = crate::harness::client::connect_params();
-    params["scopes"] = json!(["operator.approvals"]);
-    client.hello(params).await.unwrap();
-    client
-}
-
-/// The next command that waits for a person.
-pub async fn asked(approver: &mut Client, known: usize) -> Value {
-    let all = |client: &Client| -> Vec<Value> {
-        client.events.iter().filter(|frame| frame["event"] == "exec.approval.requested").map(|frame| frame["payload"].clone()).collect()
-    };
-    approver.until("a command is asked about", |client| all(client).len() > known).await;
-    all(approver)[known].clone()
-}
-
 /// Says something to the agent and waits for its end; gives the final frame.
 async fn say(client: &mut Client, message: &str) -> Value {
     let (id, _) = client.agent(json!({ "message": message })).await;

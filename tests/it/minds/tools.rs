@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{approver, asked, fake, gateway, result_of, say, shape, transcript};
+use super::{fake, gateway, result_of, say, shape, transcript};
 use crate::fake_model::{Answer, FakeModel, Say};
+use crate::harness::approver::{approver, asked, commands_in_audit};
 use crate::harness::{Client, Gateway};
 
 fn exec(id: &str, command: &str) -> Say {
@@ -12,16 +13,6 @@ fn exec(id: &str, command: &str) -> Say {
 
 fn ran(gateway: &Gateway) -> String {
     std::fs::read_to_string(gateway.state_dir().join("work/ran")).unwrap_or_default()
-}
-
-fn commands_in_audit(gateway: &Gateway) -> Vec<Value> {
-    let mut records = Vec::new();
-    for file in std::fs::read_dir(gateway.state_dir().join("audit")).unwrap() {
-        let text = std::fs::read_to_string(file.unwrap().path()).unwrap_or_default();
-        records
-            .extend(text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter(|record| record["action"] == "exec"));
-    }
-    records
 }
 
 async fn asking(answers: impl IntoIterator<Item = Answer>, approvals: &Value) -> (FakeModel, Gateway) {

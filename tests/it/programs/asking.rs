@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use skykoi_gateway::programs::spec::Kind;
 
 use super::live::{ASKED, DONE, INIT, TEXT, chat, gateway_of, starts};
+use crate::harness::approver::{approver, asked, commands_in_audit};
 use crate::harness::model::said;
 use crate::harness::{Client, Gateway};
 
@@ -38,34 +39,8 @@ fn codex_asks(command: &str) -> String {
     )
 }
 
-async fn approver(gateway: &Gateway) -> Client {
-    let mut client = Client::open_local(gateway).await;
-    let mut params = crate::harness::client::connect_params();
-    params["scopes"] = json!(["operator.approvals"]);
-    client.hello(params).await.unwrap();
-    client
-}
-
-async fn asked(approver: &mut Client, known: usize) -> Value {
-    let all = |client: &Client| -> Vec<Value> {
-        client.events.iter().filter(|frame| frame["event"] == "exec.approval.requested").map(|frame| frame["payload"].clone()).collect()
-    };
-    approver.until("a command is asked about", |client| all(client).len() > known).await;
-    all(approver)[known].clone()
-}
-
 fn ran(gateway: &Gateway) -> bool {
     gateway.state_dir().join("work/ran").exists()
-}
-
-fn commands_in_audit(gateway: &Gateway) -> Vec<Value> {
-    let mut records = Vec::new();
-    for file in std::fs::read_dir(gateway.state_dir().join("audit")).unwrap() {
-        let text = std::fs::read_to_string(file.unwrap().path()).unwrap_or_default();
-        records
-            .extend(text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter(|record| record["action"] == "exec"));
-    }
-    records
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::stub::{HEAD, mcp_client};
 use crate::fake_model::{Answer, FakeModel};
+use crate::harness::approver::{approver, asked};
 use crate::harness::gateway::merge;
 use crate::harness::{Client, Gateway};
 use crate::shim::until;
@@ -30,22 +31,6 @@ fn gateway(script: &str, patch: &Value) -> Gateway {
 
 fn work(gateway: &Gateway, name: &str) -> std::path::PathBuf {
     gateway.state_dir().join("work").join(name)
-}
-
-async fn approver(gateway: &Gateway) -> Client {
-    let mut client = Client::open_local(gateway).await;
-    let mut params = crate::harness::client::connect_params();
-    params["scopes"] = json!(["operator.approvals"]);
-    client.hello(params).await.unwrap();
-    client
-}
-
-async fn asked(approver: &mut Client, known: usize) -> Value {
-    let all = |client: &Client| -> Vec<Value> {
-        client.events.iter().filter(|frame| frame["event"] == "exec.approval.requested").map(|frame| frame["payload"].clone()).collect()
-    };
-    approver.until("a command is asked about", |client| all(client).len() > known).await;
-    all(approver)[known].clone()
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{KEY, Real};
 use crate::fake_model::{Answer, FakeModel, Fault, Say};
+use crate::harness::approver::{approver, asked};
 use crate::harness::model::RunView;
 use crate::harness::{Client, Gateway};
 use crate::shim::until;
@@ -72,20 +73,8 @@ fn files_with(dir: &Path, text: &str) -> Vec<String> {
     found
 }
 
-async fn approver(gateway: &Gateway) -> Client {
-    let mut client = Client::open_local(gateway).await;
-    let mut params = crate::harness::client::connect_params();
-    params["scopes"] = json!(["operator.approvals"]);
-    client.hello(params).await.unwrap();
-    client
-}
-
 async fn decide(approver: &mut Client, known: usize, decision: &str) -> Value {
-    let all = |client: &Client| -> Vec<Value> {
-        client.events.iter().filter(|frame| frame["event"] == "exec.approval.requested").map(|frame| frame["payload"].clone()).collect()
-    };
-    approver.until("a command is asked about", |client| all(client).len() > known).await;
-    let asked = all(approver)[known].clone();
+    let asked = asked(approver, known).await;
     approver.ok("exec.approval.resolve", json!({ "id": asked["id"], "decision": decision })).await;
     asked
 }
