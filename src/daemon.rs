@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch::Sender};
 use tokio::time::Instant;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use self::boots::Boots;
 use crate::approvals::{self, Approvals};
@@ -40,7 +40,6 @@ use crate::gateway::configuration::Ask;
 use crate::gateway::devices::Devices;
 use crate::gateway::{Gateway, Parts, VERSION, session_settings};
 use crate::logging::Log;
-use crate::memory;
 use crate::runs::chronicle::Chronicle;
 use crate::runs::host;
 use crate::runs::launcher::{self, Launcher};
@@ -195,9 +194,6 @@ async fn serve(sources: &Sources, loaded: Arc<Loaded>, children: Children, log: 
     reload::start(&gateway, asks, &listeners, rules);
     notify(&[sd_notify::NotifyState::Ready]);
     info!(version = VERSION, addresses = ?listeners.addresses(), config = %loaded.path.display(), "ready");
-    if let Err(cause) = memory::release_text() {
-        debug!(%cause, "the text of the start stays mapped");
-    }
     let ended = signals.wait(&gateway).await;
     if ended.is_ok() {
         boots.end();

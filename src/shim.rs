@@ -19,6 +19,7 @@ use crate::exec::proc::this_process;
 use crate::exec::{sweep, usage};
 use crate::journal::writer::Writer;
 use crate::journal::{self, line::Template};
+use crate::memory;
 use crate::protocol::event::agent::{Lifecycle, Stream};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
 use crate::runs::control::{self, RunSpec};
@@ -110,6 +111,7 @@ async fn host(task: std::os::unix::net::UnixStream, journal: File) -> u8 {
     let tasks = Tasks::new();
     let stop = Stop::new();
     let socket = serve::start(&tasks, &out, &stop, daemon, spec.socket_path.as_deref());
+    tasks.spawn("memory", memory::keep(tasks.stop_token()));
 
     let started_at = now_ms();
     let started = Instant::now();

@@ -118,6 +118,11 @@ impl Daemon {
         memory(self.pid, "Rss:")
     }
 
+    /// Bytes of resident memory that are the daemon's alone: what it keeps, without pages of its program that come and go.
+    pub fn own_memory(&self) -> Result<f64, Error> {
+        memory(self.pid, "Anonymous:")
+    }
+
     /// Time that the daemon's threads have spent on processors, in ms. None of them ends while it is measured.
     pub fn cpu_ms(&self) -> Result<f64, Error> {
         let mut ns = 0.0;

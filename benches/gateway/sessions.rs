@@ -97,13 +97,13 @@ async fn history(effort: Effort, home: &Home, daemon: &Daemon, client: &mut Clie
     let (state_dir, cwd) = (home.path().to_owned(), home.workspace().display().to_string());
     let bytes = effort.history_mib << 20;
     tokio::task::spawn_blocking(move || write_history(&state_dir, &session, &cwd, bytes)).await??;
-    let before = daemon.rss()?;
+    let before = daemon.own_memory()?;
     let mut most = before;
     let params = json!({ "sessionKey": "history", "limit": 200 });
     let mut took = Vec::new();
     for _ in 0..effort.pages.div_ceil(10) {
         took.extend(asked(client, 10, "chat.history", &params).await?);
-        most = most.max(daemon.rss()?);
+        most = most.max(daemon.own_memory()?);
     }
     let name = format!("chat.history of {} MiB", effort.history_mib);
     report.figure(format!("{name}, p50"), percentile(&took, 50.0), "ms", Bound::Most(20.0));

@@ -27,7 +27,7 @@ pub async fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
     let daemon = Daemon::start(&home).await?;
     let mut client = daemon.connect().await?;
     starts(effort, &home, &mut client, report).await?;
-    idle_shims(effort.shims, &daemon, &mut client, report).await?;
+    idle_shims(effort, &daemon, &mut client, report).await?;
     flood(effort, &daemon, &mut client, report).await?;
     daemon.stop().await
 }
@@ -113,15 +113,15 @@ async fn bare_bash(dir: &Path) -> Result<f64, Error> {
 }
 
 /// The memory of shims whose commands sleep. Pages that they share with the daemon count in parts.
-async fn idle_shims(count: usize, daemon: &Daemon, client: &mut Client, report: &mut Report) -> Result<(), Error> {
-    let mut runs = Vec::new();
+async fn idle_shims(effort: Effort, daemon: &Daemon, client: &mut Client, report: &mut Report) -> Result<(), Error> {
+    let (count, mut runs) = (effort.shims, Vec::new());
     for number in 0..count {
         let params = json!({ "message": "echo up; exec sleep 60", "sessionKey": format!("agent:main:idle{number}") });
         let id = client.request("agent", &params).await?;
         runs.push((client.answer(&id).await?["payload"]["runId"].clone(), id));
         while !is_output(&client.message().await?) {}
     }
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::time::sleep(Duration::from_millis(effort.settle_ms)).await;
     let sizes = daemon.shims()?.into_iter().map(|pid| memory(pid, "Pss:")).collect::<Result<Vec<_>, _>>()?;
     if sizes.len() != count {
         return Err(format!("{} shims instead of {count}", sizes.len()).into());

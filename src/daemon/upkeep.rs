@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::notify;
 use crate::audit::{Action, Event};
 use crate::gateway::Gateway;
+use crate::memory;
 use crate::store::RETENTION_MS;
 use crate::store::error::StoreError;
 
@@ -33,6 +34,7 @@ pub fn start(gateway: &Arc<Gateway>) {
     gateway.tasks.spawn("pairing.expire", async move { shared.expire_pairings().await });
     let shared = Arc::clone(gateway);
     gateway.tasks.spawn("prune", async move { prune(shared).await });
+    gateway.tasks.spawn("memory", memory::keep(gateway.tasks.stop_token()));
     if gateway.in_safe_mode() {
         let shared = Arc::clone(gateway);
         gateway.tasks.spawn("safe-mode", async move { calm_down(shared).await });
@@ -83,7 +85,10 @@ async fn prune(gateway: Arc<Gateway>) {
     let stop = gateway.tasks.stop_token();
     let (started, started_ms) = (Instant::now(), gateway.now());
     loop {
-        if let Err(cause) = prune_once(&gateway, steady(gateway.now(), started_ms, started.elapsed())).await {
+        // A stop closes the store under whoever still works with it; the next start forgets what is left.
+        if let Err(cause) = prune_once(&gateway, steady(gateway.now(), started_ms, started.elapsed())).await
+            && !stop.is_cancelled()
+        {
             warn!(%cause, "old runs could not be forgotten; tried again in an hour");
         }
         let (media, before) = (gateway.media.clone(), gateway.now().saturating_sub(RETENTION_MS));

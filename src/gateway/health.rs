@@ -233,13 +233,16 @@ impl Gateway {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(LOOK) => {}
             }
+            self.runs.look_at_policy();
             let failing = self.failing();
             let period = Duration::from_millis(self.loaded().config.gateway.limits.health_interval_ms);
             let due = last_sent.elapsed() >= period && self.access.connections() > 0;
             if failing == last_failing && !due {
                 continue;
             }
-            if let Err(cause) = self.refresh_health().await {
+            if let Err(cause) = self.refresh_health().await
+                && !stop.is_cancelled()
+            {
                 warn!(%cause, "health could not be refreshed");
             }
             self.publish_health();

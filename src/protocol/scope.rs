@@ -132,6 +132,11 @@ mod tests {
     }
 
     #[test]
+    fn a_scope_that_is_named_twice_is_held_once() {
+        assert_eq!(ScopeSet::of(&[Scope::Read, Scope::Write, Scope::Read]), ScopeSet::of(&[Scope::Write, Scope::Read]));
+    }
+
+    #[test]
     fn names_round_trip() {
         for scope in Scope::ALL {
             assert_eq!(Scope::parse(scope.name()), Some(scope));

@@ -132,10 +132,15 @@ impl Supervisor {
         Ok(AgentRule { rule: found.rule.narrowed(entries.wish).narrowed(work.exec), ..found })
     }
 
-    /// What is wrong with the approvals file, if anything is; as long as it is, no command runs.
+    /// What was wrong with the approvals file at the last look, if anything was; as long as it is, no command runs.
     #[must_use]
     pub fn policy_fault(&self) -> Option<String> {
         self.inner.entries.fault()
+    }
+
+    /// Looks whether the approvals file has changed. Commands do that by themselves.
+    pub fn look_at_policy(&self) {
+        self.inner.entries.look();
     }
 }
 

@@ -15,7 +15,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use super::error::StoreError;
 use super::migrate::{self, MigrateError, STEPS};
 use super::op::{Applied, Backend, Found, Op, Query};
-use super::{sql_read, sql_write};
+use super::{sql_read, sql_sessions, sql_write};
 use crate::failpoint::failpoint;
 
 /// How long a statement waits for another program that holds the file, such as an operator's shell.
@@ -56,7 +56,7 @@ impl Sqlite {
         // Without the URI flag, so that a `?` or `%` in a directory's name is only a character; without CREATE, because the file is made by us with our mode.
         let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .map_err(|error| StoreError::Open { path: path.to_owned(), cause: error.to_string() })?;
-        conn.busy_timeout(LOCK_WAIT).map_err(|error| classify(path, &error))?;
+        conn.busy_timeout(LOCK_WAIT).and_then(|()| sql_sessions::teach(&conn)).map_err(|error| classify(path, &error))?;
         Ok(Self { conn, path: path.to_owned() })
     }
 

@@ -19,28 +19,40 @@ pub fn health(scene: &Scene) -> Vec<Finding> {
         let rows = rows(loaded, &Agents::new(&loaded.config, &loaded.paths.home), &|_| None);
         rows.iter().filter_map(|row| serde_json::to_value(row).ok()).collect()
     });
-    Kind::ALL
-        .into_iter()
-        .flat_map(|kind| rows.iter().filter(move |row| row["name"] == kind.name()).flat_map(move |row| of(scene, kind, row)))
-        .collect()
+    let known =
+        Kind::ALL.into_iter().flat_map(|kind| rows.iter().filter(move |row| row["name"] == kind.name()).map(move |row| (kind, row)));
+    let (mut findings, mut spared) = (Vec::new(), Vec::new());
+    for (kind, row) in known {
+        match of(scene, kind, row) {
+            Some(found) => findings.extend(found),
+            None => spared.push(kind.name()),
+        }
+    }
+    if !spared.is_empty() {
+        let what = format!("not there, and no agent works with them: {}", spared.join(", "));
+        findings.push(Finding::note("runners", what, "to use one, see `skykoi-gateway call runners.list`"));
+    }
+    findings
 }
 
-fn of(scene: &Scene, kind: Kind, row: &Value) -> Vec<Finding> {
+/// What is to say of one of them; none of one that is not there and that nobody asked for.
+fn of(scene: &Scene, kind: Kind, row: &Value) -> Option<Vec<Finding>> {
     let name = kind.name();
     let text = |key: &str| row.get(key).and_then(Value::as_str).unwrap_or_default();
     let users: Vec<&str> = row.get("agents").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     let configured = scene.shown.pointer(&format!("/runners/{name}/command")).is_some_and(|command| !command.is_null());
     if row.get("available") != Some(&Value::Bool(true)) {
         let reason = text("reason");
-        return vec![match (users.is_empty(), configured) {
+        let finding = match (users.is_empty(), configured) {
             (false, _) => Finding::critical(
                 "runners",
                 format!("{name}: {reason}; {} cannot work", users.join(", ")),
                 format!("set runners.{name}.command, or another runner of the agent"),
             ),
             (true, true) => Finding::warning("runners", format!("{name}: {reason}"), format!("correct or remove runners.{name}.command")),
-            (true, false) => Finding::note("runners", format!("{name}: {reason}; no agent needs it"), ""),
-        }];
+            (true, false) => return None,
+        };
+        return Some(vec![finding]);
     }
     let version = if text("version").is_empty() { String::new() } else { format!(" {}", text("version")) };
     let mut findings = vec![Finding::ok("runners", format!("{name}{version}: {}", text("path")))];
@@ -62,7 +74,7 @@ fn of(scene: &Scene, kind: Kind, row: &Value) -> Vec<Finding> {
             format!("chmod 700 {home}"),
         ));
     }
-    findings
+    Some(findings)
 }
 
 /// How to let it in.
@@ -92,14 +104,13 @@ mod tests {
     fn kw65_a_missing_program_is_grave_only_if_an_agent_works_with_it() {
         let config = json!({
             "agents": { "list": [{ "id": "main" }, { "id": "coder", "runner": "codex" }] },
-            "runners": { "codex": { "command": "/no/codex" }, "claude": { "command": "/no/claude" }, "pi": {} },
+            "runners": { "codex": { "command": "/no/codex" }, "claude": { "command": "/no/claude" } },
         });
         let found = look(config, None);
         let of = |name: &str| found.iter().find(|finding| finding.what.starts_with(name)).unwrap();
-        assert_eq!(
-            (of("codex").severity, of("claude").severity, of("acp").severity),
-            (Severity::Critical, Severity::Warning, Severity::Note)
-        );
+        assert_eq!((of("codex").severity, of("claude").severity), (Severity::Critical, Severity::Warning));
+        let spared: Vec<&Finding> = found.iter().filter(|finding| finding.severity == Severity::Note).collect();
+        assert!(matches!(spared.as_slice(), [one] if one.what.contains("acp")), "one line for those that nobody asked for: {found:?}");
         assert!(of("codex").what.contains("coder") && of("codex").mend.contains("runners.codex.command"), "{:?}", of("codex"));
     }
 

@@ -126,10 +126,16 @@ impl ApprovalsFile {
         Ok(Entries { wish: Wish { security: said(|part| part.security), ask: asked(|part| part.ask) }, list: list.collect() })
     }
 
-    /// What is wrong with it, if anything is.
+    /// What was wrong with it when it was last looked at, by a command or by [`look`](Self::look). Asks no disk, but for the first time.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
-        self.current().err()
+        let known = self.last.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, said)| said.clone());
+        known.unwrap_or_else(|| self.current()).err()
+    }
+
+    /// Looks whether the file has changed, while no command does.
+    pub fn look(&self) {
+        let _ = self.current();
     }
 
     fn current(&self) -> Said {
@@ -287,15 +293,20 @@ mod tests {
             assert!(fault.contains("/exec-approvals.json"), "{text}: {fault}");
         }
         let (dir, file) = written("{}", 0o666);
-        assert!(file.fault().unwrap().contains("mode 0666"));
+        let seen = || {
+            file.look();
+            file.fault()
+        };
+        assert!(file.fault().unwrap().contains("mode 0666"), "the first to ask looks");
         let path = dir.path().join(NAME);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(file.fault(), None, "a mended file is noticed");
+        assert!(file.fault().is_some(), "who only asks does not look again");
+        assert_eq!(seen(), None, "a mended file is noticed");
         std::fs::rename(&path, dir.path().join("elsewhere")).unwrap();
         std::os::unix::fs::symlink(dir.path().join("elsewhere"), &path).unwrap();
-        assert!(file.fault().unwrap().contains("link"));
+        assert!(seen().unwrap().contains("link"));
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        assert!(file.fault().is_some());
+        assert!(seen().is_some());
     }
 }
