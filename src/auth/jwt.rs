@@ -284,6 +284,15 @@ mod tests {
     }
 
     #[test]
+    fn m60_a_token_that_ends_as_it_begins_was_never_valid() {
+        for (issued, fits) in [(NOW + 5, false), (NOW + 4, true)] {
+            let mut claims = claims();
+            (claims["iat"], claims["exp"]) = (json!(issued), json!(NOW + 5));
+            assert_eq!(verify(&with_hmac(SECRET, &hs(), &claims), &hs256(), NOW).is_ok(), fits, "{issued}");
+        }
+    }
+
+    #[test]
     fn a_key_is_never_shown() {
         assert_eq!(format!("{:?} {:?}", hs256().key, eddsa().key), "HS256 EdDSA");
     }

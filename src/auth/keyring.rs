@@ -218,6 +218,7 @@ mod tests {
         assert_eq!((record.credential, record.granted), (CredentialId::Named("ci".into()), ScopeSet::of(&[Scope::Read])));
         let Found::Right(record) = ring().find(&["x", "the-shared-one"], 5) else { panic!() };
         assert_eq!((record.credential, record.granted), (CredentialId::Shared, ScopeSet::ALL));
+        assert!(matches!(ring().find(&["token-of-ci", "token-of-ci"], 5), Found::Right(_)), "shown in two fields");
         assert!(matches!(ring().find(&["token-of-old"], 999), Found::Right(_)));
         assert_eq!(ring().find(&["token-of-old"], 1000), Found::Stale);
     }

@@ -293,6 +293,7 @@ mod tests {
         fail(&mut before, "203.0.113.2", 3, 1000);
         let stored = before.locks(101_009);
         assert_eq!(stored, [Lock { address: ip("203.0.113.1"), left_ms: 200_000, locks: 1 }]);
+        assert_eq!((before.locks(301_008).len(), before.locks(301_009).len()), (1, 0), "one that has just ended is not stored");
         let mut after = Limiter::new(LimiterRule::default());
         after.restore(&stored[0], 5);
         assert_eq!(after.check(ip("203.0.113.1"), 5), Err(Locked { retry_after_ms: 200_000 }));
@@ -320,6 +321,7 @@ mod tests {
         let mut limiter = Limiter::new(LimiterRule { max_entries: 3, ..LimiterRule::default() });
         limiter.failed(ip("203.0.113.1"), 0);
         fail(&mut limiter, "203.0.113.2", 200, 1);
+        assert!(limiter.order.len() <= 2 * 2 + 65, "{}", limiter.order.len());
         limiter.failed(ip("203.0.113.3"), 300);
         limiter.failed(ip("203.0.113.4"), 301);
         let kept = ["203.0.113.1", "203.0.113.2", "203.0.113.3", "203.0.113.4"].map(|address| limiter.entries.contains_key(&ip(address)));

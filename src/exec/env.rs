@@ -271,6 +271,14 @@ mod tests {
     }
 
     #[test]
+    fn whoever_lists_the_dangerous_names_gets_them_all() {
+        assert!(dangerous_names().contains(&"BASH_ENV") && dangerous_names().len() > 10);
+        for name in dangerous_names() {
+            assert_eq!(check(name, "x"), Err(Refusal::Dangerous), "{name}");
+        }
+    }
+
+    #[test]
     fn names_that_change_what_programs_load_are_refused_from_everywhere() {
         for name in [
             "LD_PRELOAD",

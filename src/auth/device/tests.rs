@@ -200,3 +200,9 @@ fn a_proof_without_a_nonce_is_taken_only_where_the_operator_says_so() {
     let reused = params(&format!("v2|{COMMON}|n-0"), NOW, Some("n-0"));
     assert_eq!(verdict(&reused, &Expected { without_nonce: true, ..EXPECTED }), Err(Unproven::Nonce));
 }
+
+#[test]
+fn each_field_of_what_is_signed_stands_behind_its_length() {
+    assert_eq!(text::length(0x0102_0304), [1, 2, 3, 4]);
+    assert_eq!(text::length(usize::MAX), [255; 4]);
+}

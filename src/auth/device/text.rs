@@ -51,7 +51,7 @@ fn put(field: &[u8], bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(field);
 }
 
-fn length(length: usize) -> [u8; 4] {
+pub(super) fn length(length: usize) -> [u8; 4] {
     u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes()
 }
 

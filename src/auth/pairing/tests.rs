@@ -101,6 +101,18 @@ fn m58_a_pending_request_never_grows_under_the_hand_of_who_approves_it() {
 }
 
 #[test]
+fn m57_who_asks_for_more_from_a_full_address_is_refused_like_anybody_else() {
+    let mut book = Book::default();
+    asked(&mut book, ask("d", &[Scope::Read], "203.0.113.1"), "r", START);
+    for n in 0..3 {
+        asked(&mut book, ask(&format!("d-{n}"), &[], "203.0.113.2"), &format!("r-{n}"), START);
+    }
+    let wider = |address: &str| book.request(ask("d", &[Scope::Admin], address), "x".to_owned(), START);
+    assert!(matches!(wider("203.0.113.2"), Err(Denied::Full { .. })));
+    assert!(wider("203.0.113.1").unwrap().replaced.is_some(), "its own earlier request takes no place from it");
+}
+
+#[test]
 fn m57_the_fourth_of_an_address_and_the_twenty_first_of_all_are_refused_until_one_expires() {
     let mut book = Book::default();
     for n in 0..3 {
