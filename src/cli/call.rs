@@ -32,7 +32,7 @@ pub struct CallArgs {
     pub target: TargetArgs,
 }
 
-/// Runs the command. A refusal is printed too, on stderr, as JSON.
+/// Runs the command. An answer of nothing is printed as `null`, a refusal on stderr as JSON.
 ///
 /// # Errors
 /// The gateway refuses or stays away.
@@ -50,7 +50,7 @@ pub async fn run(args: CallArgs, out: &mut Output<'_>) -> Result<u8, CliError> {
         if args.wait && first && answer.refusal.is_none() {
             continue;
         }
-        if !answer.payload.is_null() {
+        if answer.refusal.is_none() || !answer.payload.is_null() {
             out.line(&serde_json::to_string_pretty(&answer.payload).unwrap_or_default())?;
         }
         return match answer.refusal {

@@ -77,11 +77,16 @@ fn run(command: &mut Command) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
+/// A command beside the gateway.
+fn beside(gateway: &Gateway, words: &[&str]) -> (i32, String, String) {
+    let mut command = program(env!("CARGO_BIN_EXE_skykoi-gateway"));
+    command.env_clear().env("SKYKOI_STATE_DIR", gateway.state_dir()).env("HOME", gateway.state_dir()).args(words);
+    run(&mut command)
+}
+
 /// `skykoi-gateway status` beside the gateway.
 fn status(gateway: &Gateway) -> String {
-    let mut command = program(env!("CARGO_BIN_EXE_skykoi-gateway"));
-    command.env_clear().env("SKYKOI_STATE_DIR", gateway.state_dir()).env("HOME", gateway.state_dir()).arg("status");
-    let (code, out, said) = run(&mut command);
+    let (code, out, said) = beside(gateway, &["status"]);
     assert_eq!(code, 0, "{out}{said}");
     out
 }
@@ -109,6 +114,15 @@ async fn the_command_line_works_over_wss_through_the_shipped_nginx_site() {
     let public = format!("https://127.0.0.1:{}", nginx.port);
     assert_eq!(patch(&mut client, json!({ "gateway": { "publicUrls": [public] } })).await["applied"], "hot");
     Far::new(&gateway, nginx.port, nginx.certificate()).works();
+}
+
+#[test]
+fn call_prints_what_a_program_can_read_also_when_the_answer_is_nothing() {
+    let gateway = Gateway::start();
+    let (code, out, said) = beside(&gateway, &["call", "last-heartbeat"]);
+    assert_eq!((code, out.as_str()), (0, "null\n"), "{said}");
+    let (code, out, said) = beside(&gateway, &["call", "sessions.get"]);
+    assert!(code != 0 && out.is_empty() && said.contains("sessions.get"), "a refusal is no answer: {out}{said}");
 }
 
 #[test]
