@@ -38,7 +38,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::approvals::Approvals;
-use crate::audit::{Audit, Health as AuditHealth};
+use crate::audit::Audit;
 use crate::auth::probe::Probe;
 use crate::auth::token::TokenDigest;
 use crate::chat::media::Media;
@@ -296,7 +296,7 @@ impl Gateway {
         if self.runs.policy_fault().is_some() {
             failing.push("exec-policy");
         }
-        if self.audit.state().health != AuditHealth::Writing {
+        if !self.audit.is_writing() {
             failing.push("audit");
         }
         failing

@@ -235,6 +235,12 @@ impl Audit {
         (state.health == Health::Writing, state.head.clone())
     }
 
+    /// Whether records are written.
+    #[must_use]
+    pub fn is_writing(&self) -> bool {
+        self.inner.state.borrow().health == Health::Writing
+    }
+
     /// The gateway's public key, as `audit key` prints it.
     #[must_use]
     pub fn public_key(&self) -> String {

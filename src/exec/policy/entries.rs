@@ -278,6 +278,16 @@ mod tests {
     }
 
     #[test]
+    fn what_a_client_would_write_needs_its_version() {
+        let judged = |text: &str| check(&serde_json::from_str(text).unwrap());
+        assert_eq!(judged(r#"{"version":1}"#), Ok(()));
+        for text in ["{}", r#"{"version":2}"#] {
+            assert!(judged(text).unwrap_err().contains("/version"), "{text}");
+        }
+        assert!(judged(r#"{"version":1,"agents":[]}"#).is_err());
+    }
+
+    #[test]
     fn m73_a_file_that_is_damaged_foreign_or_open_to_others_is_a_fault_and_no_empty_list() {
         for text in [
             "",
