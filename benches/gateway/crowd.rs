@@ -26,7 +26,7 @@ pub async fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
     let mut runner = daemon.connect().await?;
     let settle = Duration::from_millis(effort.settle_ms);
     tokio::time::sleep(settle / 5).await;
-    let before = daemon.rss()?;
+    let before = daemon.own_memory()?;
 
     let tasks = Tasks::new();
     let (arrived, mut arrivals) = mpsc::channel(effort.clients * 2);
@@ -54,7 +54,7 @@ pub async fn measure(effort: Effort, report: &mut Report) -> Result<(), Error> {
     report.figure("connects", effort.clients as f64 / began.elapsed().as_secs_f64(), "per s", Bound::None);
     // The news of the last newcomers is told to all.
     tokio::time::sleep(settle).await;
-    let each = (daemon.rss()? - before) / effort.clients as f64 / 1024.0;
+    let each = (daemon.own_memory()? - before) / effort.clients as f64 / 1024.0;
     report.figure(format!("idle connection, {} of them", effort.clients), each, "KiB each", Bound::Most(16.0));
 
     runner.request("agent", &json!({ "message": format!("mkfifo {FIFO}; exec cat {FIFO}") })).await?;
