@@ -24,7 +24,7 @@ use crate::protocol::event::agent::{Lifecycle, Stream};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
 use crate::runs::control::{self, RunSpec};
 use crate::runs::orphans::become_subreaper;
-use crate::runs::runner::{Job, RunError, Work};
+use crate::runs::runner::{Job, RESOURCE, RunError, Work};
 use crate::runs::runners;
 use crate::runs::sink::RunSink;
 use crate::runs::stop::{Cause, Stop};
@@ -165,7 +165,8 @@ async fn supervise(tasks: &Tasks, work: Work, stop: &Stop, patience: Duration) -
                 let outcome = Outcome::without_work(RunStatus::Error, Some(RunErrorCode::ExecDenied), denied.reason.clone(), now_ms());
                 Outcome { denied: Some(denied), ..outcome }
             }
-            Ok(Err(error)) => failed(error.to_string()),
+            Ok(Err(RunError::Resource(summary))) => Outcome { fault: Some(RESOURCE.to_owned()), ..failed(summary) },
+            Ok(Err(RunError::Unavailable(summary))) => failed(summary),
             Err(_) => failed("the runner failed inside; this is a fault of the gateway".to_owned()),
         },
         () = too_late => {

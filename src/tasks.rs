@@ -77,6 +77,21 @@ impl Tasks {
     }
 }
 
+/// Keeps one thread for work that blocks, until `stop`.
+///
+/// The runtime starts such threads as they are needed and ends them when they have had nothing to do for ten seconds. Where no thread can be started any more, such as at a limit of processes, work would wait for ever if there were none; with one, it takes its turn.
+pub async fn keep_a_thread(stop: CancellationToken) {
+    const OFTEN: Duration = Duration::from_secs(6);
+    loop {
+        // It is the thread that matters; who wakes it last keeps it longest.
+        drop(tokio::task::spawn_blocking(|| ()).await);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(OFTEN) => {}
+        }
+    }
+}
+
 /// A future that ends with `None` when the one inside panics. The panic hook has logged where by then.
 pub struct CatchPanic<F>(pub Pin<Box<F>>)
 where

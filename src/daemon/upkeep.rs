@@ -12,6 +12,7 @@ use crate::gateway::Gateway;
 use crate::memory;
 use crate::store::RETENTION_MS;
 use crate::store::error::StoreError;
+use crate::tasks::keep_a_thread;
 
 /// How often retention is looked after.
 const PRUNE: Duration = Duration::from_secs(3600);
@@ -22,6 +23,7 @@ const CLOCK_SLACK: Duration = Duration::from_secs(600);
 
 /// Starts the tasks; they end with the gateway's.
 pub fn start(gateway: &Arc<Gateway>) {
+    gateway.tasks.spawn("thread", keep_a_thread(gateway.tasks.stop_token()));
     let shared = Arc::clone(gateway);
     gateway.tasks.spawn("presence", async move { shared.presence.publish(shared.tasks.stop_token()).await });
     let shared = Arc::clone(gateway);

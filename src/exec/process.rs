@@ -28,6 +28,10 @@ const MAX_ARGUMENT: usize = 100 * 1024;
 /// Reads the whole script from stdin before running it, so that the script finds its stdin at its end, as a short one does.
 const SCRIPT_FROM_STDIN: &str = r#"eval "$(cat)""#;
 
+/// What [`is_shortage`] means for whoever wanted a process.
+pub const NO_ROOM: &str =
+    "there is no room for another process now: try again when others have ended, or raise the limit of tasks or of memory";
+
 /// A script and the place to run it.
 #[derive(Clone, Debug)]
 pub struct Script {
@@ -67,6 +71,21 @@ pub enum SpawnError {
         /// Why.
         source: io::Error,
     },
+}
+
+/// Whether a process could not be started because there was no room for it: no process, no memory or no descriptor is left, of the machine's or of those that this user or this process may have.
+#[must_use]
+pub fn is_shortage(cause: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(cause), Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE))
+}
+
+impl SpawnError {
+    /// Whether there was no room for it ([`is_shortage`]); a later attempt may do.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        matches!(self, Self::System { source, .. } if is_shortage(source))
+    }
 }
 
 /// A command that runs, with the reading ends of its pipes.
@@ -276,6 +295,17 @@ mod tests {
         let shell = spawn(&script("/no/such/shell", "/", "true")).unwrap_err();
         assert!(matches!(shell, SpawnError::System { .. }) && shell.to_string().contains("/no/such/shell"));
         assert!(matches!(spawn(&script("/bin/sh", "/", "a\0b")).unwrap_err(), SpawnError::Nul));
+    }
+
+    #[test]
+    fn m91_only_what_is_used_up_counts_as_a_shortage() {
+        use rustix::io::Errno;
+        let system = |errno: Errno| SpawnError::System { shell: "sh".to_owned(), source: errno.into() };
+        for errno in [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE] {
+            assert!(system(errno).is_shortage(), "{errno}");
+        }
+        assert!(!system(Errno::NOENT).is_shortage() && !SpawnError::Nul.is_shortage());
+        assert!(!is_shortage(&io::Error::new(io::ErrorKind::WouldBlock, "a lock")), "it is the kernel that says so");
     }
 
     #[tokio::test]

@@ -34,11 +34,7 @@ pub fn endpoint(config: &Config, name: &str, variables: Variables<'_>) -> Result
     };
     let mut endpoint = place(config, provider, model, api, variables)?;
     endpoint.headers.extend(row.iter().flat_map(|row| &row.headers).map(|(name, value)| (name.clone(), value.clone())));
-    (endpoint.reasoning, endpoint.images) = abilities(model);
-    if let Some(row) = row {
-        describe(&mut endpoint, row);
-    }
-    endpoint.max_tokens = endpoint.max_tokens.min(endpoint.context_window);
+    describe(&mut endpoint, row);
     Ok(endpoint)
 }
 
@@ -85,7 +81,9 @@ pub fn of_program(
             "the provider \"{provider}\" does not speak the language of {name}; name another one in runners.{name}.provider"
         ));
     }
-    place(config, provider, model, spoken, variables)
+    let mut endpoint = place(config, provider, model, spoken, variables)?;
+    describe(&mut endpoint, settings.and_then(|settings| settings.models.iter().find(|row| row.id == model)));
+    Ok(endpoint)
 }
 
 /// A model at a provider: where that is, and who we are there.
@@ -112,7 +110,16 @@ fn word(api: ModelApi) -> String {
     api.name()
 }
 
-fn describe(endpoint: &mut Endpoint, row: &Model) {
+/// What the model can, by its name and by what the configuration says of it.
+fn describe(endpoint: &mut Endpoint, row: Option<&Model>) {
+    (endpoint.reasoning, endpoint.images) = abilities(&endpoint.model);
+    if let Some(row) = row {
+        take_over(endpoint, row);
+    }
+    endpoint.max_tokens = endpoint.max_tokens.min(endpoint.context_window);
+}
+
+fn take_over(endpoint: &mut Endpoint, row: &Model) {
     endpoint.context_window = row.context_window.unwrap_or(endpoint.context_window);
     endpoint.max_tokens = row.max_tokens.unwrap_or(endpoint.max_tokens);
     endpoint.reasoning = row.reasoning;

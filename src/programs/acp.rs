@@ -47,6 +47,8 @@ pub struct Acp {
     calls: Calls,
     /// The history is being told again.
     replaying: bool,
+    /// Something of the history was told.
+    retold: bool,
     prompted: bool,
     cancelled: bool,
     cost: Option<f64>,
@@ -67,8 +69,9 @@ impl Acp {
             options: Vec::new(),
             questions: Vec::new(),
             asked: 0,
-            calls: Calls::new(cwd),
+            calls: Calls::new(cwd, spec.ready.hands.is_some()),
             replaying: false,
+            retold: false,
             prompted: false,
             cancelled: false,
             cost: None,
@@ -106,6 +109,7 @@ impl Acp {
         let text = |path: &str| update.pointer(path).and_then(Value::as_str).unwrap_or_default();
         let other = params.get("sessionId").and_then(Value::as_str).is_some_and(|session| session != self.session);
         if self.replaying || !self.prompted || other {
+            self.retold |= self.replaying;
             return;
         }
         match text("/sessionUpdate") {
@@ -181,6 +185,8 @@ impl Acp {
         self.questions.push((self.asked, id, options));
         match self.spec.approvals {
             Approvals::Never => self.decided(self.asked, Decision::Allow, turn),
+            // The tool asks for itself, before it starts anything.
+            _ if self.calls.is_ours(&call_id) => self.decided(self.asked, Decision::Allow, turn),
             Approvals::Ask | Approvals::Record => turn.ask.push((self.asked, Question { call_id, tool, effect, command, cwd, args })),
         }
     }

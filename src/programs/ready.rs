@@ -62,6 +62,14 @@ pub struct Proxied {
     pub key: String,
     /// The model, as the provider knows it.
     pub model: String,
+    /// Whether it can think before it answers.
+    pub reasoning: bool,
+    /// Whether it sees pictures.
+    pub images: bool,
+    /// Size of its context window in tokens.
+    pub context_window: u64,
+    /// Its longest answer in tokens.
+    pub max_tokens: u64,
 }
 
 impl std::fmt::Debug for Proxied {
@@ -173,7 +181,11 @@ impl Ready {
             Api::AnthropicMessages => "anthropic-messages",
             Api::OpenaiCompletions | Api::BedrockConverseStream => "openai-completions",
         };
-        let models = json!([{ "id": proxy.model }]);
+        // What is not said here pi takes for lacking: thoughts and pictures would be left out.
+        let input = if proxy.images { json!(["text", "image"]) } else { json!(["text"]) };
+        let (window, most) = (proxy.context_window, proxy.max_tokens);
+        let models =
+            json!([{ "id": proxy.model, "reasoning": proxy.reasoning, "input": input, "contextWindow": window, "maxTokens": most }]);
         let provider =
             json!({ "baseUrl": proxy.base_url(), "api": api, "apiKey": format!("${MODEL_KEY}"), "authHeader": true, "models": models });
         Some(json!({ "providers": { PROVIDER: provider } }))
@@ -202,6 +214,10 @@ mod tests {
             address: "127.0.0.1:4711".parse().unwrap(),
             key: "run-key-canary".into(),
             model: "m".into(),
+            reasoning: true,
+            images: true,
+            context_window: 100_000,
+            max_tokens: 4000,
         };
         Ready { hands: Some(hands), proxy: Some(proxy) }
     }
@@ -212,7 +228,9 @@ mod tests {
             let mut spec = ProgramSpec::new(kind, vec![kind.name().to_owned()]);
             spec.ready = ready();
             assert!(!spec.argv().join(" ").contains("canary") && !format!("{spec:?} {:?}", spec.ready).contains("canary"), "{kind:?}");
-            assert!(!spec.ready.pi_models().unwrap().to_string().contains("canary"));
+            let models = spec.ready.pi_models().unwrap();
+            assert!(!models.to_string().contains("canary"));
+            assert_eq!(models["providers"][PROVIDER]["models"][0]["input"], json!(["text", "image"]), "{models}");
             let env = spec.ready.env(kind);
             assert_eq!(env[MODEL_KEY], "run-key-canary");
             assert!(env.keys().all(|name| !name.ends_with("URL") || env[name].starts_with("http://127.0.0.1:4711")), "{env:?}");

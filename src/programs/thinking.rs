@@ -2,8 +2,10 @@
 
 use super::spec::{Kind, ProgramSpec};
 
-/// Variable by which Claude Code is told how many tokens its model may think.
+/// Variable by which Claude Code is told how many tokens its model may think, if that one has a bound.
 const TOKENS: &str = "MAX_THINKING_TOKENS";
+/// The same for models that find the bound themselves; older releases do not know it.
+const EFFORT: &str = "CLAUDE_CODE_EFFORT_LEVEL";
 
 impl ProgramSpec {
     /// Sets the level: `off`, `minimal`, `low`, `medium`, `high` or `xhigh`. `by_person` says that somebody chose it for this turn or session, and it is not just configured.
@@ -18,14 +20,17 @@ impl ProgramSpec {
                 self.thinking = Some(effort.to_owned());
             }
             Kind::Claude => {
-                let tokens = match level {
-                    "off" => 0,
-                    "minimal" => 1024,
-                    "low" => 4096,
-                    "medium" => 10_000,
-                    _ => 31_999,
+                let (tokens, effort) = match level {
+                    "off" => ("0", "low"),
+                    "minimal" => ("1024", "low"),
+                    "low" => ("4096", "low"),
+                    "medium" => ("10000", "medium"),
+                    "xhigh" => ("31999", "xhigh"),
+                    _ => ("31999", "high"),
                 };
-                self.env.entry(TOKENS.to_owned()).or_insert_with(|| tokens.to_string());
+                for (name, value) in [(TOKENS, tokens), (EFFORT, effort)] {
+                    self.env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+                }
             }
             Kind::Pi => self.thinking = Some(level.to_owned()),
             // Its words are its own, so only what somebody chose is tried.
@@ -56,6 +61,9 @@ mod tests {
             assert_eq!(of(kind, level, true).as_deref(), Some(want), "{kind:?} {level}");
         }
         assert_eq!(of(Kind::Acp, "high", false), None);
+        let mut claude = ProgramSpec::new(Kind::Claude, Vec::new());
+        claude.think("xhigh", false);
+        assert_eq!((claude.env[TOKENS].as_str(), claude.env[EFFORT].as_str()), ("31999", "xhigh"));
         let mut own = ProgramSpec::new(Kind::Claude, Vec::new());
         own.env.insert(TOKENS.to_owned(), "7".to_owned());
         own.think("high", true);

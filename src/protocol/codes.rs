@@ -154,6 +154,11 @@ pub static DETAIL_CODES: &[DetailCode] = &[
     of("MODEL_BAD_REQUEST", STARTERS, "The model's provider did not understand the request."),
     of("MODEL_TRANSPORT", STARTERS, "The model's provider could not be reached, or broke off."),
     of("AGENT_FAILED", STARTERS, "What the agent did could not be written down, or it failed inside; nothing more was begun."),
+    of(
+        "RESOURCE",
+        STARTERS,
+        "The machine, or a limit of the gateway's, had no process, memory or descriptor left for what the run had to start. Try again when others have ended.",
+    ),
     of("STOPPING", STOPPABLE, "The gateway is stopping. Retryable."),
     of("IDEMPOTENCY_CONFLICT", STARTERS, "The idempotency key was used before with other parameters."),
     of("QUEUE_FULL", STARTERS, "As many runs wait as may, in the session or in all. Nothing was accepted. Retryable."),

@@ -169,7 +169,7 @@ pub struct Outcome {
     /// For `interrupted`: whether the work may have begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub may_have_run: Option<bool>,
-    /// Why it failed, as a word for programs, such as `MODEL_AUTH`.
+    /// Why it failed, as a word for programs, such as `MODEL_AUTH` or `RESOURCE`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
     /// What its models used; absent if it asked none.

@@ -9,11 +9,14 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use super::chronicle::{Closing, Opening};
+use super::launcher::LaunchError;
 use super::live::{Ended, Live};
 use super::queue::Why;
+use super::runner::RESOURCE;
 use super::spoken::{self, Spoken};
 use super::supervisor::Supervisor;
 use crate::clock::now_ms;
+use crate::exec::process::NO_ROOM;
 use crate::failpoint::failpoint;
 use crate::journal::close::{Closed, close};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
@@ -176,6 +179,15 @@ pub(super) fn without_turn(why: Why, reason: &str) -> Outcome {
         stop_reason: Some(reason.to_owned()),
         may_have_run: Some(false),
         ..Outcome::without_work(RunStatus::Aborted, None, summary, now_ms())
+    }
+}
+
+/// How a run ends whose host process could not be started.
+pub(super) fn not_launched(cause: &LaunchError) -> Outcome {
+    let text = format!("the run's host process could not be started: {cause}");
+    match cause.is_shortage() {
+        true => Outcome { fault: Some(RESOURCE.to_owned()), ..unavailable(format!("{text}; {NO_ROOM}")) },
+        false => unavailable(text),
     }
 }
 

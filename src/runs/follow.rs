@@ -16,7 +16,7 @@ use tracing::{debug, error, info, warn};
 use super::ask::Desk;
 use super::chat::Next;
 use super::control::{self, FromShim, RunSpec, ToShim};
-use super::end::{unavailable, without_turn};
+use super::end::{not_launched, unavailable, without_turn};
 use super::launcher::{LaunchError, ShimChild};
 use super::live::{Ended, Host, Live};
 use super::policy::{Admitted, Which, refused};
@@ -103,7 +103,7 @@ impl Supervisor {
             }
             Err(cause) => {
                 error!(run_id = %live.record.run_id, %cause, "a run's host process could not be started");
-                self.close_journal(live, unavailable(format!("the run's host process could not be started: {cause}"))).await
+                self.close_journal(live, not_launched(&cause)).await
             }
         }
     }

@@ -17,6 +17,7 @@ use tokio::process::{Child, Command};
 use super::control::{RunSpec, send};
 use super::orphans::Children;
 use crate::audit::AuditError;
+use crate::exec::process::is_shortage;
 use crate::journal::close::{open_journal, try_lock};
 
 /// Longest path that fits into the address of a unix socket, in bytes.
@@ -34,6 +35,14 @@ pub enum LaunchError {
     /// It was not given its task, because the record of it could not be written.
     #[error(transparent)]
     Unrecorded(AuditError),
+}
+
+impl LaunchError {
+    /// Whether there was no room for the process; a later attempt may do.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        matches!(self, Self::Spawn(cause) if is_shortage(cause))
+    }
 }
 
 /// Starts shims.

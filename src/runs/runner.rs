@@ -6,6 +6,7 @@ use std::pin::Pin;
 use super::control::RunSpec;
 use super::sink::RunSink;
 use super::stop::Stop;
+use crate::exec::process::{NO_ROOM, SpawnError};
 use crate::protocol::run::{Denied, Outcome};
 
 /// The future of a runner.
@@ -28,12 +29,24 @@ pub struct Job {
     pub started: tokio::time::Instant,
 }
 
+/// The `fault` of a run for whose processes there was no room.
+pub const RESOURCE: &str = "RESOURCE";
+
+impl From<SpawnError> for RunError {
+    fn from(failed: SpawnError) -> Self {
+        if failed.is_shortage() { Self::Resource(format!("{failed}; {NO_ROOM}")) } else { Self::Unavailable(failed.to_string()) }
+    }
+}
+
 /// Why a runner could not do the work at all.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// Something that it needs is not there. The text is for the user.
     #[error("{0}")]
     Unavailable(String),
+    /// There is no room for its processes now. The text is for the user.
+    #[error("{0}")]
+    Resource(String),
     /// What was allowed is not what is there now.
     #[error("{}", .0.reason)]
     Denied(Denied),

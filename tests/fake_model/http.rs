@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 
 use super::script::{Answer, Fault};
-use super::{Seen, State, anthropic, bedrock, lock, openai, responses, signature};
+use super::{Seen, State, anthropic, bedrock, gemini, lock, openai, responses, signature};
 
 /// The frames of an answer in one of the languages, and the one that says that it failed.
 pub struct Speech {
@@ -97,6 +97,8 @@ async fn give(stream: &mut TcpStream, seen: &Seen, answer: &Answer, state: &Stat
         path if path.ends_with("/chat/completions") => openai::speech(answer),
         path if path.ends_with("/responses") => responses::speech(answer),
         path if path.ends_with("/converse-stream") => bedrock::speech(answer),
+        path if path.ends_with(":streamGenerateContent") => gemini::speech(answer, false),
+        path if path.ends_with(":generateContent") => gemini::speech(answer, true),
         _ => return whole(stream, 404, &[], "{\"message\":\"nobody speaks here\"}").await,
     };
     let mut head = format!("HTTP/1.1 200 OK\r\ncontent-type: {}\r\ntransfer-encoding: chunked\r\n", speech.media_type);

@@ -1,9 +1,10 @@
-//! A model server that says what a script tells it to: Anthropic's messages, OpenAI's chat completions and responses, and Amazon Bedrock's converse stream on one port, with errors, cuts and pauses wherever they are wanted.
+//! A model server that says what a script tells it to: Anthropic's messages, OpenAI's chat completions and responses, Google's generateContent and Amazon Bedrock's converse stream on one port, with errors, cuts and pauses wherever they are wanted.
 //!
 //! Tests take it as a module; `examples/fake_model.rs` makes a program of it. Signatures are checked and event-stream frames are written by Amazon's own crates, so that nothing of the gateway checks itself.
 
 mod anthropic;
 mod bedrock;
+mod gemini;
 mod http;
 mod openai;
 mod responses;

@@ -71,6 +71,7 @@ mod safe_mode;
 mod secrets;
 mod sessions;
 mod shim;
+mod shortage;
 mod slow_reader;
 mod start_refused;
 mod stock_clients;

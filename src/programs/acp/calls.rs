@@ -10,6 +10,8 @@ use crate::programs::tale::{Finish, Tale};
 #[derive(Debug)]
 pub struct Calls {
     cwd: String,
+    /// Whether it is offered the tool of the gateway.
+    offered: bool,
     known: Vec<Call>,
     /// Pieces of text without a message's id belong together until a call comes between.
     part: u64,
@@ -29,12 +31,17 @@ struct Call {
     result: Option<String>,
     started: bool,
     over: bool,
+    /// It uses the tool of the gateway, which judges its command by itself.
+    ours: bool,
 }
 
+/// How the one program that asks before it uses the tool of the gateway begins the names of such calls.
+const OURS: &str = "mcp_gw_exec__";
+
 impl Calls {
-    /// No calls. Commands run in `cwd` unless a program says otherwise.
-    pub fn new(cwd: &str) -> Self {
-        Self { cwd: cwd.to_owned(), known: Vec::new(), part: 0 }
+    /// No calls. Commands run in `cwd` unless a program says otherwise; `offered` says that there is the tool of the gateway, too.
+    pub fn new(cwd: &str, offered: bool) -> Self {
+        Self { cwd: cwd.to_owned(), offered, known: Vec::new(), part: 0 }
     }
 
     /// The name of the block to which a piece of text belongs.
@@ -50,6 +57,11 @@ impl Calls {
     /// The kind of a call, in the words of the protocol.
     pub fn kind(&self, id: &str) -> &str {
         self.known.iter().find(|call| call.id == id).map_or("", |call| call.kind.as_str())
+    }
+
+    /// Whether the call uses the tool of the gateway, and the question about it is therefore none.
+    pub fn is_ours(&self, id: &str) -> bool {
+        self.known.iter().any(|call| call.id == id && call.ours)
     }
 
     /// Takes whatever an update says. `asked`: it is a question, so that nothing more will be known before the answer.
@@ -69,6 +81,13 @@ impl Calls {
         if let Some(input) = update.get("rawInput").and_then(Value::as_object) {
             call.input.extend(input.clone());
         }
+        if asked && self.offered && call.kind == "other" && id.starts_with(OURS) {
+            // The arguments stand in the question as text.
+            let said = update.pointer("/content/0/content/text").and_then(Value::as_str);
+            let input = said.and_then(|said| serde_json::from_str::<Map<String, Value>>(said).ok());
+            call.input.extend(input.unwrap_or_default());
+            call.ours = true;
+        }
         let pending = text("status").is_none_or(|status| status == "pending");
         if !call.started && (asked || call.command().is_some() || !pending || update.pointer("/_meta/terminal_output").is_some()) {
             call.started = true;
@@ -85,9 +104,13 @@ impl Calls {
 }
 
 impl Call {
+    fn is_command(&self) -> bool {
+        self.kind == "execute" || self.ours
+    }
+
     /// The command line, if it is one that runs a command and has said it.
     fn command(&self) -> Option<String> {
-        match self.input.get("command").filter(|_| self.kind == "execute") {
+        match self.input.get("command").filter(|_| self.is_command()) {
             Some(Value::String(text)) => Some(text.clone()),
             Some(Value::Array(words)) => Some(words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")),
             _ => None,
@@ -95,7 +118,7 @@ impl Call {
     }
 
     fn tool(&self, cwd: &str) -> (String, Value) {
-        if self.kind == "execute" {
+        if self.is_command() {
             // Those that give no input have the command as the title.
             let command = self.command().unwrap_or_else(|| self.title.clone());
             let cwd = self.input.get("cwd").and_then(Value::as_str).unwrap_or(cwd);
@@ -126,7 +149,11 @@ impl Call {
         let texts: Vec<&str> = parts.filter_map(|part| part.pointer("/content/text")?.as_str()).collect();
         if !texts.is_empty() && self.started {
             let whole = texts.join("\n");
-            if self.kind == "execute" && !self.in_pieces && !whole.starts_with("[current working directory ") {
+            // What one program says of a command before it runs is neither output nor result.
+            if self.kind == "execute" && whole.starts_with("[current working directory ") {
+                return;
+            }
+            if self.kind == "execute" && !self.in_pieces {
                 tale.output_whole(&self.id, &whole);
             }
             self.result = Some(whole);
@@ -144,7 +171,7 @@ impl Call {
         if std::mem::replace(&mut self.over, true) {
             return;
         }
-        let exec = self.kind == "execute";
+        let exec = self.is_command();
         let is_error = failed || (exec && self.exit_code.is_some_and(|code| code != 0));
         let result = self.result.take().filter(|_| !exec || !self.in_pieces);
         tale.tool_end(&self.id, Finish { is_error, exit_code: self.exit_code, output: None, result });

@@ -49,7 +49,8 @@ impl Acp {
 
     /// The session stands: chooses mode and model, since what a program does by itself may ask nobody.
     pub(super) fn settled(&mut self, result: &Value, turn: &mut Turn) {
-        self.replaying = false;
+        // Some answer first and tell the history behind it.
+        let late = std::mem::take(&mut self.replaying) && !self.retold;
         if let Some(session) = result.get("sessionId").and_then(Value::as_str) {
             session.clone_into(&mut self.session);
         }
@@ -68,6 +69,10 @@ impl Acp {
         if self.options.is_empty() && self.spec.mode.is_some() {
             return turn.tale.finish(End::failed("the program has no modes, so the configured one cannot be set", None));
         }
+        if let Some(mode) = result.pointer("/modes/currentModeId").filter(|_| late && self.options.is_empty()) {
+            // It changes nothing, but is answered behind the history, so that none of that counts as an answer to the prompt.
+            self.options.push(("session/set_mode", json!({ "sessionId": self.session, "modeId": mode })));
+        }
         self.next_option(turn);
     }
 
@@ -83,9 +88,18 @@ impl Acp {
         } else {
             let options = result.get("configOptions").and_then(Value::as_array).into_iter().flatten();
             let of_category = |option: &&Value| option.get("category").and_then(Value::as_str) == Some(category);
-            let Some(option) = { options }.find(of_category) else { return Ok(None) };
-            let params = json!({ "sessionId": self.session, "configId": option.get("id"), "value": wish });
-            (strings(option.get("options"), "value"), ("session/set_config_option", params))
+            match ({ options }.find(of_category), result.pointer("/models/availableModels").filter(|_| category == "model")) {
+                (Some(option), _) => {
+                    let params = json!({ "sessionId": self.session, "configId": option.get("id"), "value": wish });
+                    (strings(option.get("options"), "value"), ("session/set_config_option", params))
+                }
+                // As models were chosen before there were options; Gemini CLI still has it so.
+                (None, Some(models)) => {
+                    let params = json!({ "sessionId": self.session, "modelId": wish });
+                    (strings(Some(models), "modelId"), ("session/set_model", params))
+                }
+                (None, None) => return Ok(None),
+            }
         };
         if known.iter().any(|one| one == wish) { Ok(Some(request)) } else { Err(known) }
     }

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::programs::event::EXEC;
+use crate::programs::ready::Hands;
+use crate::programs::spec::Approvals;
 use crate::programs::talk::Steer;
 
 #[test]
@@ -239,6 +241,86 @@ fn acp_mode_is_set_before_the_prompt_and_an_unknown_one_is_refused() {
     assert_eq!(methods, ["initialize", "session/new", "session/set_mode", "session/prompt"]);
     let refused = begin("yolo");
     assert_eq!(refused.tale.end().unwrap().message, "the program has no mode yolo; it has read-only, agent");
+}
+
+/// What is said to an ACP program that answers so, and what was told of its turn.
+fn acp(spec: &ProgramSpec, heard: &[Value]) -> Turn {
+    let (mut talk, mut turn) = (talk(spec, "p", "/w"), Turn::default());
+    talk.open(&mut turn);
+    heard.iter().for_each(|line| talk.heard(line.clone(), &mut turn));
+    turn
+}
+
+fn methods(turn: &Turn) -> Vec<&str> {
+    turn.say.iter().filter_map(|line| line["method"].as_str()).collect()
+}
+
+#[test]
+fn acp_history_that_comes_behind_the_answer_is_no_part_of_the_turn() {
+    let mut spec = ProgramSpec::new(Kind::Acp, vec!["gemini".to_owned()]);
+    spec.session = Some("s".to_owned());
+    let said = |text: &str| {
+        let update = json!({ "sessionUpdate": "agent_message_chunk", "content": { "type": "text", "text": text } });
+        json!({ "method": "session/update", "params": { "sessionId": "s", "update": update } })
+    };
+    let mut turn = acp(
+        &spec,
+        &[
+            json!({ "id": 1, "result": { "protocolVersion": 1, "agentCapabilities": { "loadSession": true } } }),
+            json!({ "id": 2, "result": { "modes": { "currentModeId": "default", "availableModes": [{ "id": "default" }] } } }),
+            said("An old answer."),
+            json!({ "id": 3, "result": {} }),
+            said("A new one."),
+            json!({ "id": 4, "result": { "stopReason": "end_turn" } }),
+        ],
+    );
+    assert_eq!(methods(&turn), ["initialize", "session/load", "session/set_mode", "session/prompt"]);
+    assert_eq!(turn.say[2]["params"]["modeId"], "default");
+    let events = turn.tale.take();
+    let texts: Vec<&str> =
+        events.iter().filter_map(|event| if let Event::Text { delta } = event { Some(delta.as_str()) } else { None }).collect();
+    assert_eq!(texts, ["A new one."]);
+}
+
+#[test]
+fn acp_models_are_chosen_as_the_program_has_it() {
+    let mut spec = ProgramSpec::new(Kind::Acp, vec!["gemini".to_owned()]);
+    spec.model = Some("pro".to_owned());
+    let models = json!({ "currentModelId": "auto", "availableModels": [{ "modelId": "auto" }, { "modelId": "pro" }] });
+    let lines =
+        [json!({ "id": 1, "result": { "protocolVersion": 1 } }), json!({ "id": 2, "result": { "sessionId": "s", "models": models } })];
+    let turn = acp(&spec, &lines);
+    assert_eq!(methods(&turn), ["initialize", "session/new", "session/set_model"]);
+    assert_eq!(turn.say[2]["params"], json!({ "sessionId": "s", "modelId": "pro" }));
+    spec.model = Some("tiny".to_owned());
+    assert_eq!(acp(&spec, &lines).tale.end().unwrap().message, "the program has no model tiny; it has auto, pro");
+}
+
+#[test]
+fn acp_use_of_the_gateways_tool_is_asked_about_by_the_tool_alone() {
+    let ask = |id: &str, kind: &str, offered: bool| {
+        let mut spec = ProgramSpec::new(Kind::Acp, vec!["gemini".to_owned()]);
+        spec.approvals = Approvals::Ask;
+        spec.ready.hands = offered.then(|| Hands { words: vec!["gw".to_owned()], env: Default::default() });
+        let content = json!([{ "type": "content", "content": { "type": "text", "text": "{\"command\":\"ls\"}" } }]);
+        let call = json!({ "toolCallId": id, "status": "pending", "title": "ls", "kind": kind, "content": content });
+        let options = json!([{ "optionId": "once", "kind": "allow_once" }]);
+        let turn = acp(
+            &spec,
+            &[
+                json!({ "id": 1, "result": { "protocolVersion": 1 } }),
+                json!({ "id": 2, "result": { "sessionId": "s" } }),
+                json!({ "id": 0, "method": "session/request_permission", "params": { "sessionId": "s", "toolCall": call, "options": options } }),
+            ],
+        );
+        (turn.ask.len(), turn.say.last().unwrap()["result"]["outcome"]["optionId"] == "once")
+    };
+    assert_eq!(ask("mcp_gw_exec__call_1", "other", true), (0, true));
+    for (id, kind, offered) in
+        [("mcp_gw_exec__call_1", "other", false), ("mcp_gw_exec__call_1", "execute", true), ("mcp_x_exec__call_1", "other", true)]
+    {
+        assert_eq!(ask(id, kind, offered), (1, false), "{id} {kind} {offered}");
+    }
 }
 
 #[test]

@@ -196,7 +196,7 @@ pub(super) async fn start_asked(spec: &RunSpec, out: &RunSink, command: Command)
             };
             started.map_err(|failed| match failed {
                 RunError::Denied(denied) => NotStarted { message: denied.reason.clone(), denied: Some(denied) },
-                RunError::Unavailable(message) => NotStarted { denied: None, message },
+                RunError::Unavailable(message) | RunError::Resource(message) => NotStarted { denied: None, message },
             })
         }
     }

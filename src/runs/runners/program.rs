@@ -156,7 +156,7 @@ fn start(job: &Job, spec: &ProgramSpec) -> Result<Talking, RunError> {
         None => words.insert(0, path.into()),
     }
     let program = program::Program { words, cwd: job.spec.cwd.clone(), env, wrapped, tied_by: Some(own), oom_score_adj };
-    program::start(&program).map_err(|failed| RunError::Unavailable(failed.to_string()))
+    Ok(program::start(&program)?)
 }
 
 fn outcome(job: &Job, stop: &Stop, end: &End, teller: &Teller) -> Outcome {

@@ -95,8 +95,7 @@ pub(super) fn start_wanted(
         Some(plan) => planned::spawn(plan, env, &Trust::default(), &wrapped, oom_score_adj).map_err(not_planned),
         None => {
             let (shell, text, cwd, env) = (spec.shell.clone(), command.to_owned(), cwd.to_owned(), env.clone());
-            spawn_fed(&Script { shell, text, cwd, env, wrapped, oom_score_adj }, stdin)
-                .map_err(|failed| RunError::Unavailable(failed.to_string()))
+            Ok(spawn_fed(&Script { shell, text, cwd, env, wrapped, oom_score_adj }, stdin)?)
         }
     }
 }
@@ -117,7 +116,7 @@ pub(super) fn start_on_terminal(
     let (shell, text, cwd, mut env) = (spec.shell.clone(), command.to_owned(), cwd.to_owned(), env.clone());
     env.insert("TERM".to_owned(), TERM.to_owned());
     let script = Script { shell, text, cwd, env, wrapped, oom_score_adj };
-    spawn_on_terminal(&script, &program).map_err(|failed| RunError::Unavailable(failed.to_string()))
+    Ok(spawn_on_terminal(&script, &program)?)
 }
 
 /// What stands before a command of this run, and how early the kernel ends it.
@@ -132,7 +131,7 @@ pub(super) fn around(spec: &RunSpec, env: &BTreeMap<String, String>) -> Result<(
 fn not_planned(failed: PlannedError) -> RunError {
     match failed {
         PlannedError::Denied(denied) => RunError::Denied(denied),
-        PlannedError::Spawn(failed) => RunError::Unavailable(failed.to_string()),
+        PlannedError::Spawn(failed) => failed.into(),
     }
 }
 

