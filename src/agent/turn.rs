@@ -17,7 +17,7 @@ use super::tools::files::Files;
 use super::tools::process::row;
 use super::tools::{Context, Tool, described, offered};
 use crate::exec::company::Company;
-use crate::model::{Block, ErrorKind, Message, Model, ModelError, Request, Role, StopReason, Thinking, ToolSpec, Usage};
+use crate::model::{Block, ErrorKind, Message, Model, ModelError, Request, Role, StopReason, Thinking, ToolSpec};
 
 /// What the model is told when nobody has said anything.
 const GO_ON: &str = "Go on.";
@@ -161,7 +161,7 @@ impl Turn {
         self.said = answer.text();
         let uses = uses(&answer, &stop);
         let message = Message { role: Role::Assistant, content: answer.content };
-        if let Err(failed) = self.tell(message, answer.usage, cost, Some(stop.clone()), None) {
+        if let Err(failed) = self.tell(Whole { usage: answer.usage, cost, stop: Some(stop.clone()), ..Whole::of(message) }) {
             return Some(Ended::unwritten(&failed));
         }
         self.measured = Some((all(answer.usage), self.messages.len())).filter(|(tokens, _)| *tokens > 0);
@@ -178,14 +178,14 @@ impl Turn {
         let (mut results, written) = calls::run_all(&self.context, &self.tools, uses).await;
         self.add_news(&mut results);
         let results = Message { role: Role::User, content: results };
-        written.and(self.tell(results, Usage::default(), 0.0, None, None)).err().map(|failed| Ended::unwritten(&failed))
+        written.and(self.tell(Whole::of(results))).err().map(|failed| Ended::unwritten(&failed))
     }
 
     /// Takes what the user says meanwhile into the conversation. Returns whether there was anything.
     fn hear(&mut self) -> io::Result<bool> {
         let mut heard = false;
         while let Some((name, text)) = self.context.host.told() {
-            self.tell(user(&text), Usage::default(), 0.0, None, None)?;
+            self.tell(Whole { told: Some(name.clone()), ..Whole::of(user(&text)) })?;
             self.context.host.took(&name);
             heard = true;
         }
@@ -208,12 +208,13 @@ impl Turn {
             return Ok(());
         }
         let message = Message { role: Role::Assistant, content: answer.content };
-        self.tell(message, answer.usage, cost, None, Some(why.to_owned())).map_err(|failed| Ended::unwritten(&failed))
+        let whole = Whole { usage: answer.usage, cost, broken: Some(why.to_owned()), ..Whole::of(message) };
+        self.tell(whole).map_err(|failed| Ended::unwritten(&failed))
     }
 
     /// Tells of a whole message and adds it to the conversation; one without content is told for what it used.
-    fn tell(&mut self, message: Message, usage: Usage, cost: f64, stop: Option<StopReason>, broken: Option<String>) -> io::Result<()> {
-        let whole = Whole { message: message.clone(), usage, cost, stop, broken };
+    fn tell(&mut self, whole: Whole) -> io::Result<()> {
+        let message = whole.message.clone();
         self.context.host.emit(&AgentEvent::Message(Box::new(whole)))?;
         self.messages.push(message);
         Ok(())

@@ -3,6 +3,7 @@
 mod crashes;
 mod failures;
 pub mod mcp;
+mod meta;
 mod sessions;
 mod talk;
 mod terminal;
