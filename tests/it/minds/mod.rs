@@ -5,6 +5,7 @@ mod failures;
 pub mod mcp;
 mod meta;
 mod sessions;
+mod shorter;
 mod talk;
 mod terminal;
 mod tools;
