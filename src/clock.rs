@@ -4,9 +4,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::tz::TimeZone;
+
+/// How far the wall clock may run ahead of the time that passes, for a clock that is corrected a little.
+const CLOCK_SLACK: Duration = Duration::from_secs(600);
 
 /// Milliseconds since the Unix epoch, UTC. A clock before 1970 reads as 0.
 #[must_use]
@@ -23,6 +26,13 @@ fn shifted(now: u64) -> u64 {
     let Some(path) = FILE.get_or_init(|| std::env::var_os("SKYKOI_CLOCK_SHIFT").map(PathBuf::from)) else { return now };
     let shift = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<i64>().ok());
     now.saturating_add_signed(shift.unwrap_or(0))
+}
+
+/// The wall clock, as far as the time that has really passed bears it out: a clock that jumps ahead while we run makes nothing old.
+#[must_use]
+pub fn steady(now_ms: u64, started_ms: u64, up: Duration) -> u64 {
+    let passed = u64::try_from((up + CLOCK_SLACK).as_millis()).unwrap_or(u64::MAX);
+    now_ms.min(started_ms.saturating_add(passed))
 }
 
 /// The UTC month of `ms` as `yyyy-mm`, the folder name of a run's journal.
@@ -94,5 +104,14 @@ mod tests {
         for name in ["", "Europe/../../../../etc/passwd", "/etc/localtime", "Nowhere/At/All", "Europe"] {
             assert!(zone_named(name).is_none(), "{name}");
         }
+    }
+
+    #[test]
+    fn m92_a_clock_that_jumps_makes_nothing_old() {
+        const DAY: u64 = 86_400_000;
+        let hour = Duration::from_secs(3600);
+        assert_eq!(steady(50 * DAY + 3_600_000, 50 * DAY, hour), 50 * DAY + 3_600_000, "an hour is an hour");
+        assert_eq!(steady(90 * DAY, 50 * DAY, hour), 50 * DAY + 3_600_000 + 600_000, "forty days within an hour are not");
+        assert_eq!(steady(DAY, 50 * DAY, hour), DAY, "what is young in the past stays young");
     }
 }

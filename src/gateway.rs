@@ -25,9 +25,11 @@ pub mod queueing;
 pub mod quiet;
 pub mod recollect;
 pub mod restart_note;
+pub mod retire;
 pub mod room;
 pub mod runners;
 pub mod sessions;
+pub mod shortening;
 pub mod system_events;
 pub mod usage;
 

@@ -7,7 +7,6 @@ use super::conversation::{estimate, user};
 use super::gather::{Answer, Ending};
 use super::host::{AgentEvent, Compaction, End};
 use super::prompt::day;
-use super::tools::bound::bounded;
 use super::turn::{Ended, Turn, uses};
 use crate::model::{Block, Message, Role, StopReason};
 
@@ -15,16 +14,7 @@ use crate::model::{Block, Message, Role, StopReason};
 const MEMORY_TOOLS: [&str; 3] = ["read", "write", "edit"];
 /// Most requests for that.
 const FLUSH_TURNS: usize = 6;
-/// Most bytes of one result in what is to be summarised, and of anything else there.
-const RESULT_BYTES: usize = 2000;
-const TEXT_BYTES: usize = 20_000;
-/// Most bytes of the prompt that stands behind a summary.
-const PROMPT_BYTES: usize = 8000;
 
-const SUMMARISE: &str = "You write summaries of conversations between a user and an agent that works on a machine. \
-The agent will go on with nothing but your summary and the newest messages. Write down, in the language of the conversation: \
-what the user wants and has decided, in their words where they matter; what was done, with paths, commands and results; \
-what was found out; what is open and what comes next. No greeting and no comment.";
 const BEHIND: &str = "(The conversation until here was shortened. This is its summary.)";
 
 impl Turn {
@@ -51,7 +41,7 @@ impl Turn {
             return Ended::new(End::Done, "nothing to compact");
         }
         let before = estimate(&self.messages);
-        match self.shorten(instructions, true, self.messages.len()).await {
+        match self.shorten(instructions, true, self.messages.len(), true).await {
             Err(ended) => ended,
             Ok(Err(why)) => Ended::new(End::Failed, format!("the conversation is not compacted: {why}")),
             Ok(Ok(())) => Ended::new(End::Done, format!("compacted: about {before} tokens are now about {}", estimate(&self.messages))),
@@ -64,7 +54,7 @@ impl Turn {
     /// The end of the turn: it was stopped, or what happens can no longer be written down.
     pub(super) async fn compact(&mut self, instructions: Option<&str>, flush: bool) -> Result<(), Ended> {
         let cut = self.cut();
-        self.shorten(instructions, flush, cut).await.map(drop)
+        self.shorten(instructions, flush, cut, false).await.map(drop)
     }
 
     /// The first message that stays: the newest stay, and never results without their uses.
@@ -89,8 +79,8 @@ impl Turn {
         cut
     }
 
-    /// Puts a summary in the place of the first `cut` messages. The inner error says why not.
-    async fn shorten(&mut self, instructions: Option<&str>, flush: bool, cut: usize) -> Result<Result<(), String>, Ended> {
+    /// Puts a summary in the place of the first `cut` messages, `by_wish` of the user. The inner error says why not.
+    async fn shorten(&mut self, instructions: Option<&str>, flush: bool, cut: usize, by_wish: bool) -> Result<Result<(), String>, Ended> {
         let tokens_before = self.length();
         self.compacted_at = Some(self.ledger.turns);
         self.tell_of(Compaction::Start { tokens_before })?;
@@ -98,7 +88,7 @@ impl Turn {
             self.flush().await;
         }
         // Asking for the summary is no step of the turn.
-        let done = if cut == 0 { Err("there is nothing to shorten".to_owned()) } else { self.summary(instructions, cut).await };
+        let done = if cut == 0 { Err("there is nothing to shorten".to_owned()) } else { self.summary(instructions, cut, by_wish).await };
         self.compacted_at = Some(self.ledger.turns);
         if self.context.host.stop().is_cancelled() {
             self.tell_of(Compaction::Failed { message: "aborted".to_owned() })?;
@@ -113,6 +103,7 @@ impl Turn {
                 // A summary that is replaced stood for others.
                 let replaced = cut + self.replaced.saturating_sub(1);
                 self.messages.splice(..cut, [user(format!("{BEHIND}\n\n{summary}"))]);
+                self.times.splice(..cut, [self.context.host.now_ms()]);
                 (self.replaced, self.measured) = (replaced, None);
                 let tokens_after = self.length();
                 self.tell_of(Compaction::End { summary, replaced, tokens_before, tokens_after })?;
@@ -123,33 +114,6 @@ impl Turn {
 
     fn tell_of(&self, step: Compaction) -> Result<(), Ended> {
         self.context.host.emit(&AgentEvent::Compaction(step)).map_err(|failed| Ended::unwritten(&failed))
-    }
-
-    async fn summary(&mut self, instructions: Option<&str>, cut: usize) -> Result<String, String> {
-        let old = self.messages.get(..cut).unwrap_or_default();
-        // Half the window in the shortest tokens: it fits whatever the language.
-        let most = usize::try_from(self.context.spec.model.context_window).unwrap_or(usize::MAX);
-        let mut text = format!("Summarise this conversation.\n\n{}", bounded(&written(old), most));
-        if let Some(instructions) = instructions {
-            text.push_str(&format!("\n\nThe user asks you to look after this: {instructions}"));
-        }
-        let request = self.plain_request(SUMMARISE, &[user(text)]);
-        let answer = self.ask_aside(request).await;
-        let mut summary = match &answer.ending {
-            Ending::Whole(_) => answer.text().trim().to_owned(),
-            Ending::Stopped => return Err("aborted".to_owned()),
-            Ending::Failed(error) => return Err(error.message.clone()),
-        };
-        if summary.is_empty() {
-            return Err("the model gave no summary".to_owned());
-        }
-        let spec = &self.context.spec;
-        let asked = written_blocks(&spec.prompt, PROMPT_BYTES);
-        let is_gone = !self.messages.get(cut..).unwrap_or_default().iter().any(|message| message.content == spec.prompt);
-        if !asked.is_empty() && is_gone {
-            summary.push_str(&format!("\n\nWhat the user asked last, in their words:\n{asked}"));
-        }
-        Ok(summary)
     }
 
     /// Has the agent write down what is worth remembering. Nobody is told of the words, only of the tools; a failure harms nothing.
@@ -166,7 +130,7 @@ impl Turn {
         let known: Vec<_> = self.tools.iter().filter(|tool| MEMORY_TOOLS.contains(&tool.name)).copied().collect();
         let extra = spec.compaction.flush_system.as_deref().map(|extra| format!("\n\n{extra}"));
         let system = format!("{}{}", self.system, extra.unwrap_or_default());
-        let mut messages = self.messages.clone();
+        let mut messages = self.shown().into_owned();
         messages.push(user(ask));
         for _ in 0..FLUSH_TURNS {
             if self.context.host.stop().is_cancelled() || self.ledger.exceeded().is_some() {
@@ -188,30 +152,4 @@ impl Turn {
             }
         }
     }
-}
-
-/// A conversation as text.
-fn written(messages: &[Message]) -> String {
-    let parts = messages.iter().map(|message| {
-        let who = match message.role {
-            Role::User => "User",
-            Role::Assistant => "Agent",
-        };
-        format!("{who}: {}", written_blocks(&message.content, TEXT_BYTES))
-    });
-    parts.collect::<Vec<_>>().join("\n\n")
-}
-
-fn written_blocks(blocks: &[Block], most: usize) -> String {
-    let parts = blocks.iter().filter_map(|block| match block {
-        Block::Text { text } => Some(bounded(text, most)),
-        Block::Image { mime_type, .. } => Some(format!("[{mime_type}]")),
-        Block::Thinking { .. } | Block::Redacted { .. } => None,
-        Block::ToolUse { name, input, .. } => Some(format!("[{name} {}]", bounded(&input.to_string(), RESULT_BYTES))),
-        Block::ToolResult { content, is_error, .. } => {
-            let kind = if *is_error { "failed" } else { "result" };
-            Some(format!("[{kind}: {}]", bounded(&written_blocks(content, RESULT_BYTES), RESULT_BYTES)))
-        }
-    });
-    parts.collect::<Vec<_>>().join("\n")
 }

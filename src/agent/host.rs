@@ -161,6 +161,16 @@ pub struct Whole {
     pub stop: Option<StopReason>,
     /// Why it was broken off, one line: `aborted`, or what the provider said.
     pub broken: Option<String>,
+    /// For what the user said meanwhile: the name that it had with the [host](Host::told).
+    pub told: Option<String>,
+}
+
+impl Whole {
+    /// A message that no model said.
+    #[must_use]
+    pub fn of(message: Message) -> Self {
+        Self { message, usage: Usage::default(), cost: 0.0, stop: None, broken: None, told: None }
+    }
 }
 
 /// Steps of a compaction.

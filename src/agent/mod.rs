@@ -18,7 +18,9 @@ pub mod hands;
 pub mod host;
 pub mod mcp;
 mod prompt;
+mod pruning;
 pub mod spec;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod tools;

@@ -18,6 +18,9 @@ pub struct AgentSpec {
     /// The conversation until now, oldest first, as it is sent to the model; it may begin and end with either role.
     #[serde(default)]
     pub history: Vec<Message>,
+    /// When each message of the history was said, ms since the epoch.
+    #[serde(default)]
+    pub history_times: Vec<u64>,
     /// What the user says now: text and pictures.
     #[serde(default)]
     pub prompt: Vec<Block>,
@@ -67,6 +70,9 @@ pub struct AgentSpec {
     /// How a long conversation is shortened.
     #[serde(default)]
     pub compaction: CompactionRules,
+    /// Which old results are left out of what the model is sent; absent = none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruning: Option<PruningRules>,
 }
 
 /// What is to be done in a turn.
@@ -280,6 +286,8 @@ impl Default for Budgets {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CompactionRules {
+    /// Summarises in parts, and leaves out what the model does not summarise.
+    pub in_parts: bool,
     /// Tokens kept free in the window, besides those of an answer.
     pub reserve_tokens: u64,
     /// Share of the window that stays of the newest part, 0.1 to 0.9.
@@ -294,6 +302,52 @@ pub struct CompactionRules {
 
 impl Default for CompactionRules {
     fn default() -> Self {
-        Self { reserve_tokens: 20_000, keep_share: 0.25, memory_flush: true, flush_prompt: None, flush_system: None }
+        Self { in_parts: true, reserve_tokens: 20_000, keep_share: 0.25, memory_flush: true, flush_prompt: None, flush_system: None }
+    }
+}
+
+/// Which old results of tools are left out of what a model is sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PruningRules {
+    /// How long the provider keeps what it was sent, ms.
+    pub ttl_ms: u64,
+    /// Results behind the newest so many answers stay.
+    pub keep_last_assistants: usize,
+    /// Share of the window at which results are shortened.
+    pub soft_trim_ratio: f64,
+    /// Share of the window at which results are removed.
+    pub hard_clear_ratio: f64,
+    /// Least characters of all results together for that.
+    pub min_prunable_chars: u64,
+    /// Only results of these tools; all if empty.
+    pub allow: Vec<String>,
+    /// Never those of these.
+    pub deny: Vec<String>,
+    /// Results of more characters are shortened.
+    pub max_chars: usize,
+    /// To so many of the beginning.
+    pub head_chars: usize,
+    /// And so many of the end.
+    pub tail_chars: usize,
+    /// What stands for a removed result; absent = none is removed.
+    pub placeholder: Option<String>,
+}
+
+impl Default for PruningRules {
+    fn default() -> Self {
+        Self {
+            ttl_ms: 300_000,
+            keep_last_assistants: 3,
+            soft_trim_ratio: 0.3,
+            hard_clear_ratio: 0.5,
+            min_prunable_chars: 50_000,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            max_chars: 4000,
+            head_chars: 1500,
+            tail_chars: 1500,
+            placeholder: Some("[Old tool result content cleared]".to_owned()),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! One turn of an agent, from its prompt to its end.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
@@ -12,12 +13,13 @@ use super::gather::{Answer, Ending, gather};
 use super::host::{AgentEvent, End, Finish, Host, Whole};
 use super::mcp::Mcp;
 use super::prompt::system;
+use super::pruning::{Dated, pruned};
 use super::spec::{AgentSpec, Task};
 use super::tools::files::Files;
 use super::tools::process::row;
 use super::tools::{Context, Tool, described, offered};
 use crate::exec::company::Company;
-use crate::model::{Block, ErrorKind, Message, Model, ModelError, Request, Role, StopReason, Thinking, ToolSpec, Usage};
+use crate::model::{Block, ErrorKind, Message, Model, ModelError, Request, Role, StopReason, Thinking, ToolSpec};
 
 /// What the model is told when nobody has said anything.
 const GO_ON: &str = "Go on.";
@@ -71,6 +73,8 @@ pub(super) struct Turn {
     pub system: String,
     /// The conversation as it was told; it is mended only for the model.
     pub messages: Vec<Message>,
+    /// When each of them was said, ms since the epoch.
+    pub times: Vec<u64>,
     /// How many messages before those the summary at their head stands for, itself counted once.
     pub replaced: usize,
     pub ledger: Ledger,
@@ -90,6 +94,9 @@ impl Turn {
         if !spec.prompt.is_empty() {
             messages.push(Message { role: Role::User, content: spec.prompt.clone() });
         }
+        let mut times = std::mem::take(&mut spec.history_times);
+        // Of a daemon that does not say when: then all of it is new.
+        times.resize(messages.len(), host.now_ms());
         let tools = offered(&spec);
         let specs = tools.iter().map(|tool| described(tool, &spec)).chain(mcp.described()).collect();
         let names: Vec<&str> = tools.iter().map(|tool| tool.name).collect();
@@ -99,7 +106,7 @@ impl Turn {
         let ids = ids(&messages);
         let context = Arc::new(Context { spec, host, files, commands, mcp });
         let (replaced, measured, compacted_at, said) = (0, None, None, String::new());
-        Self { context, model, tools, specs, system, messages, replaced, ledger, measured, compacted_at, ids, said }
+        Self { context, model, tools, specs, system, messages, times, replaced, ledger, measured, compacted_at, ids, said }
     }
 
     async fn answer(&mut self) -> Ended {
@@ -126,7 +133,7 @@ impl Turn {
 
     /// Asks once and does what the answer wants. `None` = the model waits for what came of it.
     async fn step(&mut self) -> Option<Ended> {
-        let request = self.request(self.system.clone(), &self.messages, self.specs.clone());
+        let request = self.request(self.system.clone(), &self.shown(), self.specs.clone());
         let host = Arc::clone(&self.context.host);
         let mut answer = gather(self.model.ask(&request), &*host, host.stop(), false).await;
         let cost = self.ledger.add(answer.usage);
@@ -142,6 +149,15 @@ impl Turn {
                 Some(self.broken(answer, cost, &error.message).err().unwrap_or_else(|| Ended::failed(&error)))
             }
         }
+    }
+
+    /// The conversation as the model is shown it now.
+    pub fn shown(&self) -> Cow<'_, [Message]> {
+        let spec = &self.context.spec;
+        let conversation = Dated { messages: &self.messages, times: &self.times };
+        let pruned =
+            spec.pruning.as_ref().and_then(|rules| pruned(conversation, self.context.host.now_ms(), spec.model.context_window, rules));
+        pruned.map_or(Cow::Borrowed(&self.messages), Cow::Owned)
     }
 
     /// What the model is sent.
@@ -161,7 +177,7 @@ impl Turn {
         self.said = answer.text();
         let uses = uses(&answer, &stop);
         let message = Message { role: Role::Assistant, content: answer.content };
-        if let Err(failed) = self.tell(message, answer.usage, cost, Some(stop.clone()), None) {
+        if let Err(failed) = self.tell(Whole { usage: answer.usage, cost, stop: Some(stop.clone()), ..Whole::of(message) }) {
             return Some(Ended::unwritten(&failed));
         }
         self.measured = Some((all(answer.usage), self.messages.len())).filter(|(tokens, _)| *tokens > 0);
@@ -178,14 +194,14 @@ impl Turn {
         let (mut results, written) = calls::run_all(&self.context, &self.tools, uses).await;
         self.add_news(&mut results);
         let results = Message { role: Role::User, content: results };
-        written.and(self.tell(results, Usage::default(), 0.0, None, None)).err().map(|failed| Ended::unwritten(&failed))
+        written.and(self.tell(Whole::of(results))).err().map(|failed| Ended::unwritten(&failed))
     }
 
     /// Takes what the user says meanwhile into the conversation. Returns whether there was anything.
     fn hear(&mut self) -> io::Result<bool> {
         let mut heard = false;
         while let Some((name, text)) = self.context.host.told() {
-            self.tell(user(&text), Usage::default(), 0.0, None, None)?;
+            self.tell(Whole { told: Some(name.clone()), ..Whole::of(user(&text)) })?;
             self.context.host.took(&name);
             heard = true;
         }
@@ -208,14 +224,16 @@ impl Turn {
             return Ok(());
         }
         let message = Message { role: Role::Assistant, content: answer.content };
-        self.tell(message, answer.usage, cost, None, Some(why.to_owned())).map_err(|failed| Ended::unwritten(&failed))
+        let whole = Whole { usage: answer.usage, cost, broken: Some(why.to_owned()), ..Whole::of(message) };
+        self.tell(whole).map_err(|failed| Ended::unwritten(&failed))
     }
 
     /// Tells of a whole message and adds it to the conversation; one without content is told for what it used.
-    fn tell(&mut self, message: Message, usage: Usage, cost: f64, stop: Option<StopReason>, broken: Option<String>) -> io::Result<()> {
-        let whole = Whole { message: message.clone(), usage, cost, stop, broken };
+    fn tell(&mut self, whole: Whole) -> io::Result<()> {
+        let message = whole.message.clone();
         self.context.host.emit(&AgentEvent::Message(Box::new(whole)))?;
         self.messages.push(message);
+        self.times.push(self.context.host.now_ms());
         Ok(())
     }
 
@@ -252,7 +270,7 @@ impl Turn {
             Some((tokens, messages)) => tokens.saturating_add(estimate(self.messages.get(messages..).unwrap_or_default())),
             None => {
                 let tools: usize = self.specs.iter().map(|tool| tool.description.len() + tool.schema.to_string().len()).sum();
-                tokens_of(self.system.len() + tools).saturating_add(estimate(&self.messages))
+                tokens_of(self.system.len() + tools).saturating_add(estimate(&self.shown()))
             }
         }
     }

@@ -1,7 +1,6 @@
 //! Parts of an agent's settings that stand both in the defaults and in the list.
 
 use super::model_ref::ModelRef;
-use super::open::Open;
 use super::section::{section, words};
 
 words! {
@@ -69,9 +68,9 @@ words! {
 words! {
     /// How a long context is summarised.
     enum CompactionMode {
-        /// At the end of the window.
+        /// At once, in one request; what is too long for that is cut. Without a summary the conversation stays as it is.
         Default,
-        /// Earlier, in parts.
+        /// In parts, with the changed files and the failed calls beside it. What the model does not summarise, because it refuses or says that it is too long, is left out and a note says so.
         Safeguard,
     }
 }
@@ -156,8 +155,8 @@ section! {
         /// At work at once, those too that other agents wait for; default 8. Counts for all agents, in the defaults only.
         #[schemars(range(min = 1))]
         max_concurrent: Option<u32>,
-        /// Archived after this many minutes.
-        #[schemars(range(min = 1), extend("x-acts" = false))]
+        /// Minutes after its last use at which the session of one is forgotten and its transcript put away; default 60.
+        #[schemars(range(min = 1))]
         archive_after_minutes: Option<u32>,
         /// Agents that may be started besides the own one; `*` is any.
         allow_agents: Option<Vec<String>>,
@@ -169,36 +168,67 @@ section! {
 }
 
 section! {
-    /// What is cut from a long context.
+    /// Which old results of tools are left out of what a model is sent.
     struct ContextPruning {
-        /// When.
+        /// When; default `off`.
         mode: Option<PruningMode>,
-        /// Age of what may be cut: a number and `ms`, `s`, `m` or `h`.
+        /// How long the provider keeps a conversation after each request; results are cut only when that has passed: a number and `ms`, `s`, `m` or `h`, default `5m`.
         ttl: Option<String>,
-        /// Newest answers that are never cut.
+        /// Results behind the newest so many answers are never cut; default 3.
         keep_last_assistants: Option<u32>,
-        /// Share of the window at which results are shortened.
+        /// Share of the window at which results are shortened; default 0.3.
         #[schemars(range(min = 0, max = 1))]
         soft_trim_ratio: Option<f64>,
-        /// Share of the window at which results are removed.
+        /// Share of the window at which results are removed, the oldest first; default 0.5.
         #[schemars(range(min = 0, max = 1))]
         hard_clear_ratio: Option<f64>,
-        /// Results below this size are left alone.
+        /// Results are removed only if there are so many characters of them; default 50000.
         min_prunable_tool_chars: Option<u64>,
         /// Tools whose results may or may not be cut.
-        tools: Option<Open>,
+        tools: Option<PrunedTools>,
         /// How results are shortened.
-        soft_trim: Option<Open>,
+        soft_trim: Option<SoftTrim>,
         /// How results are removed.
-        hard_clear: Option<Open>,
+        hard_clear: Option<HardClear>,
+    }
+}
+
+section! {
+    /// Tools whose results may or may not be cut, by names in which `*` stands for any text.
+    struct PrunedTools {
+        /// Only these; all if absent or empty.
+        allow: Option<Vec<String>>,
+        /// Never these.
+        deny: Option<Vec<String>>,
+    }
+}
+
+section! {
+    /// How results are shortened.
+    struct SoftTrim {
+        /// Longer ones are, characters; default 4000.
+        max_chars: Option<u64>,
+        /// How much of the beginning stays; default 1500.
+        head_chars: Option<u64>,
+        /// How much of the end stays; default 1500.
+        tail_chars: Option<u64>,
+    }
+}
+
+section! {
+    /// How results are removed.
+    struct HardClear {
+        /// Does it; default true.
+        enabled: Option<bool>,
+        /// What stands in their place.
+        placeholder: Option<String>,
     }
 }
 
 section! {
     /// How a long context is summarised.
     struct Compaction {
-        /// When.
-        #[schemars(extend("x-acts" = false))]
+        /// How the summary is made; default `safeguard`.
         mode: Option<CompactionMode>,
         /// Tokens kept free.
         reserve_tokens_floor: Option<u64>,

@@ -190,8 +190,7 @@ section! {
         typing_mode: Option<TypingMode>,
         /// Agents started by agents.
         subagents: Option<Subagents>,
-        /// What is cut from a long context.
-        #[schemars(extend("x-acts" = false))]
+        /// Which old results of tools are left out of what a model is sent. Transcripts keep them.
         context_pruning: Option<ContextPruning>,
         /// How a long context is summarised.
         compaction: Option<Compaction>,
@@ -212,8 +211,7 @@ section! {
     struct ModelSettings {
         /// A short name for it.
         alias: Option<String>,
-        /// Sent to the provider as they are.
-        #[schemars(extend("x-acts" = false))]
+        /// Fields of the requests to it: `temperature` (0 to 2), `topP` (0 to 1), `maxTokens` (longest answer) and `cacheRetention` (`none`, `short`, `long`) in every provider's spelling; any others go to the provider as they are, at Bedrock as `additionalModelRequestFields`. While a Claude thinks, it takes no `temperature`, `topP` and `top_k`, and gets none.
         params: Option<Open>,
         /// Streams answers.
         #[schemars(extend("x-acts" = false))]

@@ -25,6 +25,7 @@ pub fn wrong(config: &Config) -> Vec<Problem> {
     tool_lists(config, &mut problems);
     super::isolation::wrong(config, &mut problems);
     super::mcp::wrong(&config.mcp, &mut problems);
+    super::model_params::wrong(config, &mut problems);
     super::runners::wrong(config, &mut problems);
     if let (Some(top), Some(nested)) = (&config.exec, &config.tools.exec) {
         exec_alias(top, nested, &mut problems);
@@ -86,10 +87,14 @@ fn agents(config: &Config, problems: &mut Vec<Problem>) {
             problems.push(Problem::value(path.key("default"), format!("agents.list[{first}] is the default already")));
         }
     }
-    if let Some(time) = config.agents.defaults.heartbeat.as_ref().and_then(|beat| beat.every.as_deref())
-        && duration_ms(time).is_none()
-    {
-        problems.push(Problem::value(at("agents.defaults.heartbeat.every"), "must be a number and one of ms, s, m, h, for example 30m"));
+    let defaults = &config.agents.defaults;
+    for (path, time) in [
+        ("agents.defaults.heartbeat.every", defaults.heartbeat.as_ref().and_then(|beat| beat.every.as_deref())),
+        ("agents.defaults.contextPruning.ttl", defaults.context_pruning.as_ref().and_then(|pruning| pruning.ttl.as_deref())),
+    ] {
+        if time.is_some_and(|time| duration_ms(time).is_none()) {
+            problems.push(Problem::value(at(path), "must be a number and one of ms, s, m, h, for example 30m"));
+        }
     }
 }
 

@@ -31,6 +31,7 @@ pub mod login_rules;
 pub mod mcp;
 pub mod messages;
 pub mod minor;
+pub mod model_params;
 pub mod model_ref;
 pub mod models;
 pub mod net;

@@ -1,4 +1,4 @@
-//! An object that is accepted with any keys, because no part of this version acts on it.
+//! An object that is accepted with any keys: because no part of this version acts on it, or because they are somebody else's names.
 
 use std::borrow::Cow;
 

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use super::notify;
 use crate::audit::{Action, Event};
+use crate::clock::steady;
 use crate::gateway::Gateway;
 use crate::memory;
 use crate::store::RETENTION_MS;
@@ -18,8 +19,6 @@ use crate::tasks::keep_a_thread;
 const PRUNE: Duration = Duration::from_secs(3600);
 /// Pause between two batches of deletions; file systems slow down after thousands at once.
 const PRUNE_PAUSE: Duration = Duration::from_millis(200);
-/// How far the wall clock may run ahead of the time that passes, for a clock that is corrected a little.
-const CLOCK_SLACK: Duration = Duration::from_secs(600);
 
 /// Starts the tasks; they end with the gateway's.
 pub fn start(gateway: &Arc<Gateway>) {
@@ -34,6 +33,8 @@ pub fn start(gateway: &Arc<Gateway>) {
     gateway.tasks.spawn("audit", async move { shared.audit.keep(shared.tasks.stop_token()).await });
     let shared = Arc::clone(gateway);
     gateway.tasks.spawn("pairing.expire", async move { shared.expire_pairings().await });
+    let shared = Arc::clone(gateway);
+    gateway.tasks.spawn("sessions.retire", async move { shared.retire_subagents().await });
     let shared = Arc::clone(gateway);
     gateway.tasks.spawn("prune", async move { prune(shared).await });
     gateway.tasks.spawn("memory", memory::keep(gateway.tasks.stop_token()));
@@ -106,12 +107,6 @@ async fn prune(gateway: Arc<Gateway>) {
     }
 }
 
-/// The wall clock, as far as the time that has really passed bears it out: a clock that jumps ahead while we run makes nothing old.
-fn steady(now_ms: u64, started_ms: u64, up: Duration) -> u64 {
-    let passed = u64::try_from((up + CLOCK_SLACK).as_millis()).unwrap_or(u64::MAX);
-    now_ms.min(started_ms.saturating_add(passed))
-}
-
 async fn prune_once(gateway: &Gateway, now_ms: u64) -> Result<(), StoreError> {
     loop {
         let pruned = gateway.store.prune(now_ms).await?;
@@ -135,19 +130,5 @@ async fn prune_once(gateway: &Gateway, now_ms: u64) -> Result<(), StoreError> {
         info!(runs = gone.len(), "forgot runs past retention");
         gateway.store.forget_runs(gone).await?;
         tokio::time::sleep(PRUNE_PAUSE).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn m92_a_clock_that_jumps_makes_nothing_old() {
-        const DAY: u64 = 86_400_000;
-        let hour = Duration::from_secs(3600);
-        assert_eq!(steady(50 * DAY + 3_600_000, 50 * DAY, hour), 50 * DAY + 3_600_000, "an hour is an hour");
-        assert_eq!(steady(90 * DAY, 50 * DAY, hour), 50 * DAY + 3_600_000 + 600_000, "forty days within an hour are not");
-        assert_eq!(steady(DAY, 50 * DAY, hour), DAY, "what is young in the past stays young");
     }
 }

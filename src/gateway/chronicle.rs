@@ -20,7 +20,7 @@ use crate::protocol::frame;
 use crate::protocol::run::{Outcome, RunStatus};
 use crate::runs::answer::{Answer, Call};
 use crate::runs::brief::{AGENT, ProgramSession, Recalled};
-use crate::runs::chronicle::{Chronicle, Closing, Opening, Writing};
+use crate::runs::chronicle::{Chronicle, Closing, Opening, Recorded, Writing};
 use crate::runs::runners;
 use crate::runs::spoken::{Piece, Spoken};
 use crate::sessions::turn::{Turn, TurnEnd, TurnKind, Usage};
@@ -111,12 +111,17 @@ impl Scribe {
         })
     }
 
-    async fn write_close(&self, closing: &Closing) -> bool {
+    async fn write_close(&self, closing: &Closing) -> Recorded {
         let run = &closing.opening.run;
         let turn = self.turn(run).await;
-        self.turns().remove(&run.file_id);
-        let Ok(turn) = turn else { return false };
-        let Some(turn) = turn else { return true };
+        let begun = self.turns().remove(&run.file_id);
+        let session_of = |turn: &Turn| turn.session.entry.session_id.clone();
+        let turn = match turn {
+            Ok(Some(turn)) => turn,
+            // A conversation that is gone needs nothing more.
+            gone => return Recorded { written: gone.is_ok(), session_id: begun.as_ref().map(session_of) },
+        };
+        let session_id = Some(session_of(&turn));
         let mut entries = vec![said(&closing.opening)];
         let of_model = runners::uses_model(&run.runner);
         entries.extend(if of_model {
@@ -132,7 +137,7 @@ impl Scribe {
         }
         let aborted = matches!(closing.outcome.status, RunStatus::Aborted | RunStatus::Interrupted);
         self.sessions.finish_turn(&turn, closing.outcome.ended_at, TurnEnd { aborted, usage: usage_of(&closing.spoken) });
-        written
+        Recorded { written, session_id }
     }
 
     fn turns(&self) -> std::sync::MutexGuard<'_, HashMap<String, Turn>> {
@@ -204,7 +209,7 @@ impl Chronicle for Scribe {
         })
     }
 
-    fn close(&self, closing: Closing) -> Writing<bool> {
+    fn close(&self, closing: Closing) -> Writing<Recorded> {
         let scribe = self.clone();
         Box::pin(async move { scribe.write_close(&closing).await })
     }

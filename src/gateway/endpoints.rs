@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::Config;
+use crate::config::model_params::ModelParams;
 use crate::config::models::{Model, ModelApi, ModelInput, ModelsMode, Provider, ProviderAuth};
 use crate::config::secret::Secret;
 use crate::model::endpoint::{Api, Auth, Aws, Compat, Cost, Endpoint};
@@ -35,6 +36,8 @@ pub fn endpoint(config: &Config, name: &str, variables: Variables<'_>) -> Result
     let mut endpoint = place(config, provider, model, api, variables)?;
     endpoint.headers.extend(row.iter().flat_map(|row| &row.headers).map(|(name, value)| (name.clone(), value.clone())));
     describe(&mut endpoint, row);
+    endpoint.params = ModelParams::of_model(config, &name);
+    endpoint.max_tokens = endpoint.params.max_tokens.unwrap_or(endpoint.max_tokens).min(endpoint.context_window);
     Ok(endpoint)
 }
 
@@ -204,12 +207,13 @@ mod tests {
                 "baseUrl": "http://127.0.0.1:1/v1", "apiKey": "k", "authHeader": true, "headers": { "x-a": "1" },
                 "models": [{ "id": "m/1", "name": "M", "contextWindow": 1000, "maxTokens": 5000, "input": ["text"], "cost": { "input": 2 }, "headers": { "x-b": "2" } }],
             } } },
-            "agents": { "defaults": { "models": { "box/m/1": { "alias": "Small" } } } },
+            "agents": { "defaults": { "models": { "box/m/1": { "alias": "Small", "params": { "temperature": 0.5, "maxTokens": 700 } } } } },
         });
         for name in ["box/m/1", "small"] {
             let found = of(config.clone(), name, &[]).unwrap();
             assert_eq!((found.provider.as_str(), found.model.as_str(), found.api), ("box", "m/1", Api::OpenaiCompletions));
-            assert_eq!((found.context_window, found.max_tokens, found.cost.input), (1000, 1000, 2.0));
+            assert_eq!((found.context_window, found.max_tokens, found.cost.input), (1000, 700, 2.0));
+            assert_eq!(found.params.temperature, Some(0.5));
             assert_eq!(found.headers.keys().collect::<Vec<_>>(), ["x-a", "x-b"]);
             assert!(matches!(found.auth, Auth::Bearer { .. }));
         }

@@ -8,11 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use tracing::warn;
 
 use super::endpoints::{endpoint, unaliased};
-use super::programs;
+use super::{programs, shortening};
 use crate::agent::mcp::{Server, Way};
-use crate::agent::spec::{
-    AgentSpec, Bootstrap, Budgets, CompactionRules, ExecRules, FetchRules, FileRules, ModelFacts, Price, Task, ToolLayer, ToolRules,
-};
+use crate::agent::spec::{AgentSpec, Bootstrap, Budgets, ExecRules, FetchRules, FileRules, ModelFacts, Price, Task, ToolLayer, ToolRules};
 use crate::config::Config;
 use crate::config::agent_parts::Thinking as ConfiguredThinking;
 use crate::config::agents::Agent;
@@ -116,7 +114,8 @@ impl Minds {
         let shut_in = work.isolation.level != Level::Off;
         Ok(AgentSpec {
             task,
-            history: history.into_iter().map(|(by, message)| for_model(message, by.as_deref(), first)).collect(),
+            history_times: history.iter().map(|known| known.at).collect(),
+            history: history.into_iter().map(|known| for_model(known.message, known.by.as_deref(), first)).collect(),
             prompt,
             workspace: work.cwd.clone(),
             main_session: is_main,
@@ -138,7 +137,8 @@ impl Minds {
             fetch: fetch(config).filter(|_| !shut_in || work.isolation.network),
             sessions: !is_sub && work.cwd == agent.workspace,
             budgets: budgets(config, agent),
-            compaction: compaction(config),
+            compaction: shortening::compaction(config),
+            pruning: shortening::pruning(config),
         })
     }
 }
@@ -329,17 +329,4 @@ fn servers(config: &Config, work: &Work) -> Vec<Server> {
         Some(Server { name: name.clone(), way, timeout_ms, allow: tools.allow, deny: tools.deny })
     });
     servers.collect()
-}
-
-fn compaction(config: &Config) -> CompactionRules {
-    let given = config.agents.defaults.compaction.clone().unwrap_or_default();
-    let flush = given.memory_flush.unwrap_or_default();
-    let plain = CompactionRules::default();
-    CompactionRules {
-        reserve_tokens: given.reserve_tokens_floor.unwrap_or(plain.reserve_tokens),
-        keep_share: given.max_history_share.unwrap_or(plain.keep_share),
-        memory_flush: flush.enabled.unwrap_or(plain.memory_flush),
-        flush_prompt: flush.prompt,
-        flush_system: flush.system_prompt,
-    }
 }

@@ -10,17 +10,18 @@ use serde_json::{Map, Value, json};
 use super::minds::file_note;
 use crate::model::{Block, Message, Role};
 use crate::protocol::event::agent::Whole;
+use crate::runs::brief::Remembered;
 use crate::transcript::message;
 use crate::transcript::recall::{Kept, Recall};
 
 /// What stands before a summary when a model is sent it.
 const SUMMARY: &str = "The conversation before this point was replaced by this summary:";
 
-/// Messages of a model, with the `provider/model` that made them, and the files that they came with.
+/// Messages of a model, and the files that they came with.
 #[derive(Debug, Default, PartialEq)]
 pub struct Recollection {
     /// The messages, oldest first.
-    pub history: Vec<(Option<String>, Message)>,
+    pub history: Vec<Remembered>,
     /// The files.
     pub files: Vec<PathBuf>,
 }
@@ -40,7 +41,8 @@ pub fn of_transcript(recall: Recall) -> Recollection {
     }
     if let Some(summary) = recall.summary.filter(|summary| !summary.trim().is_empty()) {
         let text = format!("{SUMMARY}\n\n{summary}");
-        found.history.insert(0, (None, Message { role: Role::User, content: vec![Block::Text { text }] }));
+        let at = found.history.first().map_or(0, |first| first.at);
+        found.history.insert(0, Remembered { by: None, at, message: Message { role: Role::User, content: vec![Block::Text { text }] } });
     }
     for message in messages {
         found.take(&message);
@@ -55,29 +57,33 @@ impl Recollection {
             Some(Value::Array(blocks)) => blocks.clone(),
             _ => Vec::new(),
         };
+        let at = message["timestamp"].as_u64().unwrap_or_default();
         match message::role(message) {
             "toolResult" => {
                 let id = message["toolCallId"].as_str().unwrap_or_default().to_owned();
                 let content = content.iter().filter_map(|block| self.block(block)).collect();
                 let result = Block::ToolResult { id, content, is_error: message["isError"] == true };
                 match self.history.last_mut() {
-                    Some((_, last)) if matches!(last.content.last(), Some(Block::ToolResult { .. })) => last.content.push(result),
-                    _ => self.history.push((None, Message { role: Role::User, content: vec![result] })),
+                    Some(last) if matches!(last.message.content.last(), Some(Block::ToolResult { .. })) => {
+                        last.message.content.push(result);
+                        last.at = last.at.max(at);
+                    }
+                    _ => self.history.push(Remembered { by: None, at, message: Message { role: Role::User, content: vec![result] } }),
                 }
             }
-            "user" => self.push(None, Role::User, &content),
+            "user" => self.push(None, at, Role::User, &content),
             "assistant" => {
                 let by = message["provider"].as_str().zip(message["model"].as_str()).map(|(provider, model)| format!("{provider}/{model}"));
-                self.push(by, Role::Assistant, &content);
+                self.push(by, at, Role::Assistant, &content);
             }
             _ => {}
         }
     }
 
-    fn push(&mut self, by: Option<String>, role: Role, content: &[Value]) {
+    fn push(&mut self, by: Option<String>, at: u64, role: Role, content: &[Value]) {
         let content: Vec<Block> = content.iter().filter_map(|block| self.block(block)).collect();
         if !content.is_empty() {
-            self.history.push((by, Message { role, content }));
+            self.history.push(Remembered { by, at, message: Message { role, content } });
         }
     }
 
@@ -225,9 +231,9 @@ mod tests {
         assert_eq!(entries.len(), 5);
         assert_eq!((&entries[1]["toolName"], &entries[0]["content"][3]["type"]), (&json!("exec"), &json!("toolCall")));
         let found = of_transcript(Recall { messages: entries, ..Recall::default() });
-        let history: Vec<Message> = found.history.iter().map(|(_, message)| message.clone()).collect();
+        let history: Vec<Message> = found.history.iter().map(|known| known.message.clone()).collect();
         assert_eq!(history, conversation());
-        assert_eq!((found.history[0].0.as_deref(), &found.history[1].0), (Some("p/m"), &None));
+        assert_eq!((found.history[0].by.as_deref(), &found.history[1].by), (Some("p/m"), &None));
     }
 
     #[test]
@@ -242,7 +248,7 @@ mod tests {
         let texts: Vec<String> = of_transcript(recall)
             .history
             .into_iter()
-            .map(|(_, message)| match &message.content[0] {
+            .map(|known| match &known.message.content[0] {
                 Block::Text { text } => text.clone(),
                 other => panic!("{other:?}"),
             })
@@ -256,6 +262,6 @@ mod tests {
         message::attach(&mut asked, [message::FileRef { name: "a.png", mime_type: "image/png", bytes: 3, path: "/m/a.png" }]);
         let found = of_transcript(Recall { messages: vec![asked, json!({ "role": "strange" })], ..Recall::default() });
         assert_eq!(found.files, [PathBuf::from("/m/a.png")]);
-        assert!(matches!(&found.history[0].1.content[1], Block::Text { text } if text.contains("/m/a.png")));
+        assert!(matches!(&found.history[0].message.content[1], Block::Text { text } if text.contains("/m/a.png")));
     }
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Usage;
+use crate::config::model_params::ModelParams;
 use crate::config::models::{MaxTokensField, ModelApi};
 use crate::config::secret::Secret;
 
@@ -46,6 +47,9 @@ pub struct Endpoint {
     /// Ways in which it differs from what its API says.
     #[serde(default)]
     pub compat: Compat,
+    /// Fields of its requests that the configuration names.
+    #[serde(default)]
+    pub params: ModelParams,
     /// How long it may take.
     #[serde(default)]
     pub timeouts: Timeouts,
@@ -71,6 +75,7 @@ impl Endpoint {
             reasoning: false,
             images: false,
             compat: Compat::default(),
+            params: ModelParams::default(),
             timeouts: Timeouts::default(),
             retry: Retry::default(),
         }

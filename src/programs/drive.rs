@@ -20,6 +20,8 @@ const TAIL_SHOWN: usize = 600;
 /// Something that the user says while the program works.
 #[derive(Debug)]
 pub struct Aside {
+    /// Its name, under which it is told as a message of the conversation.
+    pub name: String,
     /// The words.
     pub text: String,
     /// Told whether the program has them.
@@ -129,7 +131,7 @@ pub async fn drive(
 fn conclude(aside: Aside, taken: bool, tell: &mut (dyn FnMut(Event) + Send)) {
     if taken {
         let message = Message { role: Role::User, content: vec![Block::Text { text: aside.text }] };
-        tell(Event::Message { message, usage: None, stop: None, model: None });
+        tell(Event::Message { message, usage: None, stop: None, model: None, told: Some(aside.name) });
     }
     let _ = aside.taken.send(taken);
 }

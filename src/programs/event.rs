@@ -70,6 +70,9 @@ pub enum Event {
         /// The model that spoke, in the program's words.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         model: Option<String>,
+        /// For what the user said meanwhile: its name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        told: Option<String>,
     },
     /// What was used and belongs to no message. The sum over these and all messages is the turn's.
     Usage(Used),

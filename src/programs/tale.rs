@@ -349,7 +349,7 @@ impl Tale {
                     let used = std::mem::take(&mut self.used);
                     let usage = (!used.is_none()).then_some(used);
                     let message = Message { role: Role::Assistant, content };
-                    self.events.push(Event::Message { message, usage, stop, model: self.model.clone() });
+                    self.events.push(Event::Message { message, usage, stop, model: self.model.clone(), told: None });
                 }
             }
             if first.results.len() < uses {
@@ -361,7 +361,7 @@ impl Tale {
             let content = std::mem::take(&mut first.results);
             if !content.is_empty() {
                 let message = Message { role: Role::User, content };
-                self.events.push(Event::Message { message, usage: None, stop: None, model: None });
+                self.events.push(Event::Message { message, usage: None, stop: None, model: None, told: None });
             }
             self.exchanges.pop_front();
         }

@@ -11,6 +11,7 @@ pub mod ids;
 pub mod isolation;
 pub mod ready;
 pub mod run;
+pub mod run_meta;
 pub mod scope;
 pub mod session;
 pub mod strict;

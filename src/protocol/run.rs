@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::approval::AwaitedApproval;
 use super::ids::{AgentId, RunId, SessionKey};
 use super::isolation::{Level, LimitsApplied};
+use super::run_meta::RunMeta;
 use super::usage::TokenUsage;
 
 /// Where a run stands. `accepted` → `queued` → `running` → one of the five ends, and never back.
@@ -178,6 +179,9 @@ pub struct Outcome {
     /// What its agent said last. Empty for a run whose message was a command: its output stands in the events.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub payloads: Vec<Said>,
+    /// How its turn went, as other servers of the protocol tell it. Absent in the terminal event, and if there was no turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<RunMeta>,
 }
 
 /// An answer of an agent, as far as it is repeated in the outcome of its run.
@@ -238,6 +242,7 @@ impl Outcome {
             fault: None,
             usage: None,
             payloads: Vec::new(),
+            meta: None,
         }
     }
 

@@ -22,8 +22,8 @@ pub const AGENT: &str = "agent";
 /// What a session remembers when a turn begins.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recalled {
-    /// The conversation so far, oldest first, each message with the `provider/model` that made it; empty for programs, which keep their own.
-    pub history: Vec<(Option<String>, Message)>,
+    /// The conversation so far, oldest first; empty for programs, which keep their own.
+    pub history: Vec<Remembered>,
     /// Files that earlier messages came with.
     pub files: Vec<PathBuf>,
     /// The session's own model: provider and name.
@@ -36,6 +36,17 @@ pub struct Recalled {
     pub notes: Vec<String>,
     /// The conversation of the run's program, as the program names it.
     pub program: Option<ProgramSession>,
+}
+
+/// A message of the conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Remembered {
+    /// The `provider/model` that made it.
+    pub by: Option<String>,
+    /// When it was said, ms since the epoch; 0 if that is not known.
+    pub at: u64,
+    /// The message.
+    pub message: Message,
 }
 
 /// A conversation that a program keeps.

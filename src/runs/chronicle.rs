@@ -37,6 +37,15 @@ pub struct Closing {
     pub outcome: Outcome,
 }
 
+/// What became of a turn that was to be written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Whether it is written; if not, it is to be closed again at the next start.
+    pub written: bool,
+    /// The conversation that it belongs to; none if that is gone or cannot be looked up.
+    pub session_id: Option<String>,
+}
+
 /// Writes the conversation down.
 pub trait Chronicle: Send + Sync {
     /// A turn is about to begin: its session may have to start afresh, or to be waited for.
@@ -48,6 +57,6 @@ pub trait Chronicle: Send + Sync {
     /// Notes what the user said. Nobody waits for it but the closing of the same turn.
     fn open(&self, opening: Opening) -> Writing<()>;
 
-    /// Notes what was answered, and what the user said if that is missing, each once however often it is called. Returns whether it is written; if not, it is called again at the next start.
-    fn close(&self, closing: Closing) -> Writing<bool>;
+    /// Notes what was answered, and what the user said if that is missing, each once however often it is called.
+    fn close(&self, closing: Closing) -> Writing<Recorded>;
 }

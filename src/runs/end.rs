@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use super::chronicle::{Closing, Opening};
+use super::chronicle::{Closing, Opening, Recorded};
 use super::launcher::LaunchError;
 use super::live::{Ended, Live};
 use super::queue::Why;
@@ -20,6 +20,7 @@ use crate::exec::process::NO_ROOM;
 use crate::failpoint::failpoint;
 use crate::journal::close::{Closed, close};
 use crate::protocol::run::{Outcome, RunErrorCode, RunStatus};
+use crate::protocol::run_meta::RunMeta;
 use crate::store::error::StoreError;
 
 /// How long a journal that somebody holds is waited for. Its holder is a shim that is just going, or a command on its way to its exec.
@@ -73,12 +74,20 @@ impl Supervisor {
         // A shim that was killed left its socket behind; another one removes it anyway.
         let _ = std::fs::remove_file(self.socket_path(&live.record.file_id));
         let spoken = self.spoken(live).await;
+        // The shim may have been killed before it could say that it had taken them.
+        for run in &spoken.told {
+            self.take_in(live, run).await;
+        }
         // A shim that was killed could not add up what it used.
         if ended.outcome.usage.is_none() {
             ended.outcome.usage = spoken.usage;
         }
-        let last = spoken.last_text();
-        let told = self.write_closing(live, &ended, spoken).await;
+        let (last, by) = (spoken.last_text(), spoken.answered_by());
+        let Recorded { written: told, session_id } = self.write_closing(live, &ended, spoken).await;
+        // A merged run has that of its carrier.
+        if ended.outcome.meta.is_none() {
+            ended.outcome.meta = RunMeta::of(&ended.outcome).map(|meta| meta.with(session_id, by));
+        }
         self.tell_of_end(live, &ended, last).await;
         failpoint!("runs.after_transcript");
         let commit = self.commit(live, &ended, told).await;
@@ -104,21 +113,23 @@ impl Supervisor {
         live.set_opening(self.inner.tasks.spawn("run.opening", writing));
     }
 
-    /// Has the turn written down, before its outcome is committed: what is unfinished at the next start is looked at again, and nothing is written twice. Returns whether it is complete.
-    async fn write_closing(&self, live: &Arc<Live>, ended: &Ended, spoken: Spoken) -> bool {
+    /// Has the turn written down, before its outcome is committed: what is unfinished at the next start is looked at again, and nothing is written twice.
+    async fn write_closing(&self, live: &Arc<Live>, ended: &Ended, spoken: Spoken) -> Recorded {
         let Ended { outcome, .. } = ended;
+        let nothing = || Recorded { written: true, session_id: None };
         // Without a turn nothing was said; a merged run's turn is its carrier's.
         if outcome.may_have_run == Some(false) || outcome.merged_into.is_some() {
-            return true;
+            return nothing();
         }
         live.opened().await;
-        let Ok(work) = live.work() else { return true };
+        let Ok(work) = live.work() else { return nothing() };
         let at = outcome.started_at.unwrap_or(outcome.ended_at);
         let opening = Opening { run: live.record.clone(), work, at };
         self.inner.chronicle.close(Closing { opening, answer: live.log.chat.answer(), spoken, outcome: outcome.clone() }).await
     }
 
-    async fn spoken(&self, live: &Live) -> Spoken {
+    /// What the run said, as its journal has it.
+    pub(super) async fn spoken(&self, live: &Live) -> Spoken {
         let (path, of_model) = (live.journal.clone(), live.log.of_model);
         if !of_model {
             return Spoken::default();

@@ -92,7 +92,13 @@ impl Live {
     /// # Errors
     /// The stored request cannot be read.
     pub fn work(&self) -> serde_json::Result<Work> {
-        serde_json::from_str(self.spec.get().unwrap_or(&self.record.spec))
+        serde_json::from_str(self.spec())
+    }
+
+    /// The same, as it is stored.
+    #[must_use]
+    pub fn spec(&self) -> &str {
+        self.spec.get().unwrap_or(&self.record.spec)
     }
 
     /// Changes what the run is to do; before its turn, and once.

@@ -67,11 +67,14 @@ impl Supervisor {
             let carrier = record.merged_into.clone().unwrap_or_default();
             carried.entry(carrier).or_default().push(self.add(record));
         }
-        for record in runs {
-            let live = self.add(record);
+        let lives: Vec<Arc<Live>> = runs.into_iter().map(|record| self.add(record)).collect();
+        for live in &lives {
             for other in carried.remove(&live.record.file_id).unwrap_or_default() {
                 live.carry(&other);
             }
+        }
+        self.join_told(&lives).await?;
+        for live in lives.into_iter().filter(|live| live.carrier().is_none()) {
             failpoint!("runs.recover");
             match self.fate(&live).await {
                 Fate::Adopt => {

@@ -37,7 +37,7 @@ impl Supervisor {
                 Err(_) => continue,
             };
             let (file_id, at) = (run.file_id.clone(), outcome.started_at.unwrap_or(outcome.ended_at));
-            if self.inner.chronicle.close(Closing { opening: Opening { run, work, at }, answer, spoken, outcome }).await {
+            if self.inner.chronicle.close(Closing { opening: Opening { run, work, at }, answer, spoken, outcome }).await.written {
                 told.push(file_id);
             }
         }

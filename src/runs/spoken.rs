@@ -25,6 +25,8 @@ pub struct Spoken {
     pub usage: Option<TokenUsage>,
     /// The conversation that an agent program keeps of it, as the program named it last.
     pub session: Option<String>,
+    /// The runs whose messages it was told while it worked, by their file ids.
+    pub told: Vec<String>,
 }
 
 /// One entry of a transcript.
@@ -113,6 +115,17 @@ impl Spoken {
         unfinished.or_else(whole)
     }
 
+    /// Who answered last: provider, model, and why it stopped; each as far as it is known.
+    #[must_use]
+    pub fn answered_by(&self) -> (Option<String>, Option<String>, Option<String>) {
+        let last = self.pieces.iter().rev().find_map(|(_, piece)| match piece {
+            Piece::Message(whole) if whole.message.get("role").is_some_and(|role| role == "assistant") => Some(whole),
+            _ => None,
+        });
+        let Some(last) = last else { return (None, None, None) };
+        (last.provider.clone(), last.model.clone(), last.stop_reason.clone())
+    }
+
     /// Where results belong: before what the user said while their tools worked, because no model takes it the other way.
     fn behind_calls(&self) -> usize {
         let said = |piece: &Piece| matches!(piece, Piece::Message(whole) if is_said(whole));
@@ -126,6 +139,7 @@ impl Spoken {
             Stream::Message => {
                 let Ok(whole) = serde_json::from_value::<Whole>(data) else { return true };
                 let ends = !is_said(&whole);
+                self.told.extend(whole.told.clone());
                 if let Some(usage) = &whole.usage {
                     self.usage.get_or_insert_default().add(usage);
                 }
@@ -176,7 +190,10 @@ mod tests {
         assert_eq!(spoken.usage.map(|usage| usage.total()), Some(6));
         assert_eq!(spoken.session.as_deref(), Some("new"));
         assert_eq!(read(&path, false).unwrap(), Spoken::default());
-        let message = |role: &str, kind: &str| json!({ "message": { "role": role, "content": [{ "type": kind }] } });
+        let message = |role: &str, kind: &str| {
+            let told = (role == "user" && kind == "text").then_some("f2");
+            json!({ "message": { "role": role, "content": [{ "type": kind }] }, "told": told })
+        };
         let lines = [("assistant", "toolUse"), ("user", "text"), ("user", "text"), ("user", "toolResult"), ("user", "text")];
         let text: Vec<u8> = lines
             .into_iter()
@@ -184,6 +201,7 @@ mod tests {
             .flat_map(|((role, kind), seq)| template.event(seq, Stream::Message, seq, message(role, kind)).unwrap())
             .collect();
         std::fs::write(&path, text).unwrap();
+        assert_eq!(read(&path, true).unwrap().told, ["f2", "f2", "f2"]);
         let times: Vec<u64> = read(&path, true).unwrap().pieces.iter().map(|(at, _)| *at).collect();
         assert_eq!(times, [1, 4, 2, 3, 5], "results stand right behind their calls");
         assert_eq!(read(&dir.path().join("none"), true).unwrap(), Spoken::default());

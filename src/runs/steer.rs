@@ -4,7 +4,7 @@
 //! queue: Steer ──> run at work ──> shim: Tell ──> Told taken ──> merged into the run at work, durably
 //!                      └── ended, does not listen, cannot ──────> Declined: waits in line
 //! ```
-//! A daemon that dies between the two asks again; the shim knows what was taken.
+//! A daemon that dies between the two asks again; the shim knows what was taken, and so does the journal: where it names a message, that was delivered, also if the run has ended by then.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +16,10 @@ use super::queue::Event;
 use super::queue::rules::{Mode, Rules};
 use super::spec::Work;
 use super::supervisor::Supervisor;
+use crate::failpoint::failpoint;
 use crate::protocol::run::RunStatus;
+use crate::store::error::StoreError;
+use crate::store::record::RunRecord;
 
 /// Messages that wait to be told to one run.
 const MOST: usize = 16;
@@ -113,29 +116,61 @@ impl Supervisor {
         if !at_work.tells.answered(&run) {
             return;
         }
-        let Some(message) = self.live(&run) else { return };
-        let has_own_turn = message.record.queue.as_deref().is_none_or(|rules| Rules::from_text(rules).mode != Mode::Steer);
-        let spec = at_work.work().ok().and_then(|work| serde_json::to_string(&work).ok());
-        let Some(spec) = spec.filter(|_| taken && !has_own_turn) else {
-            return self.decide(Event::Declined(run));
-        };
-        if !self.queue().withdraw(&run) {
-            // Somebody ended it, or it is told to the next turn already.
-            return self.decide(Event::Declined(run));
+        failpoint!("runs.steered");
+        if !taken || !self.take_in(at_work, &run).await {
+            self.decide(Event::Declined(run));
         }
-        if let Err(cause) = self.inner.store.merge_runs(&at_work.record.file_id, vec![run], spec).await {
+    }
+
+    /// Makes a waiting message that a run at work was told a part of that run. Returns whether it was waiting to be one.
+    pub(super) async fn take_in(&self, at_work: &Arc<Live>, run: &str) -> bool {
+        let Some(message) = self.live(run).filter(|message| joins(&message.record)) else { return false };
+        if !self.queue().withdraw(run) {
+            // Somebody ended it, it is part of the run already, or it is told to the next turn.
+            return false;
+        }
+        if let Err(cause) = self.join(at_work, &message).await {
             // It has a turn of its own, too: that is better than none.
             warn!(run_id = %message.record.run_id, %cause, "a message that a run at work was told could not be noted as its own");
-            return self.start_again(&message);
+            self.start_again(&message);
         }
+        true
+    }
+
+    async fn join(&self, at_work: &Arc<Live>, message: &Arc<Live>) -> Result<(), StoreError> {
+        let (carrier, spec) = (&at_work.record.file_id, at_work.spec().to_owned());
+        self.inner.store.merge_runs(carrier, vec![message.record.file_id.clone()], spec).await?;
         info!(run_id = %message.record.run_id, into = %at_work.record.run_id, "a run at work was told a message");
-        at_work.carry(&message);
+        at_work.carry(message);
         message.set_status(RunStatus::Running, None);
         // Who asked for its end meanwhile means the run that it is part of now.
         let asked = message.abort_asked().borrow().clone();
         if let Some(reason) = asked {
             at_work.ask_abort(&reason);
         }
+        Ok(())
+    }
+
+    /// Joins the messages of an earlier daemon's unfinished runs with the runs that had them: what a journal says was taken is delivered, whether or not that daemon came to know.
+    ///
+    /// # Errors
+    /// The store did not take it.
+    pub(super) async fn join_told(&self, unfinished: &[Arc<Live>]) -> Result<(), StoreError> {
+        for at_work in unfinished.iter().filter(|live| live.log.of_model) {
+            let waits = |other: &Arc<Live>| {
+                let same = other.record.session_key == at_work.record.session_key && other.record.file_id != at_work.record.file_id;
+                same && other.carrier().is_none() && joins(&other.record)
+            };
+            if !unfinished.iter().any(waits) {
+                continue;
+            }
+            for run in self.spoken(at_work).await.told {
+                if let Some(message) = unfinished.iter().find(|other| other.record.file_id == run && waits(other)) {
+                    self.join(at_work, message).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Nothing reaches an ended run: what it was not told waits for its turn.
@@ -144,6 +179,11 @@ impl Supervisor {
             self.decide(Event::Declined(run));
         }
     }
+}
+
+/// Whether a message that was told to a run at work has no turn of its own besides.
+fn joins(message: &RunRecord) -> bool {
+    message.queue.as_deref().is_some_and(|rules| Rules::from_text(rules).mode == Mode::Steer)
 }
 
 /// Whether a message is nothing but its words, so that the run at work can take it as it is.

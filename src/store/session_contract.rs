@@ -151,6 +151,9 @@ async fn filters_let_through_what_they_say() {
     assert_eq!(of(SessionFilter { session_id: Some("id-of-agent:main:main".to_owned()), ..all() }).await, ["agent:main:main"]);
     assert_eq!(of(SessionFilter { agents: vec![AgentId::from("work"), AgentId::from("no")], ..all() }).await, ["agent:work:100%_x"]);
     assert_eq!(of(SessionFilter { active_since: Some(NOW + 5), ..all() }).await, ["agent:main:x:group:1"]);
+    assert_eq!(of(SessionFilter { idle_since: Some(NOW + 1), ..all() }).await, ["agent:main:main", "agent:work:100%_x"]);
+    assert_eq!(of(SessionFilter { spawned: true, ..all() }).await, ["agent:main:main"]);
+    assert!(of(SessionFilter { spawned: true, idle_since: Some(NOW), ..all() }).await.is_empty());
 }
 
 #[tokio::test]

@@ -132,6 +132,10 @@ pub struct SessionFilter {
     pub agents: Vec<AgentId>,
     /// Only those used at or after this time, ms since the epoch.
     pub active_since: Option<u64>,
+    /// Only those not used since this time, ms since the epoch.
+    pub idle_since: Option<u64>,
+    /// Only those that another session started.
+    pub spawned: bool,
     /// Only the one with this label.
     pub label: Option<String>,
     /// Only those that this session started.
@@ -155,6 +159,8 @@ impl Default for SessionFilter {
             search: None,
             agents: Vec::new(),
             active_since: None,
+            idle_since: None,
+            spawned: false,
             label: None,
             spawned_by: None,
             key: None,

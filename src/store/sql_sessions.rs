@@ -114,6 +114,13 @@ fn conditions(filter: &SessionFilter) -> (String, Vec<Value>) {
     let text = |text: &str| Value::Text(text.to_owned());
     let mut sql = "updated_at >= ?".to_owned();
     let mut values = vec![Value::Integer(ms(filter.active_since.unwrap_or(0)))];
+    if let Some(since) = filter.idle_since {
+        sql.push_str(" AND updated_at <= ?");
+        values.push(Value::Integer(ms(since)));
+    }
+    if filter.spawned {
+        sql.push_str(" AND spawned_by IS NOT NULL");
+    }
     if let Some(search) = &filter.search {
         // Before the others: it lets through the fewest.
         sql.push_str(" AND holds(search, ?)");

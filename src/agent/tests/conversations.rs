@@ -168,9 +168,11 @@ async fn a_long_conversation_is_shortened_and_the_newest_part_stays() {
         spec.history.push(Message { role: Role::Assistant, content: vec![text(&format!("answer {n}"))] });
     }
     let flush = calls(&[("f", "write", r#"{"path":"memory/2026-11-21.md","content":"remember"}"#)]);
-    let script = vec![flush, says("NO_REPLY"), says("They talked."), says("Here I am.")];
+    let script = vec![flush, says("NO_REPLY"), says("They began."), says("They talked."), says("Here I am.")];
     let (finish, host, requests) = play(spec.clone(), Noted::default(), script).await;
-    assert_eq!((finish.end, finish.text.as_str(), finish.turns), (End::Done, "Here I am.", 4));
+    assert_eq!((finish.end, finish.text.as_str(), finish.turns), (End::Done, "Here I am.", 5));
+    let second = format!("{:?}", requests[3].messages);
+    assert!(second.contains("summary of the conversation so far") && second.contains("They began."), "it is made in parts: {second}");
     assert_eq!(std::fs::read_to_string(dir.path().join("memory/2026-11-21.md")).unwrap(), "remember");
     let events = host.events.lock().unwrap().clone();
     let Some(AgentEvent::Compaction(Compaction::End { summary, replaced, tokens_before, tokens_after })) =
@@ -186,6 +188,19 @@ async fn a_long_conversation_is_shortened_and_the_newest_part_stays() {
     drop(events);
 
     spec.compaction.memory_flush = false;
+    let mut at_once = spec.clone();
+    at_once.compaction.in_parts = false;
+    let (finish, _, requests) = play(at_once, Noted::default(), vec![says("They talked."), says("Here I am.")]).await;
+    assert_eq!((finish.end, requests.len()), (End::Done, 2), "or at once");
+    for (answer, wanted) in [
+        (fails(ErrorKind::Refusal), "says Refusal"),
+        (fails(ErrorKind::ContextLength), "says ContextLength"),
+        (says(" "), "gave no summary"),
+    ] {
+        let (finish, _, requests) = play(spec.clone(), Noted::default(), vec![says("They began."), answer, says("all the same")]).await;
+        let head = format!("{:?}", requests[2].messages[0]);
+        assert!(finish.end == End::Done && head.contains("They began.") && head.contains(wanted), "{head}");
+    }
     let (finish, host, requests) = play(spec, Noted::default(), vec![fails(ErrorKind::Overloaded), says("all the same")]).await;
     assert!(finish.end == End::Done && requests[1].messages.len() == 41, "a summary that fails changes nothing");
     assert!(matches!(&host.events.lock().unwrap()[1], AgentEvent::Compaction(Compaction::Failed { .. })));

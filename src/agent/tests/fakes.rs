@@ -23,6 +23,7 @@ pub(in crate::agent) fn spec(workspace: &Path) -> AgentSpec {
     AgentSpec {
         task: Task::Answer,
         history: Vec::new(),
+        history_times: Vec::new(),
         prompt: vec![Block::Text { text: "go".into() }],
         workspace: workspace.to_path_buf(),
         main_session: false,
@@ -48,6 +49,7 @@ pub(in crate::agent) fn spec(workspace: &Path) -> AgentSpec {
         sessions: false,
         budgets: Budgets::default(),
         compaction: CompactionRules::default(),
+        pruning: None,
     }
 }
 

@@ -122,6 +122,30 @@ fn allow_does_not_stand_beside_also_allow() {
 }
 
 #[test]
+fn fields_of_models_and_the_time_of_a_cache_are_checked() {
+    let params = |params: Value| json!({ "agents": { "defaults": { "models": { "a/b.c": { "params": params } } } } });
+    one_wrong(&params(json!({ "temperature": 3 })), "params.temperature: must be a number from 0 to 2");
+    one_wrong(&params(json!({ "messages": [] })), "params.messages: is made by the gateway");
+    assert_eq!(wrong(&config(&params(json!({ "temperature": 1, "anything": { "else": true } })))), []);
+    let pruning = |pruning: Value| json!({ "agents": { "defaults": { "contextPruning": pruning } } });
+    one_wrong(&pruning(json!({ "ttl": "soon" })), "agents.defaults.contextPruning.ttl: must be a number");
+    for wrong in [
+        json!({ "mode": "always" }),
+        json!({ "softTrimRatio": 1.5 }),
+        json!({ "hardClearRatio": -1 }),
+        json!({ "keepLastAssistants": -1 }),
+        json!({ "softTrim": { "chars": 3 } }),
+        json!({ "hardClear": { "enabled": "yes" } }),
+        json!({ "tools": { "allow": "exec" } }),
+    ] {
+        assert_ne!(against_schema(&pruning(wrong.clone())), [], "{wrong}");
+    }
+    for wrong in [json!({ "compaction": { "mode": "never" } }), json!({ "subagents": { "archiveAfterMinutes": 0 } })] {
+        assert_ne!(against_schema(&json!({ "agents": { "defaults": wrong } })), [], "{wrong}");
+    }
+}
+
+#[test]
 fn durations_have_units() {
     assert_eq!(duration_ms("30m"), Some(1_800_000));
     assert_eq!(duration_ms("0m"), Some(0));

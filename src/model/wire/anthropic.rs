@@ -2,12 +2,15 @@
 //!
 //! Marks for the cache stand behind the tools, behind the system prompt, and at the ends of the last two messages of the user: so each turn finds what the one before has written.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
 use super::anthropic_answer::Answer;
 use super::claude::Thoughts;
-use super::{FORGOTTEN, Reader, UNSEEN, Wire, forgotten, max_tokens};
+use super::{FORGOTTEN, Reader, UNSEEN, Wire, forgotten, max_tokens, others};
+use crate::config::model_params::Retention;
 use crate::model::endpoint::Endpoint;
 use crate::model::{Block, Request, Role};
 
@@ -25,6 +28,12 @@ struct Body<'a> {
     tools: Vec<Tool<'a>>,
     #[serde(flatten)]
     thoughts: Thoughts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(flatten)]
+    others: BTreeMap<&'a str, &'a Value>,
     messages: Vec<Turn<'a>>,
 }
 
@@ -54,9 +63,21 @@ enum Schema<'a> {
 #[derive(Clone, Copy, Serialize)]
 struct Mark {
     r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<&'static str>,
 }
 
-const MARK: Option<Mark> = Some(Mark { r#type: "ephemeral" });
+impl Mark {
+    /// As the configuration wants it; none if nothing is to be kept.
+    fn of(endpoint: &Endpoint) -> Option<Self> {
+        let ttl = match endpoint.params.cache_retention {
+            Some(Retention::None) => return None,
+            Some(Retention::Long) => Some("1h"),
+            Some(Retention::Short) | None => None,
+        };
+        Some(Self { r#type: "ephemeral", ttl })
+    }
+}
 
 #[derive(Serialize)]
 struct Part<'a> {
@@ -108,19 +129,23 @@ impl Wire for Anthropic {
 
     fn body(&self, endpoint: &Endpoint, request: &Request) -> serde_json::Result<Vec<u8>> {
         let thoughts = Thoughts::of(endpoint, request);
+        let mark = Mark::of(endpoint);
         let system = [request.system.as_str()].into_iter().filter(|text| !text.trim().is_empty());
         let mut tools = tools(request);
         if let Some(last) = tools.last_mut() {
-            last.cache_control = MARK;
+            last.cache_control = mark;
         }
         let mut messages = turns(endpoint, request, !thoughts.is_empty());
         let ends = messages.iter_mut().rev().filter(|turn| turn.role == Role::User).filter_map(|turn| turn.content.last_mut());
         for end in ends.take(2) {
-            end.cache_control = MARK;
+            end.cache_control = mark;
         }
-        let system = system.map(|text| Part { kind: Kind::Text { text }, cache_control: MARK }).collect();
+        let system = system.map(|text| Part { kind: Kind::Text { text }, cache_control: mark }).collect();
         let max_tokens = max_tokens(endpoint, request);
-        serde_json::to_vec(&Body { model: &endpoint.model, max_tokens, stream: true, system, tools, thoughts, messages })
+        let (temperature, top_p) = thoughts.sampling(endpoint);
+        let others = others(endpoint, thoughts.names());
+        let model = &endpoint.model;
+        serde_json::to_vec(&Body { model, max_tokens, stream: true, system, tools, thoughts, temperature, top_p, others, messages })
     }
 
     fn reader(&self) -> Box<dyn Reader> {
@@ -176,6 +201,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::config::model_params::ModelParams;
     use crate::model::endpoint::Api;
     use crate::model::{Message, Thinking, ToolSpec};
 
@@ -234,6 +260,25 @@ mod tests {
             ],
         });
         assert_eq!(written(&endpoint, &conversation()), wanted);
+    }
+
+    #[test]
+    fn fields_of_the_configuration_are_sent_and_none_that_thoughts_do_not_go_with() {
+        let mut endpoint = Endpoint::new("anthropic", "claude-sonnet-4-5", Api::AnthropicMessages);
+        let rest = json!({ "top_k": 5, "service_tier": "auto" }).as_object().cloned().unwrap();
+        endpoint.params = ModelParams { temperature: Some(0.25), top_p: Some(0.5), rest, ..ModelParams::default() };
+        let request = conversation();
+        let value = written(&endpoint, &request);
+        let fields = |value: &Value| ["temperature", "top_p", "top_k", "service_tier"].map(|name| value.get(name).cloned());
+        assert_eq!(fields(&value), [Some(json!(0.25)), Some(json!(0.5)), Some(json!(5)), Some(json!("auto"))]);
+        endpoint.reasoning = true;
+        let value = written(&endpoint, &request);
+        assert_eq!(fields(&value), [None, None, None, Some(json!("auto"))]);
+        assert_eq!(value["thinking"]["type"], "enabled");
+        endpoint.params.cache_retention = Some(Retention::Long);
+        assert_eq!(written(&endpoint, &request)["system"][0]["cache_control"], json!({ "type": "ephemeral", "ttl": "1h" }));
+        endpoint.params.cache_retention = Some(Retention::None);
+        assert!(!written(&endpoint, &request).to_string().contains("cache_control"));
     }
 
     #[test]

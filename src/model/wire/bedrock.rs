@@ -2,12 +2,15 @@
 //!
 //! Turns must alternate, so neighbours of the same role become one. Marks for the cache are blocks of their own, and only some models know them.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
 use super::bedrock_answer::Answer;
 use super::claude::{Thoughts, is_claude};
-use super::{FORGOTTEN, Reader, UNSEEN, Wire, forgotten, max_tokens};
+use super::{FORGOTTEN, Reader, UNSEEN, Wire, forgotten, max_tokens, others};
+use crate::config::model_params::Retention;
 use crate::model::aws::signature::encoded;
 use crate::model::endpoint::Endpoint;
 use crate::model::{Block, Request, Role};
@@ -21,18 +24,46 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     system: Vec<Part<'a>>,
     messages: Vec<Turn<'a>>,
-    inference_config: Inference,
+    inference_config: Inference<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_config: Option<ToolConfig<'a>>,
-    #[serde(skip_serializing_if = "Thoughts::is_empty")]
-    additional_model_request_fields: Thoughts,
+    #[serde(skip_serializing_if = "Additional::is_empty")]
+    additional_model_request_fields: Additional<'a>,
+    #[serde(flatten)]
+    others: BTreeMap<&'a str, &'a Value>,
+}
+
+/// Fields that the language does not know and the model does.
+#[derive(Serialize)]
+struct Additional<'a> {
+    #[serde(flatten)]
+    thoughts: Thoughts,
+    #[serde(flatten)]
+    others: BTreeMap<&'a str, &'a Value>,
+}
+
+impl Additional<'_> {
+    fn is_empty(&self) -> bool {
+        self.thoughts.is_empty() && self.others.is_empty()
+    }
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Inference {
+struct Inference<'a> {
     max_tokens: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop_sequences: Option<&'a Value>,
 }
+
+/// Fields of a request itself that the configuration may name; any other is the model's.
+const OF_REQUEST: [&str; 6] =
+    ["guardrailConfig", "performanceConfig", "requestMetadata", "serviceTier", "promptVariables", "additionalModelResponseFieldPaths"];
+const STOP_SEQUENCES: &str = "stopSequences";
 
 #[derive(Serialize)]
 struct ToolConfig<'a> {
@@ -96,9 +127,9 @@ enum Reasoning<'a> {
 #[derive(Clone, Copy, Serialize)]
 struct Mark {
     r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<&'static str>,
 }
-
-const MARK: Mark = Mark { r#type: "default" };
 
 impl Wire for Bedrock {
     fn url(&self, endpoint: &Endpoint, base: &str) -> String {
@@ -123,29 +154,45 @@ impl Wire for Bedrock {
 
     fn body(&self, endpoint: &Endpoint, request: &Request) -> serde_json::Result<Vec<u8>> {
         let thoughts = Thoughts::of(endpoint, request);
-        let marks = endpoint.compat.cache_marks.unwrap_or_else(|| is_claude(&endpoint.model) || endpoint.model.contains("nova"));
+        let knows = || endpoint.compat.cache_marks.unwrap_or_else(|| is_claude(&endpoint.model) || endpoint.model.contains("nova"));
+        let retention = endpoint.params.cache_retention;
+        // Nova keeps nothing for an hour.
+        let ttl = (retention == Some(Retention::Long) && is_claude(&endpoint.model)).then_some("1h");
+        let mark = Mark { r#type: "default", ttl };
+        let marks = retention != Some(Retention::None) && knows();
         let mut system: Vec<Part<'_>> =
             [request.system.as_str()].into_iter().filter(|text| !text.trim().is_empty()).map(Part::Text).collect();
         let mut messages = turns(endpoint, request, !thoughts.is_empty());
         let mut tools = tools(request);
         if marks {
             if !system.is_empty() {
-                system.push(Part::CachePoint(MARK));
+                system.push(Part::CachePoint(mark));
             }
             // Nova keeps system and messages only.
             if !tools.is_empty() && is_claude(&endpoint.model) {
-                tools.push(Tool::CachePoint(MARK));
+                tools.push(Tool::CachePoint(mark));
             }
             for turn in messages.iter_mut().rev().filter(|turn| turn.role == Role::User).take(2) {
-                turn.content.push(Part::CachePoint(MARK));
+                turn.content.push(Part::CachePoint(mark));
             }
         }
+        let (temperature, top_p) = thoughts.sampling(endpoint);
+        let (mut of_request, mut of_model) = (others(endpoint, thoughts.names()), BTreeMap::new());
+        let stop_sequences = of_request.remove(STOP_SEQUENCES);
+        of_request.retain(|name, value| {
+            let is_known = OF_REQUEST.contains(name);
+            if !is_known {
+                of_model.insert(*name, *value);
+            }
+            is_known
+        });
         serde_json::to_vec(&Body {
             system,
             messages,
-            inference_config: Inference { max_tokens: max_tokens(endpoint, request) },
+            inference_config: Inference { max_tokens: max_tokens(endpoint, request), temperature, top_p, stop_sequences },
             tool_config: (!tools.is_empty()).then_some(ToolConfig { tools }),
-            additional_model_request_fields: thoughts,
+            additional_model_request_fields: Additional { thoughts, others: of_model },
+            others: of_request,
         })
     }
 
@@ -261,6 +308,26 @@ mod tests {
             "additionalModelRequestFields": {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}},
         });
         assert_eq!(written(&endpoint, &conversation()), wanted);
+    }
+
+    #[test]
+    fn fields_of_the_configuration_are_put_where_the_language_has_them() {
+        let mut endpoint = Endpoint::new("amazon-bedrock", "us.anthropic.claude-opus-4-6-v1", Api::BedrockConverseStream);
+        let rest = json!({ "top_k": 5, "stopSequences": ["END"], "guardrailConfig": { "guardrailIdentifier": "g" } });
+        endpoint.params.rest = rest.as_object().cloned().unwrap();
+        (endpoint.params.temperature, endpoint.params.top_p) = (Some(0.25), Some(0.5));
+        let value = written(&endpoint, &conversation());
+        let inference = json!({ "maxTokens": 100, "temperature": 0.25, "topP": 0.5, "stopSequences": ["END"] });
+        assert_eq!((&value["inferenceConfig"], &value["guardrailConfig"]["guardrailIdentifier"]), (&inference, &json!("g")));
+        assert_eq!(value["additionalModelRequestFields"], json!({ "top_k": 5 }));
+        endpoint.reasoning = true;
+        let value = written(&endpoint, &conversation());
+        assert_eq!(value["inferenceConfig"], json!({ "maxTokens": 100, "stopSequences": ["END"] }));
+        assert!(value["additionalModelRequestFields"].get("top_k").is_none(), "{value}");
+        endpoint.params.cache_retention = Some(Retention::Long);
+        assert_eq!(written(&endpoint, &conversation())["system"][1], json!({ "cachePoint": { "type": "default", "ttl": "1h" } }));
+        endpoint.params.cache_retention = Some(Retention::None);
+        assert!(!written(&endpoint, &conversation()).to_string().contains("cachePoint"));
     }
 
     #[test]

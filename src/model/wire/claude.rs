@@ -68,6 +68,17 @@ impl Thoughts {
         Self { thinking: Some(Way::Enabled { budget_tokens: budget }), output_config: None }
     }
 
+    /// What the configuration says of the choice of words, temperature and share of the likeliest; a model that thinks takes neither.
+    pub(super) fn sampling(&self, endpoint: &Endpoint) -> (Option<f64>, Option<f64>) {
+        let params = &endpoint.params;
+        if self.is_empty() { (params.temperature, params.top_p) } else { (None, None) }
+    }
+
+    /// The names of fields that this writes, or that must not stand beside it.
+    pub(super) fn names(&self) -> &'static [&'static str] {
+        if self.is_empty() { &[] } else { &["output_config", "top_k"] }
+    }
+
     /// Whether nothing is said.
     pub(super) fn is_empty(&self) -> bool {
         self.thinking.is_none()

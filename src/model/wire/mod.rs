@@ -9,6 +9,10 @@ mod frames;
 mod openai;
 mod openai_answer;
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
 use super::endpoint::{Api, Endpoint};
 use super::failure::Said;
 use super::sse::{Sse, SseEvent};
@@ -89,6 +93,12 @@ fn forgotten<'a>(request: &'a Request) -> Vec<&'a str> {
         }
     }
     names
+}
+
+/// Fields of the configuration that go to the provider as they are. Those that are written anyway keep what is written.
+fn others<'a>(endpoint: &'a Endpoint, written: &[&str]) -> BTreeMap<&'a str, &'a Value> {
+    let fields = endpoint.params.rest.iter().map(|(name, value)| (name.as_str(), value));
+    fields.filter(|(name, _)| !written.contains(name)).collect()
 }
 
 /// What a tool is said to be that is named only in the past.

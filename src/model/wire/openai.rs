@@ -2,11 +2,14 @@
 //!
 //! Only what nearly all of them understand is sent. Thoughts are not sent back: the language has no place for them. Its cache needs no marks.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
 use super::openai_answer::Answer;
-use super::{FORGOTTEN, Reader, UNSEEN, Wire, forgotten, max_tokens};
+use super::{FORGOTTEN, Reader, UNSEEN, Wire, forgotten, max_tokens, others};
+use crate::config::model_params::Retention;
 use crate::config::models::MaxTokensField;
 use crate::model::endpoint::Endpoint;
 use crate::model::{Block, Message, Request, Role, Thinking};
@@ -28,6 +31,14 @@ struct Body<'a> {
     max_completion_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_effort: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_cache_retention: Option<&'static str>,
+    #[serde(flatten)]
+    others: BTreeMap<&'a str, &'a Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<Tool<'a>>,
     messages: Vec<Turn<'a>>,
@@ -146,13 +157,23 @@ impl Wire for OpenAi {
             Thinking::High => Some("high"),
         };
         let thinks = endpoint.compat.reasoning_effort.unwrap_or(endpoint.reasoning);
+        let reasoning_effort = effort.filter(|_| thinks);
+        // Others have no such field, and some refuse what they do not know.
+        let prompt_cache_retention = (own && endpoint.params.cache_retention == Some(Retention::Long)).then_some("24h");
+        let mut written = Vec::new();
+        written.extend(reasoning_effort.map(|_| "reasoning_effort"));
+        written.extend(prompt_cache_retention.map(|_| "prompt_cache_retention"));
         serde_json::to_vec(&Body {
             model: &endpoint.model,
             stream: true,
             stream_options: StreamOptions { include_usage: true },
             max_tokens,
             max_completion_tokens,
-            reasoning_effort: effort.filter(|_| thinks),
+            reasoning_effort,
+            temperature: endpoint.params.temperature,
+            top_p: endpoint.params.top_p,
+            prompt_cache_retention,
+            others: others(endpoint, &written),
             tools: tools(request),
             messages: turns(endpoint, request),
         })
@@ -294,6 +315,20 @@ mod tests {
             ],
         });
         assert_eq!(written(&endpoint), wanted);
+    }
+
+    #[test]
+    fn fields_of_the_configuration_are_sent_but_for_what_the_gateway_says_itself() {
+        let mut endpoint = Endpoint::new("openai", "gpt-x", Api::OpenaiCompletions);
+        endpoint.params.rest = json!({ "seed": 7, "reasoning_effort": "minimal" }).as_object().cloned().unwrap();
+        (endpoint.params.temperature, endpoint.params.top_p) = (Some(0.25), Some(0.5));
+        endpoint.params.cache_retention = Some(Retention::Long);
+        let fields =
+            |value: &Value| ["temperature", "top_p", "seed", "reasoning_effort", "prompt_cache_retention"].map(|name| value[name].clone());
+        assert_eq!(fields(&written(&endpoint)), [json!(0.25), json!(0.5), json!(7), json!("minimal"), json!("24h")]);
+        endpoint.reasoning = true;
+        "http://127.0.0.1:8000/v1".clone_into(&mut endpoint.base_url);
+        assert_eq!(fields(&written(&endpoint)), [json!(0.25), json!(0.5), json!(7), json!("high"), Value::Null]);
     }
 
     #[test]

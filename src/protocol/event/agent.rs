@@ -121,6 +121,9 @@ pub struct Whole {
     /// What went wrong, for `error`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// For what the user said while the run worked: the gateway's own name of the run that it came with. That one is part of this run by this line, and ends with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<String>,
 }
 
 /// `data` of a `compaction` event.

@@ -210,7 +210,7 @@ impl Hosted {
     fn line(&self, whole: &Whole) -> io::Result<Line> {
         let message = serde_json::to_value(&whole.message)?;
         if whole.message.role == model::Role::User {
-            return Ok(Line { message, ..Line::default() });
+            return Ok(Line { message, told: whole.told.clone(), ..Line::default() });
         }
         let (provider, model, api) = self.facts.clone();
         let stop_reason = match (&whole.stop, &whole.broken) {
@@ -230,6 +230,7 @@ impl Hosted {
             usage: Some(used(whole.usage, whole.cost, self.price)),
             stop_reason: Some(stop_reason),
             error: whole.broken.clone().filter(|why| why != "aborted"),
+            told: None,
         })
     }
 }

@@ -106,7 +106,7 @@ async fn turn(job: &Job, spec: &ProgramSpec, out: &RunSink, stop: &Stop, teller:
         loop {
             let (tell, text) = listener.next().await;
             let (taken, answer) = oneshot::channel();
-            let is_told = speaker.send(Aside { text, taken }).await.is_ok() && answer.await.unwrap_or(false);
+            let is_told = speaker.send(Aside { name: tell.clone(), text, taken }).await.is_ok() && answer.await.unwrap_or(false);
             listener.answer(&tell, is_told);
         }
     };

@@ -105,3 +105,63 @@ async fn a_shim_that_is_killed_leaves_the_text_that_was_shown() {
     let kept = messages[1]["content"][0]["text"].as_str().unwrap();
     assert!(kept.starts_with(client.chats["k"].text.trim_end()) && text.starts_with(kept), "{kept}");
 }
+
+/// A run at work that has been told a message, of which the daemon died when it heard that it was taken.
+async fn told_and_dead(fake: &crate::fake_model::FakeModel) -> crate::harness::Gateway {
+    let mut gateway = gateway(fake, &json!({ "messages": { "queue": { "mode": "steer" } } }));
+    gateway.kill();
+    gateway.env("SKYKOI_FAILPOINT", "runs.steered");
+    gateway.launch();
+    let mut client = Client::connect(&gateway).await;
+    client.ok("chat.send", json!({ "sessionKey": "main", "message": "work", "idempotencyKey": "a" })).await;
+    client.until("some words", |client| client.chats.get("a").is_some_and(|chat| chat.deltas > 1)).await;
+    client.request("chat.send", json!({ "sessionKey": "main", "message": "hurry", "idempotencyKey": "b" })).await;
+    while client.frame().await.is_ok() {}
+    gateway.kill();
+    gateway.clear_env();
+    gateway
+}
+
+fn slow(text: &str) -> Answer {
+    Answer { pause_ms: 10, ..Answer::text(&text.repeat(30)) }
+}
+
+#[tokio::test]
+async fn a_message_that_a_run_has_taken_is_answered_once_though_the_daemon_died_and_the_run_ended() {
+    let fake = fake([slow("Work after work. "), Answer::text("I hurry."), Answer::text("nobody asks for this")]).await;
+    let mut gateway = told_and_dead(&fake).await;
+    crate::shim::until("the run has ended", || gateway.shims().is_empty()).await;
+    gateway.launch();
+    let mut client = Client::connect(&gateway).await;
+    let second = client.ok("agent.wait", json!({ "runId": "b", "timeoutMs": 30_000 })).await;
+    assert_eq!((&second["status"], &second["outcome"]["mergedInto"]), (&json!("ok"), &json!("a")), "{second}");
+    assert_eq!((fake.seen().len(), fake.left()), (2, 1));
+    assert_eq!(shape(&transcript(&gateway)), ["user:text", "assistant:text", "user:text", "assistant:text"]);
+    // And again: what is decided stays so.
+    gateway.kill_and_restart();
+    let mut client = Client::connect(&gateway).await;
+    let again = client.ok("agent.wait", json!({ "runId": "b", "timeoutMs": 30_000 })).await;
+    assert_eq!(again["outcome"], second["outcome"]);
+    assert_eq!(fake.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_message_that_a_run_has_taken_is_part_of_it_while_it_works_and_when_its_host_is_killed() {
+    for is_killed in [false, true] {
+        let fake = fake([slow("Work after work. "), slow("I hurry. "), Answer::text("nobody asks for this")]).await;
+        let mut gateway = told_and_dead(&fake).await;
+        if is_killed {
+            for (_, shim) in gateway.shims() {
+                crate::harness::kill_9(shim);
+            }
+        }
+        gateway.launch();
+        let mut client = Client::connect(&gateway).await;
+        let second = client.ok("agent.wait", json!({ "runId": "b", "timeoutMs": 30_000 })).await;
+        let status = if is_killed { "interrupted" } else { "ok" };
+        assert_eq!((&second["status"], &second["outcome"]["mergedInto"]), (&json!(status), &json!("a")), "{second}");
+        assert_eq!(fake.left(), 1, "it has no turn of its own");
+        let said = shape(&transcript(&gateway)).into_iter().filter(|message| message == "user:text").count();
+        assert_eq!(said, 2);
+    }
+}

@@ -3,7 +3,9 @@
 mod crashes;
 mod failures;
 pub mod mcp;
+mod meta;
 mod sessions;
+mod shorter;
 mod talk;
 mod terminal;
 mod tools;

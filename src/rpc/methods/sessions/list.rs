@@ -168,6 +168,8 @@ fn filter(gateway: &Gateway, params: ListParams, protocol: u32, now: u64) -> Res
         after,
         search: params.search.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),
         agents,
+        idle_since: None,
+        spawned: false,
         active_since: params.active_minutes.map(|minutes| now.saturating_sub(minutes.saturating_mul(60_000))),
         label: params.label,
         spawned_by: params.spawned_by,

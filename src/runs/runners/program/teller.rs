@@ -267,7 +267,7 @@ impl Teller {
                 let end = Tool::Result { name, tool_call_id: id, exit_code, signal: None, duration_ms, is_error, result };
                 self.out.emit(Stream::Tool, &end)?;
             }
-            Event::Message { message, usage: used, stop, model } => {
+            Event::Message { message, usage: used, stop, model, told } => {
                 let of_model = message.role == Role::Assistant;
                 if of_model {
                     telling.next_message(&message.content);
@@ -281,7 +281,13 @@ impl Teller {
                     usage: used.map(usage),
                     stop_reason: stop.map(word),
                     error: None,
+                    told: told.clone(),
                 });
+                if told.is_some() {
+                    // Who hears that it was taken finds it in the journal, whatever happens next.
+                    self.release(telling)?;
+                    return self.out.sync();
+                }
                 telling.due.get_or_insert(Instant::now() + PAUSE);
             }
             Event::Text { .. } | Event::Thinking { .. } | Event::Usage(_) => {}
