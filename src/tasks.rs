@@ -79,7 +79,7 @@ impl Tasks {
 
 /// Keeps one thread for work that blocks, until `stop`.
 ///
-/// The runtime starts such threads as they are needed and ends them when they have had nothing to do for ten seconds. Where no thread can be started any more, such as at a limit of processes, work would wait for ever if there were none; with one, it takes its turn.
+/// The runtime starts such threads as they are needed and ends them when they have had nothing to do for ten seconds. Where no thread can be started any more, such as at a limit of processes, whoever asks for such work would panic if there were none; with one, it takes its turn.
 pub async fn keep_a_thread(stop: CancellationToken) {
     const OFTEN: Duration = Duration::from_secs(6);
     loop {

@@ -98,12 +98,13 @@ impl Real {
         if self != Self::Opencode {
             return Vec::new();
         }
-        // It knows models by its own list; one of ours is told to it with the address and the key that the run has. Its own shell is taken away here, since nobody else can.
+        // It knows models by its own list; one of ours is told to it with the address and the key that the run has. Its own shell is taken away here, since nobody else can, and it asks for commands only when it is told to.
         let sees = json!({ "input": ["text", "image"], "output": ["text"] });
         let model = json!({ "name": "fake", "limit": { "context": 100_000, "output": 4000 }, "tool_call": true, "attachment": true, "modalities": sees });
         let options = json!({ "baseURL": "{env:SKYKOI_MODEL_URL}", "apiKey": "{env:SKYKOI_MODEL_KEY}" });
         let provider = json!({ "npm": "@ai-sdk/openai-compatible", "name": "gw", "options": options, "models": { "fake-model": model } });
-        let config = json!({ "provider": { "gw": provider }, "model": "gw/fake-model", "small_model": "gw/fake-model", "tools": { "bash": shell }, "autoupdate": false });
+        let asks = if shell { "ask" } else { "deny" };
+        let config = json!({ "provider": { "gw": provider }, "model": "gw/fake-model", "small_model": "gw/fake-model", "tools": { "bash": shell }, "permission": { "bash": asks }, "autoupdate": false });
         let set = [("OPENCODE_CONFIG_CONTENT", config.to_string()), ("OPENCODE_DISABLE_MODELS_FETCH", "1".to_owned())];
         set.map(|(name, value)| (name.to_owned(), value)).into()
     }

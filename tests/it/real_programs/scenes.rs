@@ -168,7 +168,7 @@ pub async fn a_second_turn_knows_the_first(real: Real, place: &Path) {
     assert_eq!(say(&mut client, "remember the word xylophone").await.0["payload"]["status"], "ok");
     if real == Real::Gemini {
         // It names the file of a conversation by the minute and empties it when it takes it up within the same.
-        let of_minute = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() % 60;
+        let of_minute = skykoi_gateway::clock::now_ms() / 1000 % 60;
         tokio::time::sleep(std::time::Duration::from_secs(61 - of_minute)).await;
     }
     let (last, run) = say(&mut client, "which word was it").await;
