@@ -10,6 +10,7 @@ use std::pin::Pin;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::spec::Price;
 use crate::exec::output::{Counts, Sink};
 use crate::exec::process::Running;
 use crate::model::{ErrorKind, Message, StopReason, Usage};
@@ -155,8 +156,10 @@ pub struct Whole {
     pub message: Message,
     /// What the request used; zero for results.
     pub usage: Usage,
-    /// What that cost, dollars.
-    pub cost: f64,
+    /// What that cost.
+    pub spent: Spent,
+    /// Which of the turn's models said it, from 0: the first or one of its fallbacks.
+    pub by: usize,
     /// Why the model stopped; none for results of tools and for what was broken off.
     pub stop: Option<StopReason>,
     /// Why it was broken off, one line: `aborted`, or what the provider said.
@@ -169,7 +172,48 @@ impl Whole {
     /// A message that no model said.
     #[must_use]
     pub fn of(message: Message) -> Self {
-        Self { message, usage: Usage::default(), cost: 0.0, stop: None, broken: None, told: None }
+        Self { message, usage: Usage::default(), spent: Spent::default(), by: 0, stop: None, broken: None, told: None }
+    }
+}
+
+/// What tokens cost, dollars, by their kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Spent {
+    /// Of what was read.
+    pub input: f64,
+    /// Of what was written.
+    pub output: f64,
+    /// Of reading the cache.
+    pub cache_read: f64,
+    /// Of writing it.
+    pub cache_write: f64,
+}
+
+impl Spent {
+    /// What these tokens cost.
+    #[must_use]
+    pub fn of(usage: Usage, price: Price) -> Self {
+        let part = |tokens: u64, price: f64| tokens as f64 * price / 1_000_000.0;
+        Self {
+            input: part(usage.input, price.input),
+            output: part(usage.output, price.output),
+            cache_read: part(usage.cache_read, price.cache_read),
+            cache_write: part(usage.cache_write, price.cache_write),
+        }
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn total(&self) -> f64 {
+        self.input + self.output + self.cache_read + self.cache_write
+    }
+
+    /// Adds more.
+    pub fn add(&mut self, more: Self) {
+        self.input += more.input;
+        self.output += more.output;
+        self.cache_read += more.cache_read;
+        self.cache_write += more.cache_write;
     }
 }
 
@@ -210,8 +254,8 @@ pub struct Finish {
     pub text: String,
     /// What all requests used together.
     pub usage: Usage,
-    /// What that cost, dollars.
-    pub cost: f64,
+    /// What that cost.
+    pub spent: Spent,
     /// How often the model was asked.
     pub turns: u32,
     /// What its commands printed.

@@ -237,7 +237,8 @@ mod tests {
     fn later_requests_cut_what_the_first_one_did() {
         let (mut messages, mut times) = conversation(3);
         let pause = times[11] + 10 * MINUTE;
-        (messages.push(user("next")), times.push(pause));
+        messages.push(user("next"));
+        times.push(pause);
         let first = pruned(Dated { messages: &messages, times: &times }, pause, 5000, &rules()).unwrap();
         let before = messages.len();
         let call = Block::ToolUse { id: "n".into(), name: "exec".into(), input: json!({}) };

@@ -46,6 +46,9 @@ pub struct AgentSpec {
     pub thinking: Thinking,
     /// What must be known of the model.
     pub model: ModelFacts,
+    /// The same of its fallbacks, in the order in which they are asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallbacks: Vec<ModelFacts>,
     /// Files of instructions in the system prompt.
     #[serde(default)]
     pub bootstrap: Bootstrap,
@@ -73,6 +76,14 @@ pub struct AgentSpec {
     /// Which old results are left out of what the model is sent; absent = none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pruning: Option<PruningRules>,
+}
+
+impl AgentSpec {
+    /// What must be known of the model at this place: the first or one of its fallbacks.
+    #[must_use]
+    pub fn facts(&self, place: usize) -> &ModelFacts {
+        place.checked_sub(1).and_then(|place| self.fallbacks.get(place)).unwrap_or(&self.model)
+    }
 }
 
 /// What is to be done in a turn.

@@ -10,7 +10,7 @@ use super::calls::{self, Use};
 use super::commands::Commands;
 use super::conversation::{estimate, ids, mended, tokens_of, user};
 use super::gather::{Answer, Ending, gather};
-use super::host::{AgentEvent, End, Finish, Host, Whole};
+use super::host::{AgentEvent, End, Finish, Host, Spent, Whole};
 use super::mcp::Mcp;
 use super::prompt::system;
 use super::pruning::{Dated, pruned};
@@ -19,7 +19,7 @@ use super::tools::files::Files;
 use super::tools::process::row;
 use super::tools::{Context, Tool, described, offered};
 use crate::exec::company::Company;
-use crate::model::{Block, ErrorKind, Message, Model, ModelError, Request, Role, StopReason, Thinking, ToolSpec};
+use crate::model::{Block, ErrorKind, Message, Model, ModelError, Request, Role, StopReason, Thinking, ToolSpec, Usage};
 
 /// What the model is told when nobody has said anything.
 const GO_ON: &str = "Go on.";
@@ -36,7 +36,7 @@ pub async fn run(spec: AgentSpec, model: Arc<dyn Model>, host: Arc<dyn Host>, mc
     tokio::join!(turn.context.commands.end(), turn.context.mcp.end());
     let printed = turn.context.commands.printed();
     let Turn { ledger, said, .. } = turn;
-    Finish { printed, end: end.end, summary: end.summary, text: said, usage: ledger.usage, cost: ledger.cost, turns: ledger.turns }
+    Finish { printed, end: end.end, summary: end.summary, text: said, usage: ledger.usage, spent: ledger.spent, turns: ledger.turns }
 }
 
 /// The end of a turn and what to say of it.
@@ -101,7 +101,7 @@ impl Turn {
         let specs = tools.iter().map(|tool| described(tool, &spec)).chain(mcp.described()).collect();
         let names: Vec<&str> = tools.iter().map(|tool| tool.name).collect();
         let system = system(&spec, &names, host.now_ms());
-        let ledger = Ledger::new(spec.budgets, spec.model.cost);
+        let ledger = Ledger::new(spec.budgets);
         let (files, commands) = (Files::new(&spec), Commands::new(spec.exec, host.stop(), Company::several()));
         let ids = ids(&messages);
         let context = Arc::new(Context { spec, host, files, commands, mcp });
@@ -136,17 +136,17 @@ impl Turn {
         let request = self.request(self.system.clone(), &self.shown(), self.specs.clone());
         let host = Arc::clone(&self.context.host);
         let mut answer = gather(self.model.ask(&request), &*host, host.stop(), false).await;
-        let cost = self.ledger.add(answer.usage);
+        let paid = self.account(answer.usage);
         match std::mem::take(&mut answer.ending) {
-            Ending::Whole(stop) => self.take(answer, stop, cost).await,
-            Ending::Stopped => Some(self.broken(answer, cost, "aborted").err().unwrap_or_else(Ended::stopped)),
+            Ending::Whole(stop) => self.take(answer, stop, paid).await,
+            Ending::Stopped => Some(self.broken(answer, paid, "aborted").err().unwrap_or_else(Ended::stopped)),
             Ending::Failed(error) => {
                 let nothing_came = answer.content.is_empty();
                 if error.kind == ErrorKind::ContextLength && nothing_came && self.may_compact() {
                     // Our estimate was wrong; there is no room for a flush either.
                     return self.compact(None, false).await.err();
                 }
-                Some(self.broken(answer, cost, &error.message).err().unwrap_or_else(|| Ended::failed(&error)))
+                Some(self.broken(answer, paid, &error.message).err().unwrap_or_else(|| Ended::failed(&error)))
             }
         }
     }
@@ -171,13 +171,19 @@ impl Turn {
         Request { system, messages, tools, max_tokens, thinking: self.context.spec.thinking }
     }
 
+    /// Writes down what an answer used; returns which of the models gave it, and what that cost.
+    fn account(&mut self, usage: Usage) -> (usize, Spent) {
+        let by = self.model.answering();
+        (by, self.ledger.add(usage, self.context.spec.facts(by).cost))
+    }
+
     /// A whole answer.
-    async fn take(&mut self, mut answer: Answer, stop: StopReason, cost: f64) -> Option<Ended> {
+    async fn take(&mut self, mut answer: Answer, stop: StopReason, (by, spent): (usize, Spent)) -> Option<Ended> {
         self.name_uses(&mut answer.content);
         self.said = answer.text();
         let uses = uses(&answer, &stop);
         let message = Message { role: Role::Assistant, content: answer.content };
-        if let Err(failed) = self.tell(Whole { usage: answer.usage, cost, stop: Some(stop.clone()), ..Whole::of(message) }) {
+        if let Err(failed) = self.tell(Whole { usage: answer.usage, spent, by, stop: Some(stop.clone()), ..Whole::of(message) }) {
             return Some(Ended::unwritten(&failed));
         }
         self.measured = Some((all(answer.usage), self.messages.len())).filter(|(tokens, _)| *tokens > 0);
@@ -218,13 +224,13 @@ impl Turn {
     }
 
     /// An answer that broke off: its words stay.
-    fn broken(&mut self, answer: Answer, cost: f64, why: &str) -> Result<(), Ended> {
+    fn broken(&mut self, answer: Answer, (by, spent): (usize, Spent), why: &str) -> Result<(), Ended> {
         self.said = answer.text();
         if answer.content.is_empty() && all(answer.usage) == 0 {
             return Ok(());
         }
         let message = Message { role: Role::Assistant, content: answer.content };
-        let whole = Whole { usage: answer.usage, cost, broken: Some(why.to_owned()), ..Whole::of(message) };
+        let whole = Whole { usage: answer.usage, spent, by, broken: Some(why.to_owned()), ..Whole::of(message) };
         self.tell(whole).map_err(|failed| Ended::unwritten(&failed))
     }
 
@@ -279,7 +285,7 @@ impl Turn {
     pub async fn ask_aside(&mut self, request: Request) -> Answer {
         let host = Arc::clone(&self.context.host);
         let answer = gather(self.model.ask(&request), &*host, host.stop(), true).await;
-        self.ledger.add(answer.usage);
+        self.account(answer.usage);
         answer
     }
 

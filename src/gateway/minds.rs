@@ -29,6 +29,8 @@ use crate::store::record::RunRecord;
 
 /// Largest picture that a model is shown, bytes; providers take about five megabytes of base64.
 const MAX_IMAGE: u64 = 3_750_000;
+/// Pictures that every model with eyes sees. A request with another kind is refused as a whole, so those stand as files.
+const SEEN: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 
 /// The configuration of one moment.
 #[derive(Debug)]
@@ -56,8 +58,9 @@ impl Briefing for Minds {
         let id = run.agent_id.as_str();
         let agent = config.agent(Some(id)).ok_or_else(|| format!("there is no agent \"{id}\" any more"))?;
         let endpoints = endpoints(config, &agent, &recalled)?;
-        let Some(first) = endpoints.first() else { return Err(no_model(id)) };
-        let spec = self.spec(&agent, run, work, recalled, first)?;
+        let Some((first, others)) = endpoints.split_first() else { return Err(no_model(id)) };
+        let mut spec = self.spec(&agent, run, work, recalled, first)?;
+        spec.fallbacks = others.iter().map(|other| facts(other, config.agents.defaults.context_tokens)).collect();
         let mcp = if work.compact.is_some() { Vec::new() } else { servers(config, work) };
         Ok(AgentTask { spec, endpoints, mcp })
     }
@@ -125,6 +128,7 @@ impl Minds {
             timezone: defaults.user_timezone.clone(),
             thinking: thinking_of(work, thinking.as_deref(), defaults.thinking_default),
             model: facts(first, defaults.context_tokens),
+            fallbacks: Vec::new(),
             bootstrap: Bootstrap { skip: defaults.skip_bootstrap == Some(true), max_chars: defaults.bootstrap_max_chars },
             tools: tools(config, agent, first, is_sub),
             files: FileRules {
@@ -203,7 +207,7 @@ fn prompt(work: &Work, notes: &[String], sees: bool) -> Vec<Block> {
     let texts = noted(notes).into_iter().chain([work.message.clone()]);
     let mut blocks: Vec<Block> = texts.map(|text| Block::Text { text }).collect();
     for file in &work.attachments {
-        let picture = if sees && file.mime_type.starts_with("image/") { picture(file) } else { None };
+        let picture = if sees { picture(file) } else { None };
         blocks.push(picture.unwrap_or_else(|| Block::Text { text: file_note(&file.name, &file.mime_type, &file.path) }));
     }
     blocks
@@ -218,14 +222,14 @@ pub fn file_note(name: &str, mime_type: &str, path: &Path) -> String {
 /// The pictures that came with a message, as programs are given them.
 pub(super) fn pictures(work: &Work) -> Vec<Picture> {
     let of = |file: &Attached| {
-        let Block::Image { mime_type, data } = picture(file).filter(|_| file.mime_type.starts_with("image/"))? else { return None };
+        let Block::Image { mime_type, data } = picture(file)? else { return None };
         Some(Picture { path: file.path.clone(), mime_type, data })
     };
     work.attachments.iter().filter_map(of).collect()
 }
 
 fn picture(file: &Attached) -> Option<Block> {
-    if file.bytes > MAX_IMAGE {
+    if file.bytes > MAX_IMAGE || !SEEN.contains(&file.mime_type.as_str()) {
         return None;
     }
     let bytes = std::fs::read(&file.path).ok()?;

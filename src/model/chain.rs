@@ -1,5 +1,8 @@
 //! The models of one agent in the order in which they are asked.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::answer::{Sink, stream};
 use super::door::{Door, Doors};
 use super::endpoint::Endpoint;
@@ -11,26 +14,32 @@ use super::{ErrorKind, Events, Model, ModelError, Request};
 pub(super) struct Chain {
     doors: Doors,
     told: Told,
+    /// Whose answer it is that comes, or came last.
+    answering: Arc<AtomicUsize>,
 }
 
 impl Chain {
     pub(super) fn new(endpoints: Vec<Endpoint>, told: Told) -> Self {
-        Self { doors: endpoints.into_iter().map(Door::new).collect(), told }
+        Self { doors: endpoints.into_iter().map(Door::new).collect(), told, answering: Arc::default() }
     }
 }
 
 impl Model for Chain {
     fn ask(&self, request: &Request) -> Events {
-        let (doors, told, request) = (self.doors.clone(), self.told.clone(), request.clone());
+        let (doors, told, request, answering) = (self.doors.clone(), self.told.clone(), request.clone(), Arc::clone(&self.answering));
         stream(|sink| async move {
-            if let Err(error) = ask(&doors, &told, &request, &sink).await {
+            if let Err(error) = ask(&doors, &told, &request, &answering, &sink).await {
                 sink.send(Err(error)).await;
             }
         })
     }
+
+    fn answering(&self) -> usize {
+        self.answering.load(Ordering::Relaxed)
+    }
 }
 
-async fn ask(doors: &Doors, told: &Told, request: &Request, sink: &Sink) -> Result<(), ModelError> {
+async fn ask(doors: &Doors, told: &Told, request: &Request, answering: &AtomicUsize, sink: &Sink) -> Result<(), ModelError> {
     let mut failures: Vec<Failure> = Vec::new();
     for (index, door) in doors.iter().enumerate() {
         if let Some(last) = failures.last() {
@@ -41,6 +50,7 @@ async fn ask(doors: &Doors, told: &Told, request: &Request, sink: &Sink) -> Resu
             }
             told.tell(Notice::Next { error: last.error.clone(), endpoint: index });
         }
+        answering.store(index, Ordering::Relaxed);
         // A future of this size is better off on the heap than in each that waits for it.
         let Err(failure) = Box::pin(door.ask(request, sink, told)).await else { return Ok(()) };
         if failure.begun {

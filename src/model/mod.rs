@@ -230,6 +230,11 @@ pub type Events = Pin<Box<dyn Stream<Item = Result<Event, ModelError>> + Send>>;
 pub trait Model: Send + Sync {
     /// Asks. What is wrong with the request or the way there is the stream's first item.
     fn ask(&self, request: &Request) -> Events;
+
+    /// Which of its endpoints answers, or answered last, from 0.
+    fn answering(&self) -> usize {
+        0
+    }
 }
 
 /// Opens a model: the first endpoint is asked, the others only when it fails in a way in which another may help. Nothing is read or connected before the first request; without an endpoint every request is refused.

@@ -49,7 +49,7 @@ async fn a_turn_uses_tools_until_the_model_is_done() {
     let second = calls(&[("c2", "read", r#"{"path":"a/ü.txt"}"#)]);
     let (finish, host, requests) = play(spec(dir.path()), Noted::default(), vec![first, second, says("It is there.")]).await;
     assert_eq!((finish.end, finish.text.as_str(), finish.turns), (End::Done, "It is there.", 3));
-    assert_eq!((finish.usage, (finish.cost * 1e6).round()), (usage(30, 15), 60.0));
+    assert_eq!((finish.usage, (finish.spent.total() * 1e6).round()), (usage(30, 15), 60.0));
     assert_whole(&host, &requests);
     let messages = host.messages();
     let thought = Block::Thinking { text: "hmm".into(), signature: Some("seal".into()) };

@@ -41,6 +41,7 @@ pub(in crate::agent) fn spec(workspace: &Path) -> AgentSpec {
             images: true,
             cost: Price { input: 1.0, output: 2.0, ..Price::default() },
         },
+        fallbacks: Vec::new(),
         bootstrap: Bootstrap::default(),
         tools: ToolRules { apply_patch: true, ..ToolRules::default() },
         files: FileRules::default(),

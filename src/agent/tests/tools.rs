@@ -117,7 +117,8 @@ async fn a_flood_is_bounded_for_the_model_and_told_to_the_host_whole() {
 #[tokio::test]
 async fn a_stop_ends_commands_and_keeps_what_they_printed() {
     let dir = tempfile::tempdir().unwrap();
-    let command = args(&json!({ "command": "echo $$; echo started; (trap '' TERM; sleep 300) & trap '' TERM; sleep 300" }));
+    // It says that it has started when neither process hears TERM any more: one that TERM ended would leave the other to a shim's sweep.
+    let command = args(&json!({ "command": "trap '' TERM; echo $$; (sleep 300) & echo started; sleep 300" }));
     let host = Noted::default();
     let (stop, output) = (host.stop.clone(), host.output.clone());
     let watch = async {

@@ -27,8 +27,8 @@ pub(super) const TOOL: Tool = Tool {
 const MAX_LINES: usize = 2000;
 /// Most bytes of one line.
 const MAX_LINE: usize = 2000;
-/// Largest picture, bytes.
-const MAX_IMAGE: usize = 5 << 20;
+/// Largest picture, bytes: providers take about five megabytes of base64, and one that they refuse would stand in the conversation for good.
+const MAX_IMAGE: usize = 3_750_000;
 /// How far a file is looked at for bytes that no text has.
 const LOOK: usize = 8192;
 
@@ -112,9 +112,9 @@ fn image(spec: &AgentSpec, path: &str, mime_type: &str, bytes: &[u8]) -> Given {
     }
     if bytes.len() > MAX_IMAGE {
         return Given::error(format!(
-            "{path} is a picture of {} bytes; at most {} MiB are shown. Make it smaller first.",
+            "{path} is a picture of {} bytes; at most {} are shown. Make it smaller first.",
             bytes.len(),
-            MAX_IMAGE >> 20
+            MAX_IMAGE
         ));
     }
     let text = Block::Text { text: format!("{path} ({mime_type}, {} bytes)", bytes.len()) };

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::anthropic_answer::Answer;
 use super::claude::Thoughts;
-use super::{FORGOTTEN, Reader, UNSEEN, Wire, forgotten, max_tokens, others};
+use super::{FORGOTTEN, Reader, UNSEEN, Wire, forgotten, max_tokens, others, sees};
 use crate::config::model_params::Retention;
 use crate::model::endpoint::Endpoint;
 use crate::model::{Block, Request, Role};
@@ -182,7 +182,7 @@ fn part<'a>(endpoint: &Endpoint, block: &'a Block, thinks: bool) -> Option<Part<
     let kind = match block {
         Block::Text { text } if text.trim().is_empty() => return None,
         Block::Text { text } => Kind::Text { text },
-        Block::Image { .. } if !endpoint.images => Kind::Text { text: UNSEEN },
+        Block::Image { mime_type, .. } if !sees(endpoint, mime_type) => Kind::Text { text: UNSEEN },
         Block::Image { mime_type, data } => Kind::Image { source: Source { r#type: "base64", media_type: mime_type, data } },
         Block::Thinking { text, signature: Some(signature) } if thinks => Kind::Thinking { thinking: text, signature },
         Block::Redacted { data } if thinks => Kind::RedactedThinking { data },
@@ -283,8 +283,13 @@ mod tests {
 
     #[test]
     fn a_model_without_eyes_and_thoughts_gets_neither_and_forgotten_tools_are_named() {
-        let endpoint = Endpoint::new("x", "m", Api::AnthropicMessages);
+        let mut endpoint = Endpoint::new("x", "m", Api::AnthropicMessages);
         let mut request = conversation();
+        request.messages[0].content.push(Block::Image { mime_type: "image/svg+xml".to_owned(), data: "AAAA".to_owned() });
+        endpoint.images = true;
+        assert_eq!(written(&endpoint, &request)["messages"][0]["content"][1]["text"], UNSEEN, "nor what no model knows");
+        endpoint.images = false;
+        request.messages[0].content.pop();
         request.tools.clear();
         let value = written(&endpoint, &request);
         assert_eq!(value.get("thinking"), None);

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::bedrock_answer::Answer;
 use super::claude::{Thoughts, is_claude};
-use super::{FORGOTTEN, Reader, UNSEEN, Wire, forgotten, max_tokens, others};
+use super::{FORGOTTEN, Reader, UNSEEN, Wire, forgotten, max_tokens, others, sees};
 use crate::config::model_params::Retention;
 use crate::model::aws::signature::encoded;
 use crate::model::endpoint::Endpoint;
@@ -226,7 +226,7 @@ fn part<'a>(endpoint: &Endpoint, block: &'a Block, thinks: bool) -> Option<Part<
     Some(match block {
         Block::Text { text } if text.trim().is_empty() => return None,
         Block::Text { text } => Part::Text(text),
-        Block::Image { .. } if !endpoint.images => Part::Text(UNSEEN),
+        Block::Image { mime_type, .. } if !sees(endpoint, mime_type) => Part::Text(UNSEEN),
         Block::Image { mime_type, data } => {
             Part::Image { format: mime_type.strip_prefix("image/").unwrap_or(mime_type), source: Source { bytes: data } }
         }

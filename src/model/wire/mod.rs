@@ -101,6 +101,11 @@ fn others<'a>(endpoint: &'a Endpoint, written: &[&str]) -> BTreeMap<&'a str, &'a
     fields.filter(|(name, _)| !written.contains(name)).collect()
 }
 
+/// Whether a model sees pictures of this kind. One that it does not know would have the whole request refused, and every later one of the conversation.
+fn sees(endpoint: &Endpoint, mime_type: &str) -> bool {
+    endpoint.images && ["image/png", "image/jpeg", "image/gif", "image/webp"].contains(&mime_type)
+}
+
 /// What a tool is said to be that is named only in the past.
 const FORGOTTEN: &str = "No longer available; do not use it.";
 /// What takes the place of a picture that the model cannot see.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::openai_answer::Answer;
-use super::{FORGOTTEN, Reader, UNSEEN, Wire, forgotten, max_tokens, others};
+use super::{FORGOTTEN, Reader, UNSEEN, Wire, forgotten, max_tokens, others, sees};
 use crate::config::model_params::Retention;
 use crate::config::models::MaxTokensField;
 use crate::model::endpoint::Endpoint;
@@ -233,7 +233,7 @@ fn asked<'a>(endpoint: &Endpoint, message: &'a Message, turns: &mut Vec<Turn<'a>
         for inner in content {
             match inner {
                 Block::Text { text } => texts.push(text),
-                _ if endpoint.images => parts.extend(part(endpoint, inner)),
+                Block::Image { mime_type, .. } if sees(endpoint, mime_type) => parts.extend(part(endpoint, inner)),
                 _ => texts.push(UNSEEN),
             }
         }
@@ -249,7 +249,7 @@ fn asked<'a>(endpoint: &Endpoint, message: &'a Message, turns: &mut Vec<Turn<'a>
 fn part<'a>(endpoint: &Endpoint, block: &'a Block) -> Option<Part<'a>> {
     match block {
         Block::Text { text } if !text.trim().is_empty() => Some(Part::Text { text }),
-        Block::Image { mime_type, data } if endpoint.images => {
+        Block::Image { mime_type, data } if sees(endpoint, mime_type) => {
             Some(Part::ImageUrl { image_url: Image { url: format!("data:{mime_type};base64,{data}") } })
         }
         Block::Image { .. } => Some(Part::Text { text: UNSEEN }),

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::ending::{Closing, Ending};
 use super::shell::{start_on_terminal, start_wanted};
 use crate::agent;
-use crate::agent::host::{AgentEvent, Command, Compaction, Doing, End, Errand, Finish, Host, NotStarted, Starting, Whole};
-use crate::agent::spec::Price;
+use crate::agent::host::{AgentEvent, Command, Compaction, Doing, End, Errand, Finish, Host, NotStarted, Spent, Starting, Whole};
+use crate::agent::spec::{ModelFacts, Price};
 use crate::clock::now_ms;
 use crate::exec::output::Sink;
 use crate::exec::process::Running;
@@ -45,12 +45,12 @@ async fn run(mut job: Job, out: RunSink, stop: Stop) -> Result<Outcome, RunError
         return Err(RunError::Unavailable("the daemon did not say what the agent is to do".to_owned()));
     };
     let AgentTask { spec, endpoints, mcp } = *task;
-    let price = spec.model.cost;
+    let makers: Vec<ModelFacts> = std::iter::once(&spec.model).chain(&spec.fallbacks).cloned().collect();
+    let priced = makers.iter().any(is_priced);
     // The prompt is a message of the conversation too, but not one of the journal.
     let known = spec.history.len() + usize::from(!spec.prompt.is_empty());
     let host = Arc::new(Hosted {
-        facts: (spec.model.provider.clone(), spec.model.model.clone(), spec.model.api.clone()),
-        price,
+        makers,
         spec: job.spec.clone(),
         out: out.clone(),
         stop: stop.clone(),
@@ -63,7 +63,7 @@ async fn run(mut job: Job, out: RunSink, stop: Stop) -> Result<Outcome, RunError
     let finish = agent::run(spec, model, host, mcp).await;
     // The last words are on disk before the end of the run is.
     let _ = out.sync();
-    Ok(outcome(&job, &stop, finish, price))
+    Ok(outcome(&job, &stop, finish, priced))
 }
 
 /// Writes down each further try and each fallback. A line that cannot be written is lost; what follows is not.
@@ -81,9 +81,8 @@ fn told_of_tries(out: RunSink, names: Vec<String>) -> Arc<dyn Fn(Notice) + Send 
 
 /// The loop's host.
 struct Hosted {
-    /// Provider, model and language of the first model.
-    facts: (String, String, String),
-    price: Price,
+    /// The models that may answer, in the order in which they are asked.
+    makers: Vec<ModelFacts>,
     spec: RunSpec,
     out: RunSink,
     stop: Stop,
@@ -212,7 +211,7 @@ impl Hosted {
         if whole.message.role == model::Role::User {
             return Ok(Line { message, told: whole.told.clone(), ..Line::default() });
         }
-        let (provider, model, api) = self.facts.clone();
+        let maker = self.makers.get(whole.by).or(self.makers.first());
         let stop_reason = match (&whole.stop, &whole.broken) {
             (_, Some(why)) if why == "aborted" => "aborted".to_owned(),
             (_, Some(_)) => "error".to_owned(),
@@ -224,10 +223,10 @@ impl Hosted {
         };
         Ok(Line {
             message,
-            provider: Some(provider),
-            model: Some(model),
-            api: Some(api),
-            usage: Some(used(whole.usage, whole.cost, self.price)),
+            provider: maker.map(|maker| maker.provider.clone()),
+            model: maker.map(|maker| maker.model.clone()),
+            api: maker.map(|maker| maker.api.clone()),
+            usage: Some(used(whole.usage, whole.spent, maker.is_some_and(is_priced))),
             stop_reason: Some(stop_reason),
             error: whole.broken.clone().filter(|why| why != "aborted"),
             told: None,
@@ -239,22 +238,19 @@ fn shortened(text: &str) -> &str {
     text.get(..text.floor_char_boundary(RESULT)).unwrap_or(text)
 }
 
+/// Whether it is known what it costs.
+fn is_priced(model: &ModelFacts) -> bool {
+    model.cost != Price::default()
+}
+
 /// Tokens with what they cost, as far as there is a price.
-fn used(usage: Usage, total: f64, price: Price) -> TokenUsage {
-    #[expect(clippy::cast_precision_loss, reason = "2^53 tokens are more than anybody can pay")]
-    let part = |price: f64, tokens: u64| price * tokens as f64 / 1e6;
-    let known = price != Price::default() || total > 0.0;
-    let cost = known.then(|| TokenCost {
-        input: part(price.input, usage.input),
-        output: part(price.output, usage.output),
-        cache_read: part(price.cache_read, usage.cache_read),
-        cache_write: part(price.cache_write, usage.cache_write),
-        total,
-    });
+fn used(usage: Usage, spent: Spent, priced: bool) -> TokenUsage {
+    let Spent { input, output, cache_read, cache_write } = spent;
+    let cost = priced.then(|| TokenCost { input, output, cache_read, cache_write, total: spent.total() });
     TokenUsage { input: usage.input, output: usage.output, cache_read: usage.cache_read, cache_write: usage.cache_write, cost }
 }
 
-fn outcome(job: &Job, stop: &Stop, finish: Finish, price: Price) -> Outcome {
+fn outcome(job: &Job, stop: &Stop, finish: Finish, priced: bool) -> Outcome {
     let closing = Closing::now(job);
     let fault = finish.end.code().map(str::to_owned);
     let ending = match &finish.end {
@@ -267,7 +263,7 @@ fn outcome(job: &Job, stop: &Stop, finish: Finish, price: Price) -> Outcome {
     };
     Outcome {
         fault,
-        usage: (finish.turns > 0).then(|| used(finish.usage, finish.cost, price)),
+        usage: (finish.turns > 0).then(|| used(finish.usage, finish.spent, priced)),
         payloads: Said::of(&finish.text),
         ..closing.outcome(ending, finish.printed)
     }
@@ -288,8 +284,16 @@ mod tests {
         }
         let job = Job { spec: sample_spec(), started_at: 1, started: tokio::time::Instant::now() };
         let usage = Usage { input: 1_000_000, output: 10, ..Usage::default() };
-        let finish = Finish { end, summary: "why".into(), text: String::new(), usage, cost: 3.0, turns: 1, printed: Counts::default() };
-        outcome(&job, &stop, finish, Price { input: 3.0, ..Price::default() })
+        let finish = Finish {
+            end,
+            summary: "why".into(),
+            text: String::new(),
+            usage,
+            spent: Spent { input: 3.0, ..Spent::default() },
+            turns: 1,
+            printed: Counts::default(),
+        };
+        outcome(&job, &stop, finish, true)
     }
 
     #[test]

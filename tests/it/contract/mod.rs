@@ -86,7 +86,11 @@ mod promises {
         let last = client.response(&id).await;
         assert_eq!(last["ok"], true, "{last}");
         let view = &client.runs[&run];
-        assert_eq!(outcome_of(view.terminal().unwrap()), last["payload"]["result"]);
+        // Only who commits the outcome knows its conversation.
+        let mut result = last["payload"]["result"].clone();
+        let meta = result.as_object_mut().unwrap().remove("meta").unwrap();
+        assert_eq!((outcome_of(view.terminal().unwrap()), &meta["durationMs"]), (result.clone(), &result["durationMs"]));
+        assert!(meta["agentMeta"]["sessionId"].is_string(), "{meta}");
         assert_eq!((terminals(&client, &run), view.last), (1, last["payload"]["head"].as_u64().unwrap()));
         assert!(view.text().contains("one"), "{:?}", view.events);
         let [began, ended] = data(&client, &run, "tool")[..] else { panic!("one call: {:?}", data(&client, &run, "tool")) };

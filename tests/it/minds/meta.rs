@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{fake, gateway, say};
+use super::{fake, gateway, say, transcript};
 use crate::fake_model::{Answer, Fault};
 use crate::harness::Client;
 
@@ -33,6 +33,21 @@ async fn a_final_says_who_answered_and_what_it_used_also_after_a_restart() {
     let mut client = Client::connect(&gateway).await;
     let waited = client.ok("agent.wait", json!({ "runId": run })).await;
     assert_eq!(waited["outcome"], result);
+}
+
+#[tokio::test]
+async fn the_model_that_answered_is_the_one_that_is_named_and_paid() {
+    let mut answer = Answer::text("I stand in.");
+    (answer.input, answer.output) = (1000, 200);
+    let fake = fake([Answer::error(404, "not_found_error", "no such model"), answer]).await;
+    let model = json!({ "primary": "fake/mind-1", "fallbacks": ["fake/mind-2"] });
+    let gateway = gateway(&fake, &json!({ "agents": { "defaults": { "model": model } } }));
+    let mut client = Client::connect(&gateway).await;
+    let last = say(&mut client, "hello").await;
+    assert_eq!(meta_of(&last)["agentMeta"]["model"], "mind-2", "{last}");
+    let answer = transcript(&gateway).pop().unwrap();
+    assert_eq!((&answer["model"], &answer["usage"]["cost"]["total"]), (&json!("mind-2"), &json!(0.0)), "{answer}");
+    assert_eq!(last["payload"]["result"]["usage"]["cost"]["total"], 0.0, "the price of the first one is not asked for: {last}");
 }
 
 #[tokio::test]

@@ -273,7 +273,7 @@ impl Teller {
                     telling.next_message(&message.content);
                 }
                 telling.used.add(used.unwrap_or_default());
-                telling.held = Some(Whole {
+                let whole = Whole {
                     message: serde_json::to_value(message)?,
                     provider: of_model.then(|| self.kind.name().to_owned()),
                     model: model.filter(|_| of_model),
@@ -281,18 +281,26 @@ impl Teller {
                     usage: used.map(usage),
                     stop_reason: stop.map(word),
                     error: None,
-                    told: told.clone(),
-                });
-                if told.is_some() {
-                    // Who hears that it was taken finds it in the journal, whatever happens next.
-                    self.release(telling)?;
-                    return self.out.sync();
-                }
-                telling.due.get_or_insert(Instant::now() + PAUSE);
+                    told,
+                };
+                return self.hold(telling, whole);
             }
             Event::Text { .. } | Event::Thinking { .. } | Event::Usage(_) => {}
             Event::End(_) => self.out.sync()?,
         }
+        Ok(())
+    }
+
+    /// Keeps a message until it is certain what was used for it.
+    fn hold(&self, telling: &mut Telling, whole: Whole) -> io::Result<()> {
+        let is_told = whole.told.is_some();
+        telling.held = Some(whole);
+        if is_told {
+            // Who hears that it was taken finds it in the journal, whatever happens next.
+            self.release(telling)?;
+            return self.out.sync();
+        }
+        telling.due.get_or_insert(Instant::now() + PAUSE);
         Ok(())
     }
 
