@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 
-use crate::harness::model::outcome_of;
+use crate::harness::model::{outcome_of, without_meta};
 use crate::harness::{Client, Gateway};
 use crate::shim::until;
 
@@ -40,7 +40,8 @@ async fn the_final_says_everything_and_the_same_as_the_last_event_and_the_row() 
     let (started, ended) = (result["startedAt"].as_u64().unwrap(), result["endedAt"].as_u64().unwrap());
     assert!(started <= ended && ended - started + 50 >= result["durationMs"].as_u64().unwrap(), "{result}");
     let run_id = payload["runId"].as_str().unwrap();
-    assert_eq!(outcome_of(client.runs[run_id].terminal().unwrap()), *result);
+    assert_eq!(outcome_of(client.runs[run_id].terminal().unwrap()), without_meta(result));
+    assert_eq!(result["meta"]["durationMs"], result["durationMs"]);
     let row = client.ok("runs.get", json!({"runId": run_id})).await;
     assert_eq!(row["outcome"], *result);
     let waited = client.ok("agent.wait", json!({"runId": run_id})).await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::Client;
 use crate::harness::approver::{approver, asked};
-use crate::harness::model::{is_terminal, outcome_of};
+use crate::harness::model::{is_terminal, outcome_of, without_meta};
 use crate::shim::until;
 use stage::{Scene, Stage};
 
@@ -86,10 +86,8 @@ mod promises {
         let last = client.response(&id).await;
         assert_eq!(last["ok"], true, "{last}");
         let view = &client.runs[&run];
-        // Only who commits the outcome knows its conversation.
-        let mut result = last["payload"]["result"].clone();
-        let meta = result.as_object_mut().unwrap().remove("meta").unwrap();
-        assert_eq!((outcome_of(view.terminal().unwrap()), &meta["durationMs"]), (result.clone(), &result["durationMs"]));
+        let (result, meta) = (&last["payload"]["result"], &last["payload"]["result"]["meta"]);
+        assert_eq!((outcome_of(view.terminal().unwrap()), &meta["durationMs"]), (without_meta(result), &result["durationMs"]));
         assert!(meta["agentMeta"]["sessionId"].is_string(), "{meta}");
         assert_eq!((terminals(&client, &run), view.last), (1, last["payload"]["head"].as_u64().unwrap()));
         assert!(view.text().contains("one"), "{:?}", view.events);

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::worker::{Job, output};
+use crate::harness::model::without_meta;
 use crate::harness::{Client, Gateway};
 use crate::shim::until;
 
@@ -27,8 +28,10 @@ pub async fn check(gateway: &Gateway, jobs: &[Job], lost_hosts: &[String], notes
         let outcome = serde_json::to_value(journal.scan.outcome.as_ref().unwrap()).unwrap();
         assert!(job.terminal().is_some() && job.finals.len() >= 2);
         for said in job.finals.iter().chain([&row["outcome"]]) {
-            assert_eq!(*said, outcome, "{key}: two ends of one run");
+            assert_eq!(without_meta(said), outcome, "{key}: two ends of one run");
+            assert!(said["meta"].is_null() || said["meta"] == row["outcome"]["meta"], "{key}: {said}");
         }
+        assert!(row["outcome"]["meta"].is_object(), "{key}");
         let executions = std::fs::read_to_string(notes.join(key)).map_or(0, |text| text.lines().count());
         judge(job, &outcome, executions, lost_hosts.contains(key));
         was_written_down(job, &outcome, &transcripts);

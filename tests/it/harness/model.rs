@@ -77,6 +77,13 @@ pub fn outcome_of(event: &Value) -> Value {
     outcome
 }
 
+/// What a final says without what only the daemon that commits it adds, such as the conversation: the rest is what the terminal event says.
+pub fn without_meta(result: &Value) -> Value {
+    let mut outcome = result.clone();
+    outcome.as_object_mut().unwrap().remove("meta");
+    outcome
+}
+
 /// What a client was told in the chat of a run on one connection.
 #[derive(Clone, Debug, Default)]
 pub struct ChatView {
