@@ -107,12 +107,17 @@ impl Reloader {
                     let _ = ask.reply.send(outcome);
                 }
                 () = settled.notified() => self.look_unasked().await,
+                () = self.gateway.configuration.written() => self.look_unasked().await,
                 () = sleep(RETRY), if wrong => self.look_unasked().await,
             }
         }
     }
 
     async fn look_unasked(&self) {
+        if self.gateway.configuration.is_being_written() {
+            // Who writes asks for a look, and is followed by one like this.
+            return;
+        }
         let loaded = self.gateway.loaded();
         let wrong = !self.gateway.configuration.issues().is_empty();
         if loaded.config.gateway.reload.mode != ReloadMode::Off && (wrong || !loaded.is_on_disk() || self.other_certificate(&loaded)) {

@@ -1,8 +1,9 @@
 //! The configuration in effect: one immutable snapshot that every part reads, replaced as a whole and only by a right one.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::agents::Agents;
@@ -63,7 +64,21 @@ pub struct Configuration {
     current: watch::Sender<Current>,
     standing: Mutex<Standing>,
     asks: mpsc::Sender<Ask>,
+    /// Methods that write the file and then have it taken.
+    writers: AtomicUsize,
+    written: Notify,
     restart: CancellationToken,
+}
+
+/// Somebody writes the file and then has it taken. Until this is dropped a look that nobody asked for would take the change from under them, and they would be told that nothing changed.
+#[must_use]
+pub struct Writing<'c>(&'c Configuration);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.writers.fetch_sub(1, Ordering::AcqRel);
+        self.0.written.notify_one();
+    }
 }
 
 impl Configuration {
@@ -75,7 +90,18 @@ impl Configuration {
         let agents = Arc::new(Agents::new(&loaded.config, &loaded.paths.home));
         let standing = Standing { issues: Vec::new(), restart_needed: Vec::new(), watcher: "inotify" };
         let current = watch::Sender::new(Current { loaded, agents, calls });
-        (Self { sources, current, standing: Mutex::new(standing), asks, restart: CancellationToken::new() }, asked)
+        (
+            Self {
+                sources,
+                current,
+                standing: Mutex::new(standing),
+                asks,
+                writers: AtomicUsize::new(0),
+                written: Notify::new(),
+                restart: CancellationToken::new(),
+            },
+            asked,
+        )
     }
 
     /// Flags and environment that the gateway was started with.
@@ -154,6 +180,23 @@ impl Configuration {
             restart_needed: standing.restart_needed.clone(),
             watcher: standing.watcher,
         }
+    }
+
+    /// Keeps looks that nobody asks for away while the file is written and taken.
+    pub fn writing(&self) -> Writing<'_> {
+        self.writers.fetch_add(1, Ordering::AcqRel);
+        Writing(self)
+    }
+
+    /// Whether somebody writes the file and will have it taken.
+    #[must_use]
+    pub fn is_being_written(&self) -> bool {
+        self.writers.load(Ordering::Acquire) > 0
+    }
+
+    /// Waits until somebody who wrote the file is done with it; what changed meanwhile is to be looked at.
+    pub async fn written(&self) {
+        self.written.notified().await;
     }
 
     /// Has the file looked at now and taken; `note` is left for a restart that follows. None: the gateway is stopping.

@@ -29,8 +29,14 @@ async fn line_up(gateway: &Gateway, keys: &[&str]) {
     client.until("the first is at work", |client| client.runs.get("first").is_some_and(|run| run.last >= 3)).await;
 }
 
+/// The state of a run, once it has one behind its acceptance.
 async fn status_of(client: &mut Client, run_id: &str) -> String {
-    client.ok("runs.get", json!({"runId": run_id})).await["status"].as_str().unwrap().to_owned()
+    loop {
+        let row = client.ok("runs.get", json!({"runId": run_id})).await;
+        if row["status"] != "accepted" {
+            return row["status"].as_str().unwrap().to_owned();
+        }
+    }
 }
 
 fn ran(gateway: &Gateway) -> String {

@@ -51,6 +51,7 @@ impl Method for Apply {
     async fn call(cx: Call, params: ApplyParams) -> Result<AppliedReply, RpcError> {
         let ApplyParams { raw, base_hash, force, session_key, note, restart_delay_ms } = params;
         let why = Why::new(&cx, Self::NAME, session_key.as_deref(), note)?;
+        let _writing = cx.gateway.configuration.writing();
         let saved = save(&cx, Self::NAME, base_hash, Edit::Replace { raw, force }).await?;
         apply(&cx, saved, restart_delay_ms, why).await
     }

@@ -67,6 +67,7 @@ impl Method for Patch {
         if at.0.is_empty() && !patch.is_object() {
             return Err(invalid("config.patch raw must be an object".to_owned()));
         }
+        let _writing = cx.gateway.configuration.writing();
         let saved = save(&cx, Self::NAME, base_hash, Edit::Merge { at, patch }).await?;
         apply(&cx, saved, restart_delay_ms, why).await
     }
