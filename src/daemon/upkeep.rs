@@ -90,7 +90,7 @@ async fn prune(gateway: Arc<Gateway>) {
     loop {
         // A stop closes the store under whoever still works with it; the next start forgets what is left.
         if let Err(cause) = prune_once(&gateway, steady(gateway.now(), started_ms, started.elapsed())).await
-            && !stop.is_cancelled()
+            && !gateway.is_stopping()
         {
             warn!(%cause, "old runs could not be forgotten; tried again in an hour");
         }

@@ -241,7 +241,7 @@ impl Gateway {
                 continue;
             }
             if let Err(cause) = self.refresh_health().await
-                && !stop.is_cancelled()
+                && !self.is_stopping()
             {
                 warn!(%cause, "health could not be refreshed");
             }
