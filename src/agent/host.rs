@@ -35,7 +35,7 @@ pub trait Host: Send + Sync {
         Box::pin(std::future::ready(Err(format!("{} is not offered here", errand.tool))))
     }
 
-    /// What the user says while the turn goes on, oldest first, with a name to [take](Self::took) it by; none for now, or for good.
+    /// What the user says while the turn goes on, oldest first, with a name to [take](Self::took) it by; none if nothing waits.
     fn told(&self) -> Option<(String, String)> {
         None
     }

@@ -32,6 +32,8 @@ impl Gateway {
             match self.retire_once(steady(self.now(), started_ms, started.elapsed())).await {
                 Ok(0) => {}
                 Ok(sessions) => info!(sessions, "sessions of sub-agents were put away"),
+                // A stop closes the store; the next start looks again.
+                Err(_) if self.is_stopping() => return,
                 Err(cause) => warn!(?cause, "sessions of sub-agents cannot be put away; tried again in a minute"),
             }
             tokio::select! {

@@ -122,9 +122,7 @@ async fn a_stop_ends_commands_and_keeps_what_they_printed() {
     let host = Noted::default();
     let (stop, output) = (host.stop.clone(), host.output.clone());
     let watch = async {
-        while !output.lock().unwrap().iter().any(|(_, text)| text.contains("started")) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until("the command has started", || output.lock().unwrap().iter().any(|(_, text)| text.contains("started"))).await;
         stop.cancel();
     };
     let script = vec![calls(&[("x", "exec", &command), ("y", "exec", &command)])];
@@ -137,12 +135,17 @@ async fn a_stop_ends_commands_and_keeps_what_they_printed() {
     let group: u32 = results[0].2.lines().next().unwrap().parse().unwrap();
     let lives = || all().into_iter().filter_map(stat).any(|process| process.pgrp == group && !process.is_dead());
     // A process that was killed needs a moment to die.
-    let gone = async {
-        while lives() {
+    until("nothing of the command is left", || !lives()).await;
+}
+
+/// Looks again and again until it holds; processes and their output give no other sign here.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let looks = async {
+        while !holds() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("nothing of the command is left");
+    tokio::time::timeout(Duration::from_secs(60), looks).await.unwrap_or_else(|_| panic!("waited in vain until {what}"));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use super::scenes::{data, fake, results, say};
+use super::scenes::{data, fake, results, say, words_to_their_end};
 use super::{KEY, Real};
 use crate::fake_model::Answer;
 use crate::harness::Client;
@@ -72,15 +72,9 @@ pub async fn its_model_thinks_as_much_as_a_person_says(real: Real, place: &Path)
 
 pub async fn words_come_from_the_model_that_is_chosen_with_a_key_of_its_own(real: Real, place: &Path) {
     let words = "Some words that come one after the other.";
-    let fake = fake(real, [Answer { pause_ms: 20, ..Answer::text(words) }]).await;
-    let gateway = real.gateway(&fake, place, &json!({}));
-    let mut client = Client::connect(&gateway).await;
-    let (last, run) = say(&mut client, "say something").await;
-    assert_eq!(last["payload"]["status"], "ok", "{last}");
-    let texts = data(&client.runs[&run], "assistant");
-    assert!(texts.len() > 1 && texts.last().unwrap()["text"] == words, "{texts:?}");
+    let (fake, run) = words_to_their_end(real, place, words).await;
     let seen = fake.seen();
     assert!(seen.iter().all(|seen| seen.path.contains("/gemini-2.5-pro:") && seen.header("x-goog-api-key") == Some(KEY)), "{seen:?}");
-    let warnings: Vec<_> = data(&client.runs[&run], "lifecycle").into_iter().filter(|data| data["phase"] == "warning").collect();
+    let warnings: Vec<_> = data(&run, "lifecycle").into_iter().filter(|data| data["phase"] == "warning").collect();
     assert!(warnings.is_empty(), "{warnings:?}");
 }

@@ -100,13 +100,19 @@ pub async fn words_come_as_they_are_said_and_no_key_is_in_the_run(real: Real, pl
     drop((client, gateway));
 
     // And to its end.
-    let fake = self::fake(real, [Answer { pause_ms: 20, ..Answer::text(words) }]).await;
+    words_to_their_end(real, place, words).await;
+}
+
+/// A turn whose words come one after the other. Gives the model that was asked, and what was told of the run.
+pub(super) async fn words_to_their_end(real: Real, place: &Path, words: &str) -> (FakeModel, RunView) {
+    let fake = fake(real, [Answer { pause_ms: 20, ..Answer::text(words) }]).await;
     let gateway = real.gateway(&fake, place, &json!({}));
     let mut client = Client::connect(&gateway).await;
     let (last, run) = say(&mut client, "say something").await;
     assert_eq!(last["payload"]["status"], "ok", "{last}");
     let texts = data(&client.runs[&run], "assistant");
     assert!(texts.len() > 1 && texts.last().unwrap()["text"] == words, "{texts:?}");
+    (fake, client.runs[&run].clone())
 }
 
 pub async fn a_command_has_its_output_and_its_exit_code(real: Real, place: &Path) {
