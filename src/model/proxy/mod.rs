@@ -37,6 +37,8 @@ const MAX_CONNECTIONS: usize = 64;
 const HEAD_LIMIT: Duration = Duration::from_secs(30);
 /// Pause after a connection that could not be taken.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long the end waits for what goes through.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The body of an answer.
 type Answer = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -96,6 +98,11 @@ impl Proxy {
             }
         });
         Ok(Self { address, key: Secret::new(key), tasks })
+    }
+
+    /// Ends it. Nobody listens when this is done, and whatever goes through it has ended or is let go after [`FAREWELL`].
+    pub async fn close(self) {
+        self.tasks.stop(FAREWELL).await;
     }
 
     /// Where it listens.

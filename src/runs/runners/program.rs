@@ -56,23 +56,31 @@ async fn run(kind: Kind, job: Job, out: RunSink, stop: Stop) -> Result<Outcome, 
     let spec = job.spec.program.as_deref().filter(|spec| spec.kind == kind);
     let missing = || RunError::Unavailable(format!("the run has no task for the program of its runner {}", kind.name()));
     let mut spec = spec.cloned().ok_or_else(missing)?;
-    // It ends with this.
-    let _way = prepare::way(&job, &mut spec).await?;
+    let way = prepare::way(&job, &mut spec).await?;
+    let done = turns(kind, &job, spec, &out, &stop).await;
+    if let Some(way) = way {
+        way.close().await;
+    }
+    done
+}
+
+/// The run's turn, and another one if the program lost the conversation.
+async fn turns(kind: Kind, job: &Job, mut spec: ProgramSpec, out: &RunSink, stop: &Stop) -> Result<Outcome, RunError> {
     let teller = Arc::new(Teller::new(out.clone(), kind, job.spec.output, &spec));
     if stop.cause().is_some() {
-        return Ok(Outcome { started_at: None, ..outcome(&job, &stop, &End::cancelled(), &teller) });
+        return Ok(Outcome { started_at: None, ..outcome(job, stop, &End::cancelled(), &teller) });
     }
     let cwd = &job.spec.cwd;
     let missing: Vec<_> = STRAYS.iter().map(|name| cwd.join(name)).filter(|dir| dir.symlink_metadata().is_err()).collect();
-    let mut end = turn(&job, &spec, &out, &stop, &teller).await?;
+    let mut end = turn(job, &spec, out, stop, &teller).await?;
     // One that holds something is not removed.
     missing.iter().for_each(|dir| drop(std::fs::remove_dir(dir)));
     if end.cause == Some(Failure::SessionLost) && spec.session.is_some() && stop.cause().is_none() && !teller.has_content() {
         spec.session = None;
         teller.warn("the program no longer has the conversation; it begins another one and knows nothing of what was said before");
-        end = turn(&job, &spec, &out, &stop, &teller).await?;
+        end = turn(job, &spec, out, stop, &teller).await?;
     }
-    Ok(outcome(&job, &stop, &end, &teller))
+    Ok(outcome(job, stop, &end, &teller))
 }
 
 /// One turn of one process.

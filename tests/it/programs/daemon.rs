@@ -76,7 +76,8 @@ async fn mk28_the_providers_key_is_nowhere_in_the_run_and_ends_with_nothing_left
     let fake = FakeModel::start([Answer { keep: true, ..Answer::text("from the model") }]).await.unwrap();
     let script = r#"hello
 tr '\0' '\n' < /proc/$$/environ > env.txt
-curl -sS -H "authorization: Bearer $ANTHROPIC_AUTH_TOKEN" -d '{"model":"m"}' "$ANTHROPIC_BASE_URL/v1/messages" > answer.txt 2>&1
+curl -sS -H "authorization: Bearer $ANTHROPIC_AUTH_TOKEN" -d '{"model":"m"}' "$ANTHROPIC_BASE_URL/v1/messages" > answer.part 2>&1
+mv answer.part answer.txt
 until_there go
 say done
 "#;

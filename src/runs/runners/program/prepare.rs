@@ -19,8 +19,15 @@ use crate::runs::stop::Stop;
 
 /// What must live as long as the program.
 pub struct Way {
-    _proxy: Proxy,
+    proxy: Proxy,
     _folder: Option<Folder>,
+}
+
+impl Way {
+    /// Takes the way away. Nobody listens there when this is done.
+    pub async fn close(self) {
+        self.proxy.close().await;
+    }
 }
 
 /// Makes the way to the program's model ready, if the gateway asks for it; the spec says afterwards how it is taken.
@@ -63,7 +70,7 @@ pub async fn way(job: &Job, spec: &mut ProgramSpec) -> Result<Option<Way>, RunEr
         Kind::Pi => Some(Folder::of_pi(&job.spec, spec).map_err(|failed| unavailable(format!("pi's folder: {failed}")))?),
         _ => None,
     };
-    Ok(Some(Way { _proxy: proxy, _folder: folder }))
+    Ok(Some(Way { proxy, _folder: folder }))
 }
 
 /// Opens the desk for the commands of a program, if the gateway runs them, and says to which company its processes belong.
