@@ -1,11 +1,14 @@
 //! What a gateway under test has left on disk and among the processes.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use skykoi_gateway::exec::proc;
 use skykoi_gateway::journal::scan::{Scan, scan_path};
+use skykoi_gateway::protocol::event::agent::HostProcess;
 
 use super::Gateway;
 use super::model::is_terminal;
@@ -50,10 +53,13 @@ impl Journal {
 impl Gateway {
     /// Every journal that has a line.
     pub fn journals(&self) -> Vec<Journal> {
+        self.journal_paths().into_iter().filter_map(Journal::read).collect()
+    }
+
+    fn journal_paths(&self) -> Vec<PathBuf> {
         let months = std::fs::read_dir(self.state_dir().join("runs")).into_iter().flatten().flatten();
         let files = months.flat_map(|month| std::fs::read_dir(month.path()).unwrap().flatten());
-        let paths = files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|ext| ext == "ndjson"));
-        paths.filter_map(Journal::read).collect()
+        files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|ext| ext == "ndjson")).collect()
     }
 
     /// The journal of a run.
@@ -61,17 +67,11 @@ impl Gateway {
         self.journals().into_iter().find(|journal| journal.run_id == run_id).unwrap_or_else(|| panic!("{run_id} has no journal"))
     }
 
-    /// Living shims: run ids and process ids. A shim is found by its socket, which stands beside those of its like.
+    /// Living shims: run ids and process ids. A shim says who it is in the first line of its journal, before it does anything that can be seen; its socket comes later.
     pub fn shims(&self) -> Vec<(String, u32)> {
-        let sockets = std::fs::read_dir(self.state_dir().join("run")).into_iter().flatten().flatten();
-        let ids: Vec<_> = sockets.filter_map(|entry| Some(entry.path().file_stem()?.to_owned())).collect();
-        let months: Vec<_> =
-            std::fs::read_dir(self.state_dir().join("runs")).into_iter().flatten().flatten().map(|month| month.path()).collect();
-        let paths = ids.iter().flat_map(|id| months.iter().map(move |month| month.join(id).with_extension("ndjson")));
-        let hosts =
-            paths.filter(|path| path.exists()).filter_map(Journal::read).filter_map(|journal| Some((journal.run_id, journal.scan.host?)));
-        let lives = |pid: u32, start: u64| proc::stat(pid).is_some_and(|stat| stat.start_ticks == start && !stat.is_dead());
-        hosts.filter(|(_, host)| lives(host.pid, host.start_ticks)).map(|(run_id, host)| (run_id, host.pid)).collect()
+        let lives = |host: &HostProcess| proc::stat(host.pid).is_some_and(|stat| stat.start_ticks == host.start_ticks && !stat.is_dead());
+        let hosts = self.journal_paths().into_iter().filter_map(|path| host(&path));
+        hosts.filter(|(_, host)| lives(host)).map(|(run_id, host)| (run_id, host.pid)).collect()
     }
 
     /// Living processes of any run of this gateway: shims, and what carries a run's mark.
@@ -89,6 +89,15 @@ impl Gateway {
         }
         found
     }
+}
+
+/// A run and the process that hosts it, as the first line of its journal says. None if that is not written yet.
+fn host(journal: &Path) -> Option<(String, HostProcess)> {
+    let mut line = String::new();
+    BufReader::new(File::open(journal).ok()?).read_line(&mut line).ok()?;
+    let mut line: Value = serde_json::from_str(line.strip_suffix('\n')?).ok()?;
+    let host = serde_json::from_value(line["data"]["host"].take()).ok()?;
+    Some((line["runId"].as_str()?.to_owned(), host))
 }
 
 /// SIGKILL to any process; one that is gone is as good as killed.
