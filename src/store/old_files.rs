@@ -16,7 +16,7 @@ use crate::protocol::ids::{RunId, SessionKey};
 use crate::protocol::run::RunStatus;
 use crate::protocol::scope::{Scope, ScopeSet};
 
-const DUMPS: [&str; 7] = [
+const DUMPS: [&str; 8] = [
     include_str!("../../tests/vectors/store/v1.sql"),
     include_str!("../../tests/vectors/store/v2.sql"),
     include_str!("../../tests/vectors/store/v3.sql"),
@@ -24,6 +24,7 @@ const DUMPS: [&str; 7] = [
     include_str!("../../tests/vectors/store/v5.sql"),
     include_str!("../../tests/vectors/store/v6.sql"),
     include_str!("../../tests/vectors/store/v7.sql"),
+    include_str!("../../tests/vectors/store/v8.sql"),
 ];
 
 /// A file made from the dump of this version, opened and so brought to the newest.
@@ -174,7 +175,7 @@ async fn a_file_of_schema_version_6_opens_with_who_is_locked_out() {
 
 #[tokio::test]
 async fn what_forgotten_runs_have_used_is_in_the_sums_of_version_7_and_none_is_made_up_before() {
-    for (version, tokens) in [(6, 0), (7, 110)] {
+    for (version, tokens) in [(6, 0), (7, 110), (8, 110)] {
         let (_dir, path) = place();
         let store = opened(version, &path);
         let filter = super::usage::UsageFilter { from: 1_795_132_800_000, to: 1_795_132_900_001, session: None, by_session: false };

@@ -137,7 +137,7 @@ async fn filters_let_through_what_they_say() {
     }
     let of = async |filter: SessionFilter| {
         let page = store.sessions(filter.clone()).await.unwrap();
-        assert_eq!(store.count_sessions(filter).await.unwrap(), page.total as u64);
+        assert_eq!((store.count_sessions(filter).await.unwrap(), page.rows.len()), (page.total as u64, page.total));
         keys(&page).into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
     let all = SessionFilter::default;

@@ -150,6 +150,15 @@ pub struct SessionFilter {
     pub unknown: bool,
 }
 
+impl SessionFilter {
+    /// Whether it asks for kinds of sessions and for nothing else, whatever its page.
+    #[must_use]
+    pub fn is_of_kinds_alone(&self) -> bool {
+        let Self { limit, offset, after, global, unknown, .. } = *self;
+        *self == Self { limit, offset, after, global, unknown, ..Self::default() }
+    }
+}
+
 impl Default for SessionFilter {
     fn default() -> Self {
         Self {

@@ -1,5 +1,6 @@
 //! Sessions as SQL: their page, one of them, and what a change writes.
 
+use memchr::memmem::Finder;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -13,17 +14,21 @@ use super::sql_read::{ms, status, unreadable, unsigned};
 use super::sql_write::{Failure, execute, exists};
 use crate::protocol::ids::{AgentId, RunId, SessionKey};
 use crate::protocol::session::SessionKind;
+use crate::protocol::session::entry::SessionEntry;
 
-const COLUMNS: &str = "n, key, session_id, agent_id, created_at, updated_at, title, preview, entry";
+/// What [`record`] reads, by place: looking columns up by name takes as long as reading them.
+const COLUMNS: &str = "key, session_id, agent_id, created_at, updated_at, title, preview, entry";
+/// Kinds that every list shows.
+const SHOWN: &str = "'direct','group'";
 
-/// Teaches a connection `holds(text, part)`: whether `part` is in `text`, byte for byte. SQLite's own `instr` takes three times as long, and a search asks it of every session.
+/// Teaches a connection `holds(text, part)`: whether `part` is in `text`, byte for byte. SQLite's own `instr` takes several times as long, and a search asks it of every session.
 ///
 /// # Errors
 /// SQLite refuses.
 pub fn teach(conn: &Connection) -> rusqlite::Result<()> {
     conn.create_scalar_function("holds", 2, FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC, |asked| {
-        let (text, part) = (asked.get_raw(0).as_bytes()?, asked.get_raw(1).as_bytes()?);
-        Ok(memchr::memmem::find(text, part).is_some())
+        let part = asked.get_or_create_aux(1, |part| part.as_bytes().map(|part| Finder::new(part).into_owned()))?;
+        Ok(part.find(asked.get_raw(0).as_bytes()?).is_some())
     })
 }
 
@@ -42,6 +47,14 @@ pub fn one(conn: &Connection, key: &SessionKey) -> rusqlite::Result<Option<Sessi
 /// # Errors
 /// A statement failed.
 pub fn count(conn: &Connection, filter: &SessionFilter) -> rusqlite::Result<u64> {
+    if filter.is_of_kinds_alone() {
+        // All rows are counted without a look at any; those of other kinds are few and have an index of their own.
+        let kinds = kinds(filter);
+        let sql = format!(
+            "SELECT (SELECT count(*) FROM sessions) - (SELECT count(*) FROM sessions WHERE kind NOT IN ({SHOWN}) AND kind NOT IN ({kinds}))"
+        );
+        return conn.prepare_cached(&sql)?.query_row([], |row| row.get(0)).map(unsigned);
+    }
     let (conditions, values) = conditions(filter);
     let sql = format!("SELECT count(*) FROM sessions WHERE {conditions}");
     conn.prepare_cached(&sql)?.query_row(params_from_iter(values), |row| row.get(0)).map(unsigned)
@@ -66,14 +79,22 @@ pub fn page(conn: &Connection, filter: &SessionFilter) -> rusqlite::Result<Sessi
         Places { found, total, skipped: filter.offset.min(total), more }
     };
     let next = found.last().filter(|_| more).map(|(at, n)| SessionCursor { updated_at: unsigned(*at), n: unsigned(*n) });
-    let sql = format!(
-        "SELECT {COLUMNS}, runs.run_id, runs.status, (SELECT count(*) FROM runs WHERE session_key = s.key) AS run_count
-         FROM (SELECT * FROM sessions WHERE sessions.n = ?1) AS s
-         LEFT JOIN (SELECT n AS run_n, run_id, status FROM runs) AS runs ON run_n = (SELECT max(n) FROM runs WHERE session_key = s.key)"
-    );
-    let mut statement = conn.prepare_cached(&sql)?;
-    let rows = found.iter().map(|(_, n)| statement.query_row([n], listed)).collect::<Result<_, _>>()?;
-    Ok(SessionPage { rows, total, skipped, next })
+    Ok(SessionPage { rows: rows(conn, &found)?, total, skipped, next })
+}
+
+/// The rows at these places.
+fn rows(conn: &Connection, places: &[(i64, i64)]) -> rusqlite::Result<Vec<Listed>> {
+    let mut session = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM sessions WHERE n = ?1"))?;
+    let mut runs = conn.prepare_cached("SELECT count(*), max(n) FROM runs WHERE session_key = ?1")?;
+    let mut run = conn.prepare_cached("SELECT run_id, status FROM runs WHERE n = ?1")?;
+    let mut row = |n: i64| {
+        let session = session.query_row([n], record)?;
+        let (run_count, last): (i64, Option<i64>) = runs.query_row([session.key.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let read = |row: &Row<'_>| Ok(LastRun { run_id: RunId(row.get(0)?), status: status(row)? });
+        let last_run = last.map(|n| run.query_row([n], read)).transpose()?;
+        Ok(Listed { session, run_count: unsigned(run_count), last_run })
+    };
+    places.iter().map(|(_, n)| row(*n)).collect()
 }
 
 /// Where the rows of a page are.
@@ -126,14 +147,8 @@ fn conditions(filter: &SessionFilter) -> (String, Vec<Value>) {
         sql.push_str(" AND holds(search, ?)");
         values.push(Value::Text(search.to_lowercase()));
     }
-    let mut kinds = "'direct','group'".to_owned();
-    for (wanted, kind) in [(filter.global, SessionKind::Global), (filter.unknown, SessionKind::Unknown)] {
-        if wanted {
-            kinds.push_str(&format!(",'{}'", kind.name()));
-        }
-    }
     match &filter.key {
-        None => sql.push_str(&format!(" AND +kind IN ({kinds})")),
+        None => sql.push_str(&format!(" AND +kind IN ({})", kinds(filter))),
         Some(key) => {
             sql.push_str(" AND key = ?");
             values.push(text(key.as_str()));
@@ -153,29 +168,31 @@ fn conditions(filter: &SessionFilter) -> (String, Vec<Value>) {
     (sql, values)
 }
 
-fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
-    let last_run = match row.get::<_, Option<String>>("run_id")? {
-        Some(run_id) => Some(LastRun { run_id: RunId(run_id), status: status(row)? }),
-        None => None,
-    };
-    Ok(Listed { session: record(row)?, run_count: unsigned(row.get("run_count")?), last_run })
+/// The kinds that a filter lets through, as SQL.
+fn kinds(filter: &SessionFilter) -> String {
+    let mut kinds = SHOWN.to_owned();
+    for (wanted, kind) in [(filter.global, SessionKind::Global), (filter.unknown, SessionKind::Unknown)] {
+        if wanted {
+            kinds.push_str(&format!(",'{}'", kind.name()));
+        }
+    }
+    kinds
 }
 
-/// The session of a row with [`COLUMNS`].
+/// The session of a row that begins with [`COLUMNS`].
 fn record(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
-    let text: String = row.get("entry")?;
-    let mut entry: crate::protocol::session::entry::SessionEntry =
-        serde_json::from_str(&text).map_err(|error| unreadable("entry", error.into()))?;
-    entry.session_id = row.get("session_id")?;
-    entry.updated_at = unsigned(row.get("updated_at")?);
+    let text = row.get_ref(7)?.as_str()?;
+    let mut entry: SessionEntry = serde_json::from_str(text).map_err(|error| unreadable("entry", error.into()))?;
+    entry.session_id = row.get(1)?;
+    entry.updated_at = unsigned(row.get(4)?);
     Ok(SessionRecord {
-        key: SessionKey(row.get("key")?),
-        agent_id: AgentId(row.get("agent_id")?),
-        created_at: unsigned(row.get("created_at")?),
+        key: SessionKey(row.get(0)?),
+        agent_id: AgentId(row.get(2)?),
+        created_at: unsigned(row.get(3)?),
         entry,
         extra: None,
-        title: row.get("title")?,
-        preview: row.get("preview")?,
+        title: row.get(5)?,
+        preview: row.get(6)?,
     })
 }
 
