@@ -217,10 +217,13 @@ pub enum Outgoing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone;
 
+/// The way into a writer's queue. Boxed, because a channel sets places aside, which an idle connection never needs.
+type Queue = mpsc::Sender<Box<Outgoing>>;
+
 /// Sends to one connection's writer; bounded in frames and in bytes.
 #[derive(Clone)]
 pub struct Outlet {
-    queue: mpsc::Sender<Outgoing>,
+    queue: Queue,
     budget: Arc<Semaphore>,
     budget_bytes: u32,
     patience: Duration,
@@ -230,7 +233,7 @@ pub struct Outlet {
 impl Outlet {
     /// A way to the writer that reads `queue`. At most `budget_bytes` wait unwritten; a sender waits at most `patience` for room and then gives the connection up as slow.
     #[must_use]
-    pub fn new(queue: mpsc::Sender<Outgoing>, budget_bytes: usize, patience: Duration) -> Self {
+    pub fn new(queue: Queue, budget_bytes: usize, patience: Duration) -> Self {
         let budget_bytes = u32::try_from(budget_bytes).unwrap_or(u32::MAX >> 4).clamp(1, u32::MAX >> 4);
         Self { queue, budget: Arc::new(Semaphore::new(budget_bytes as usize)), budget_bytes, patience, slow: CancellationToken::new() }
     }
@@ -264,7 +267,7 @@ impl Outlet {
     /// # Errors
     /// When the connection is gone or too slow.
     pub async fn push(&self, item: Outgoing) -> Result<(), Gone> {
-        match self.queue.try_send(item) {
+        match self.queue.try_send(Box::new(item)) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(Gone),
             Err(mpsc::error::TrySendError::Full(item)) => match tokio::time::timeout(self.patience, self.queue.send(item)).await {

@@ -15,6 +15,7 @@ pub mod error;
 pub mod fault;
 pub mod lock;
 pub mod lockouts;
+mod log_room;
 mod migrate;
 #[cfg(test)]
 mod old_files;

@@ -199,6 +199,9 @@ pub trait Backend: Send + 'static {
     /// The question could not be answered.
     fn read(&mut self, query: &Query) -> Result<Found, StoreError>;
 
+    /// Does what makes later work faster, while there is nothing else to do. Takes a few milliseconds at most.
+    fn rest(&mut self) {}
+
     /// Moves everything from the write-ahead log into the database file.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::error::StoreError;
+use super::log_room::LogRoom;
 use super::migrate::{self, MigrateError, STEPS};
 use super::op::{Applied, Backend, Found, Op, Query};
 use super::{sql_read, sql_sessions, sql_write};
@@ -28,6 +29,7 @@ const KEPT_LOG_BYTES: i64 = 16 << 20;
 pub struct Sqlite {
     conn: Connection,
     path: PathBuf,
+    room: LogRoom,
 }
 
 impl Sqlite {
@@ -57,7 +59,7 @@ impl Sqlite {
         let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .map_err(|error| StoreError::Open { path: path.to_owned(), cause: error.to_string() })?;
         conn.busy_timeout(LOCK_WAIT).and_then(|()| sql_sessions::teach(&conn)).map_err(|error| classify(path, &error))?;
-        Ok(Self { conn, path: path.to_owned() })
+        Ok(Self { conn, path: path.to_owned(), room: LogRoom::of(path) })
     }
 
     fn prepare(&mut self) -> Result<(), MigrateError> {
@@ -124,6 +126,10 @@ impl Backend for Sqlite {
 
     fn read(&mut self, query: &Query) -> Result<Found, StoreError> {
         sql_read::read(&self.conn, query).map_err(|error| classify(&self.path, &error))
+    }
+
+    fn rest(&mut self) {
+        self.room.grow(&mut self.conn);
     }
 
     fn checkpoint(&mut self) -> Result<(), StoreError> {

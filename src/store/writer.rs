@@ -121,6 +121,9 @@ impl Writer {
                 let _ = answer.send(result);
                 return;
             }
+            if queue.is_empty() {
+                desk.rest();
+            }
         }
         let _ = desk.close();
     }
@@ -171,6 +174,12 @@ impl Desk {
                     }
                 }
             }
+        }
+    }
+
+    fn rest(&mut self) {
+        if let (Some(backend), Health::Writing) = (self.backend.as_mut(), &*self.health.borrow()) {
+            backend.rest();
         }
     }
 

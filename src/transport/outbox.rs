@@ -35,7 +35,7 @@ const LINGER: Duration = Duration::from_secs(60);
 pub struct Outbox {
     writer: Pin<Box<dyn AsyncWrite + Send>>,
     framing: Framing,
-    queue: mpsc::Receiver<Outgoing>,
+    queue: mpsc::Receiver<Box<Outgoing>>,
     patience: Duration,
     slow: CancellationToken,
     closed: CancellationToken,
@@ -71,7 +71,7 @@ impl Outbox {
     pub fn new(
         writer: Box<dyn AsyncWrite + Send + Unpin>,
         framing: Framing,
-        queue: mpsc::Receiver<Outgoing>,
+        queue: mpsc::Receiver<Box<Outgoing>>,
         slow: CancellationToken,
         closed: CancellationToken,
         liveness: Arc<Liveness>,
@@ -149,16 +149,14 @@ impl Outbox {
                 () = self.closed.cancelled() => return End::Gone,
                 () = self.slow.cancelled() => return End::Slow,
                 item = self.queue.recv() => match item {
-                    Some(item) => self.take(item),
+                    Some(item) => self.take(*item),
                     None => return End::Gone,
                 },
                 got = async { match opened.as_mut() { Some(opened) => opened.await, None => std::future::pending().await } } => {
                     opened = None;
                     if let Ok(mut got) = got {
                         wakes = got.wakes();
-                        let logs = got.live_logs();
-                        logs.iter().for_each(|log| self.chats.start(log));
-                        self.tails.hold(logs);
+                        self.open(&mut got);
                         feeds = Some(got);
                     }
                 }
@@ -200,7 +198,7 @@ impl Outbox {
     fn drain_queue(&mut self) -> bool {
         while self.batch.len() < BATCH_BYTES && self.closing.is_none() {
             match self.queue.try_recv() {
-                Ok(item) => self.take(item),
+                Ok(item) => self.take(*item),
                 Err(_) => return true,
             }
         }
@@ -258,6 +256,14 @@ impl Outbox {
                 self.frame(frame);
             }
         }
+    }
+
+    /// Delivers the runs that there are. Those that have begun since the connection subscribed are followed from their first event: it may have asked for one before this writer came to look. How far the others are is asked before that, so that none falls between the two.
+    fn open(&mut self, feeds: &mut Feeds) {
+        let live: Vec<_> = feeds.live_logs().into_iter().map(|log| (log.head(), log)).collect();
+        feeds.new_runs().into_iter().for_each(|log| self.follow(log));
+        live.iter().for_each(|(_, log)| self.chats.start(log));
+        self.tails.hold(live);
     }
 
     /// Delivers a run that has just started.

@@ -140,11 +140,10 @@ impl Tails {
         }
     }
 
-    /// Follows runs that were at work before the connection opened, from their next event on, after the hold.
-    pub fn hold(&mut self, logs: Vec<Arc<RunLog>>) {
+    /// Follows runs that were at work before the connection opened, from the event behind this one on, after the hold; those that are followed already as they are.
+    pub fn hold(&mut self, runs: Vec<(u64, Arc<RunLog>)>) {
         let until = Instant::now() + HOLD;
-        for log in logs {
-            let head = log.head();
+        for (head, log) in runs {
             if self.position(&log.file_id).is_none() {
                 // A run that has said nothing yet has nothing to be held back.
                 self.push(log, head, (head > 0).then_some(until));

@@ -2,8 +2,11 @@
 
 use serde_json::{Value, json};
 
+use crate::harness::model::RunView;
+use crate::harness::raw::connect_frame;
 use crate::harness::{Client, Gateway};
 use crate::shim::until;
+use crate::sockets::Raw;
 
 /// Prints `n` when the file `go-n` appears in the workspace, so that a test decides how far the run is.
 const STEPS: &str = "for n in $(seq 1 40); do while [ ! -e go-$n ]; do sleep 0.01; done; echo $n; sleep 0.01; done";
@@ -45,6 +48,33 @@ async fn a_new_connection_says_what_it_has_and_gets_the_rest_once_and_then_live(
     assert_eq!(later.runs["r"].events.keys().copied().collect::<Vec<_>>(), (4..=end["seq"].as_u64().unwrap()).collect::<Vec<_>>());
     first.until_end("r").await;
     assert_eq!(first.runs["r"].text(), all(40));
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_a_run_before_it_has_hello_gets_every_event_of_it() {
+    const CLIENTS: usize = 40;
+    let gateway = Gateway::start();
+    let mut clients = Vec::new();
+    for n in 0..CLIENTS {
+        let mut raw = Raw::open(&gateway).await;
+        // In one go, so that the run may end before the connection's writer has looked at anything.
+        raw.call(&connect_frame()).await;
+        raw.ask("run", "agent", json!({ "message": "echo here", "sessionKey": format!("s{n}"), "idempotencyKey": format!("r{n}") })).await;
+        clients.push(raw);
+    }
+    for (n, raw) in clients.iter_mut().enumerate() {
+        let mut view = RunView::default();
+        let last = loop {
+            let frame = raw.next_json().await.unwrap();
+            if frame["event"] == "agent" && frame["payload"]["runId"] == format!("r{n}") {
+                view.take(&frame["payload"]);
+            } else if frame["id"] == "run" && frame["payload"]["status"] != "accepted" {
+                break frame;
+            }
+        };
+        assert_eq!((last["payload"]["status"].as_str(), view.text().as_str()), (Some("ok"), "here\n"), "client {n}: {last}");
+        assert_eq!(view.events.len() as u64, last["payload"]["head"].as_u64().unwrap());
+    }
 }
 
 #[tokio::test]
@@ -200,7 +230,7 @@ async fn twenty_megabytes_reach_a_reader_that_comes_late_and_one_that_stood_stil
     let script = "base64 -w 99 /dev/zero | head -c 20000000; echo; touch printed; while [ ! -e go-1 ]; do sleep 0.01; done; echo last";
     client.agent(json!({"message": script, "idempotencyKey": "big"})).await;
     until("everything is printed", || gateway.state_dir().join("work/printed").exists()).await;
-    let before = gateway.rss_bytes();
+    let before = gateway.own_bytes();
     let mut late = Client::connect(&gateway).await;
     late.subscribe("big", 0).await;
     late.until("most of it", |client| client.runs["big"].last > 50).await;
@@ -213,7 +243,7 @@ async fn twenty_megabytes_reach_a_reader_that_comes_late_and_one_that_stood_stil
         assert_eq!(text.len(), 20_000_006);
         assert!(text.ends_with("\nlast\n"));
     }
-    let grown = gateway.rss_bytes().saturating_sub(before);
+    let grown = gateway.own_bytes().saturating_sub(before);
     assert!(grown < 24 << 20, "the daemon grew by {grown} bytes");
 }
 

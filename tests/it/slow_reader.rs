@@ -29,7 +29,7 @@ async fn flood(gateway: &Gateway, client: &mut Client, key: &str) -> u64 {
         let frame = client.frame().await.unwrap();
         frames += 1;
         if frames.is_multiple_of(50) {
-            peak = peak.max(gateway.rss_bytes());
+            peak = peak.max(gateway.own_bytes());
         }
         if frame["id"] == id && frame["payload"]["status"] != "accepted" {
             assert_eq!(frame["payload"]["result"]["stdoutBytes"], BYTES, "{frame}");
@@ -39,7 +39,7 @@ async fn flood(gateway: &Gateway, client: &mut Client, key: &str) -> u64 {
     }
     let run = &client.runs[key];
     assert_eq!(run.text().len() as u64, BYTES);
-    peak.max(gateway.rss_bytes())
+    peak.max(gateway.own_bytes())
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn m101_answers_that_nobody_reads_end_the_connection_cost_little_and_are_t
     for _ in 0..500 {
         reader.ok("health", json!({})).await;
     }
-    let before = gateway.rss_bytes();
+    let before = gateway.own_bytes();
     let mut raw = Raw::connected(&gateway).await;
     // Else the kernel alone could hold all the answers.
     rustix::net::sockopt::set_socket_recv_buffer_size(&raw.stream, 16 * 1024).unwrap();
@@ -156,7 +156,7 @@ async fn m101_answers_that_nobody_reads_end_the_connection_cost_little_and_are_t
     // Longer than a write may stall; others are served all the while.
     while began.elapsed() < Duration::from_millis(1500) {
         reader.ok("health", json!({})).await;
-        peak = peak.max(gateway.rss_bytes());
+        peak = peak.max(gateway.own_bytes());
     }
     assert!(peak - before <= MAX_PER_CLIENT, "{} KiB", (peak - before) / 1024);
     assert_eq!(raw.end().await, closed(1008, "slow consumer"));

@@ -54,7 +54,7 @@ async fn a_late_subscription_goes_back_and_then_on_without_a_repeat() {
     let log = Arc::new(RunLog::live("f", "r".into(), "s".into(), "/nonexistent".into()));
     (1..=3).for_each(|seq| log.append(seq, Bytes::from(seq.to_string()), false));
     let mut tails = Tails::default();
-    tails.hold(vec![Arc::clone(&log)]);
+    tails.hold(vec![(3, Arc::clone(&log))]);
     assert!(!tails.has_unread());
     tails.follow(Arc::clone(&log), 3);
     log.append(4, Bytes::from_static(b"4"), false);
@@ -62,6 +62,14 @@ async fn a_late_subscription_goes_back_and_then_on_without_a_repeat() {
     tails.follow(Arc::clone(&log), 1);
     log.append(5, Bytes::from_static(b"5"), true);
     assert_eq!(delivered(&mut tails).await, [2, 3, 5]);
+}
+
+#[tokio::test]
+async fn a_run_that_began_after_the_subscription_is_not_held_where_it_was_found() {
+    let (log, mut tails) = (log(5), Tails::default());
+    tails.start(Arc::clone(&log));
+    tails.hold(vec![(5, log)]);
+    assert_eq!(delivered(&mut tails).await, [1, 2, 3, 4, 5]);
 }
 
 /// A log whose second and fourth line are of a tool, the fifth terminal.

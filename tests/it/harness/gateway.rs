@@ -203,10 +203,11 @@ impl Gateway {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
-    /// Resident set of the daemon in bytes.
-    pub fn rss_bytes(&self) -> u64 {
+    /// What the daemon holds of its own in bytes: without pages of files, which the kernel and the daemon itself take away and bring back.
+    pub fn own_bytes(&self) -> u64 {
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).unwrap();
-        statm.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
+        let pages: Vec<u64> = statm.split_whitespace().map(|pages| pages.parse().unwrap()).collect();
+        (pages[1] - pages[2]) * 4096
     }
 
     /// Largest resident set that the daemon has had, in KiB.
