@@ -6,10 +6,9 @@ use hyper::header::{
 };
 use hyper::{Method, Uri};
 
+use crate::model::aws::signature::encoded;
 use crate::model::endpoint::Api;
 
-/// Longest request in bytes.
-pub(super) const MAX_REQUEST: u64 = 64 << 20;
 /// Longest query of a request in bytes.
 const MAX_QUERY: usize = 1024;
 
@@ -29,6 +28,15 @@ const NAMED: [&str; 9] = [
     "keep-alive",
     "proxy-connection",
 ];
+
+/// What may be asked of a model at Amazon; nothing else there is signed with our credentials.
+const OF_A_MODEL: [&str; 5] = ["invoke", "invoke-with-response-stream", "converse", "converse-stream", "count-tokens"];
+/// Longest name of a model at Amazon in bytes.
+const MAX_MODEL: usize = 2048;
+/// Headers that go to Amazon, beside those of [`OF_AMAZON`]: what they say is signed, so all others stay here.
+const TO_AMAZON: [&str; 5] = ["accept", "anthropic-beta", "anthropic-version", "content-type", "user-agent"];
+/// The beginning of names of headers that Bedrock itself reads.
+const OF_AMAZON: &str = "x-amzn-bedrock-";
 
 /// Requests that pass, by language, with a `*` for one word.
 fn paths(api: Api) -> &'static [(Method, &'static str)] {
@@ -53,6 +61,10 @@ fn paths(api: Api) -> &'static [(Method, &'static str)] {
 /// Where a request goes, beneath the provider's address; none if it is none that passes.
 pub(super) fn target(api: Api, base: &str, method: &Method, uri: &Uri) -> Option<Uri> {
     let path = uri.path();
+    if api == Api::BedrockConverseStream {
+        let target: Uri = format!("{base}{}", of_model(method, path)?).parse().ok()?;
+        return is_web(&target).then_some(target);
+    }
     let passes = |pattern: &str| match pattern.strip_suffix('*') {
         Some(before) => path.strip_prefix(before).is_some_and(is_word),
         None => path == pattern,
@@ -68,7 +80,36 @@ pub(super) fn target(api: Api, base: &str, method: &Method, uri: &Uri) -> Option
     };
     let query = uri.query().filter(|query| query.len() <= MAX_QUERY).map(|query| format!("?{query}")).unwrap_or_default();
     let target: Uri = format!("{base}{below}{query}").parse().ok()?;
-    matches!(target.scheme_str(), Some("http" | "https")).then_some(target)
+    is_web(&target).then_some(target)
+}
+
+fn is_web(target: &Uri) -> bool {
+    matches!(target.scheme_str(), Some("http" | "https"))
+}
+
+/// The path of a request to a model at Amazon, written as Amazon's own programs write it. Its name may be a resource's, with slashes in it.
+fn of_model(method: &Method, path: &str) -> Option<String> {
+    let (model, operation) = path.strip_prefix("/model/")?.split_once('/')?;
+    let model = decoded(model)?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
+    let is_part = |part: &str| !part.is_empty() && !part.starts_with('.') && part.chars().all(is_plain);
+    let is_model = model.len() <= MAX_MODEL && model.split('/').all(is_part);
+    let passes = method == Method::POST && is_model && OF_A_MODEL.contains(&operation);
+    passes.then(|| format!("/model/{}/{operation}", encoded(&model, b"")))
+}
+
+/// Without its percent signs; none if they stand for nothing.
+fn decoded(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        // A sign is no digit, though it is taken for a number.
+        let digits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// One name in a path that leads nowhere else.
@@ -85,7 +126,16 @@ pub(super) fn presented(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 }
 
 /// Takes out of a request what is not the provider's business.
-pub(super) fn strip_request(headers: &mut HeaderMap) {
+pub(super) fn strip_request(api: Api, headers: &mut HeaderMap) {
+    if api == Api::BedrockConverseStream {
+        let passes = |name: &HeaderName| TO_AMAZON.contains(&name.as_str()) || name.as_str().starts_with(OF_AMAZON);
+        let mut kept = HeaderMap::new();
+        for (name, value) in headers.iter().filter(|(name, _)| passes(name)) {
+            kept.insert(name, value.clone());
+        }
+        *headers = kept;
+        return;
+    }
     strip(headers);
     for name in OF_WHO_ASKS {
         headers.remove(name);
@@ -154,10 +204,47 @@ mod tests {
             (openai, Method::DELETE, "/v1/models/x"),
             (openai, Method::POST, "http://elsewhere/v1/files"),
             (Api::BedrockConverseStream, Method::POST, "/v1/messages"),
+            (Api::BedrockConverseStream, Method::GET, "/model/m/invoke"),
+            (Api::BedrockConverseStream, Method::GET, "/inference-profiles"),
+            (Api::BedrockConverseStream, Method::POST, "/model/m/async-invoke"),
+            (Api::BedrockConverseStream, Method::POST, "/model/m/invoke/"),
+            (Api::BedrockConverseStream, Method::POST, "/model//invoke"),
+            (Api::BedrockConverseStream, Method::POST, "/model/a/b/invoke"),
+            (Api::BedrockConverseStream, Method::POST, "/model/%2e%2e%2fguardrail/invoke"),
+            (Api::BedrockConverseStream, Method::POST, "/model/a%2F..%2Fb/invoke"),
+            (Api::BedrockConverseStream, Method::POST, "/model/m%253A0/invoke"),
+            (Api::BedrockConverseStream, Method::POST, "/model/m%+1/invoke"),
+            (Api::BedrockConverseStream, Method::POST, "/model/m%3/invoke"),
+            (Api::BedrockConverseStream, Method::POST, "/model/m%0A/invoke"),
+            (Api::BedrockConverseStream, Method::POST, "/guardrail/x/version/1/apply"),
+            (Api::BedrockConverseStream, Method::POST, "http://elsewhere/model/m"),
         ] {
             assert_eq!(led(api, "https://host", &method, path), None, "{method} {path}");
         }
         assert_eq!(led(anthropic, "ftp://host", &Method::POST, "/v1/messages"), None);
+    }
+
+    #[test]
+    fn a_model_at_amazon_is_named_as_amazon_signs_it_however_it_was_written() {
+        let to = |path: &str| led(Api::BedrockConverseStream, "https://host/x", &Method::POST, path);
+        for path in ["/model/us.m-v1:0/converse-stream", "/model/us.m-v1%3A0/converse-stream", "/model/us%2Em-v1%3a0/converse-stream?a=b"] {
+            assert_eq!(to(path).as_deref(), Some("https://host/x/model/us.m-v1%3A0/converse-stream"), "{path}");
+        }
+        let profile = "arn%3Aaws%3Abedrock%3Aeu-west-1%3A1%3Ainference-profile%2Feu.m";
+        for operation in OF_A_MODEL {
+            let path = format!("/model/{profile}/{operation}");
+            assert_eq!(to(&path), Some(format!("https://host/x{path}")));
+        }
+        let mut headers = HeaderMap::new();
+        for name in
+            ["accept", "content-type", "x-amzn-bedrock-trace", "authorization", "x-amz-security-token", "x-amz-target", "cookie", "te"]
+        {
+            headers.insert(name, HeaderValue::from_static("v"));
+        }
+        strip_request(Api::BedrockConverseStream, &mut headers);
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["accept", "content-type", "x-amzn-bedrock-trace"]);
     }
 
     #[test]
@@ -179,7 +266,7 @@ mod tests {
         }
         assert_eq!(presented(&headers).collect::<Vec<_>>(), ["run-key", "run-key"]);
         assert!(is_here(&headers, 1) && !is_here(&headers, 2));
-        strip_request(&mut headers);
+        strip_request(Api::AnthropicMessages, &mut headers);
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["anthropic-version", "content-type"]);

@@ -4,6 +4,7 @@ mod answers;
 mod bedrock;
 mod failures;
 mod proxy;
+mod signed;
 
 use serde_json::Value;
 use skykoi_gateway::config::secret::Secret;

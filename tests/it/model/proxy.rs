@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use skykoi_gateway::config::secret::Secret;
-use skykoi_gateway::model::endpoint::{Api, Auth, Aws};
+use skykoi_gateway::model::endpoint::{Api, Auth, Aws, Endpoint};
 use skykoi_gateway::model::proxy::Proxy;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,16 +16,16 @@ async fn open(fake: &FakeModel, api: Api, silence_ms: u64) -> Proxy {
     let mut endpoint = endpoint(fake, api);
     endpoint.headers.insert("x-tenant".to_owned(), Secret::new("canary-tenant".to_owned()));
     endpoint.timeouts.silence_ms = silence_ms;
-    Proxy::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), endpoint).unwrap()
+    Proxy::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), endpoint).await.unwrap()
 }
 
 /// Sends a request and gives all that comes back, until the other side has closed.
-async fn send(proxy: &Proxy, line: &str, headers: &[(&str, &str)], body: &str) -> String {
+pub(super) async fn send(proxy: &Proxy, line: &str, headers: &[(&str, &str)], body: &str) -> String {
     String::from_utf8_lossy(&bytes_of(proxy, line, headers, body).await).into_owned()
 }
 
 /// The same, byte for byte.
-async fn bytes_of(proxy: &Proxy, line: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
+pub(super) async fn bytes_of(proxy: &Proxy, line: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
     let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
     let mut text = format!("{line} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
     if !headers.iter().any(|(name, _)| *name == "host") {
@@ -39,11 +39,11 @@ async fn bytes_of(proxy: &Proxy, line: &str, headers: &[(&str, &str)], body: &st
     answer
 }
 
-fn bearer(proxy: &Proxy) -> String {
+pub(super) fn bearer(proxy: &Proxy) -> String {
     format!("Bearer {}", proxy.key().expose())
 }
 
-fn status(answer: &str) -> &str {
+pub(super) fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or_default()
 }
 
@@ -92,18 +92,15 @@ async fn mk28_a_wrong_key_another_path_and_another_name_reach_nobody() {
 }
 
 #[tokio::test]
-async fn only_the_loopback_device_is_served_and_what_must_be_signed_is_refused() {
+async fn only_the_loopback_device_is_served_and_only_the_language_of_amazon_signed() {
     let fake = fake([]).await;
-    let refused = |listener: TcpListener, auth: Option<Auth>| {
-        let mut endpoint = endpoint(&fake, Api::AnthropicMessages);
-        endpoint.auth = auth.unwrap_or(endpoint.auth);
-        Proxy::start(listener, endpoint).err().unwrap()
-    };
     let wide = TcpListener::bind("0.0.0.0:0").await.unwrap();
-    assert!(refused(wide, None).contains("loopback"));
+    let why = Proxy::start(wide, endpoint(&fake, Api::AnthropicMessages)).await.unwrap_err();
+    assert!(why.contains("loopback"), "{why}");
     let narrow = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let why = refused(narrow, Some(Auth::Aws(Aws::default())));
-    assert!(why.contains("signed") && why.contains("\"native\""), "{why}");
+    let other = Endpoint { auth: Auth::Aws(Aws::default()), ..endpoint(&fake, Api::AnthropicMessages) };
+    let why = Proxy::start(narrow, other).await.unwrap_err();
+    assert!(why.contains("cannot be signed"), "{why}");
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ pub fn results(run: &RunView) -> Vec<Value> {
 }
 
 /// Processes below the hosts of runs whose environment holds this text.
-fn holding(gateway: &Gateway, text: &str) -> Vec<String> {
+pub(super) fn holding(gateway: &Gateway, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (_, shim) in gateway.shims() {
         for process in skykoi_gateway::exec::proc::descendants(shim).iter().map(|process| process.pid).chain([shim]) {
@@ -57,7 +57,7 @@ fn holding(gateway: &Gateway, text: &str) -> Vec<String> {
 }
 
 /// Files of the gateway, but for its configuration, that hold this text.
-fn files_with(dir: &Path, text: &str) -> Vec<String> {
+pub(super) fn files_with(dir: &Path, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
