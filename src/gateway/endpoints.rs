@@ -56,7 +56,8 @@ pub fn of_program(
     let (usual, spoken): (_, &[Api]) = match kind {
         Kind::Claude => (Some("anthropic"), &[Api::AnthropicMessages, Api::BedrockConverseStream]),
         Kind::Codex => (Some("openai"), &[Api::OpenaiCompletions]),
-        Kind::Pi | Kind::Acp => (None, &[Api::OpenaiCompletions, Api::AnthropicMessages, Api::BedrockConverseStream]),
+        Kind::Pi => (None, &[Api::OpenaiCompletions, Api::AnthropicMessages, Api::BedrockConverseStream]),
+        Kind::Acp => (None, &[Api::OpenaiCompletions, Api::AnthropicMessages, Api::BedrockConverseStream, Api::GoogleGenerativeAi]),
     };
     let spelled = model.and_then(|model| model.split_once('/')).filter(|(first, _)| provider.is_none_or(|provider| provider == *first));
     let named = provider.or(usual).or(spelled.map(|(first, _)| first));
@@ -72,9 +73,7 @@ pub fn of_program(
     let settings = config.models.providers.get(provider);
     let known = Api::of_provider(provider).filter(|_| settings.is_some() || config.models.mode == ModelsMode::Merge);
     let api = match settings.and_then(|settings| settings.api) {
-        // To the one who only passes it on they are the same.
-        Some(ModelApi::OpenaiResponses) => Api::OpenaiCompletions,
-        Some(given) => Api::of(given)
+        Some(given) => Api::passed_on(given)
             .ok_or_else(|| format!("models.providers.{provider}: requests of the api \"{}\" are not passed on", word(given)))?,
         None => known.or(settings.and(spoken.first().copied())).ok_or_else(|| {
             format!("there is no provider \"{provider}\"; add models.providers.{provider} with its baseUrl, or name another one")
@@ -226,6 +225,7 @@ mod tests {
         let config: Config = serde_json::from_value(json!({ "models": { "providers": {
             "own": { "baseUrl": "http://h/v1", "apiKey": "k", "api": "openai-responses", "headers": { "x-a": "1" } },
             "far": { "baseUrl": "http://g", "apiKey": "k", "api": "google-generative-ai" },
+            "hub": { "baseUrl": "http://c", "apiKey": "k", "api": "github-copilot" },
         } } }))
         .unwrap();
         let variables = |name: &str| (name == "ANTHROPIC_API_KEY").then(|| "canary".to_owned());
@@ -244,10 +244,13 @@ mod tests {
             assert_eq!((amazon.api, amazon.model.as_str()), (Api::BedrockConverseStream, "eu.x-v1:0"), "{kind:?}");
             assert!(matches!(amazon.auth, Auth::Aws(_)));
         }
+        assert_eq!(of(Kind::Acp, Some("far"), None).unwrap().api, Api::GoogleGenerativeAi);
         for (kind, provider, model, words) in [
             (Kind::Claude, Some("own"), None, "language of claude"),
             (Kind::Codex, Some("amazon-bedrock"), None, "language of codex (the Responses API"),
-            (Kind::Pi, Some("far"), Some("m"), "are not passed on"),
+            (Kind::Pi, Some("far"), Some("m"), "language of pi"),
+            (Kind::Claude, Some("far"), Some("m"), "language of claude"),
+            (Kind::Acp, Some("hub"), Some("m"), "are not passed on"),
             (Kind::Acp, Some("nowhere"), None, "models.providers.nowhere"),
             (Kind::Codex, None, None, "OPENAI_API_KEY"),
             (Kind::Acp, None, Some("plain"), "provider must say whose"),

@@ -43,7 +43,8 @@ impl Door {
 
     /// Asks, within the time that the endpoint has for an answer. All events go to `sink`; an error does not, because another endpoint may be asked.
     pub(super) async fn ask(&self, request: &Request, sink: &Sink, told: &Told) -> Result<(), Failure> {
-        let wire = wire(self.endpoint.api);
+        let api = self.endpoint.api;
+        let wire = wire(api).ok_or_else(|| self.unusable(&format!("the api {} is not spoken here", api.name())))?;
         let written = self.write(wire, request).await?;
         let deadline = Instant::now() + Duration::from_millis(self.endpoint.timeouts.total_ms);
         let mut begun = false;
@@ -143,7 +144,7 @@ impl Door {
     }
 
     async fn write(&self, wire: &dyn Wire, request: &Request) -> Result<Written, Failure> {
-        let base = match (&self.endpoint.base_url, wire.home()) {
+        let base = match (&self.endpoint.base_url, self.endpoint.api.home()) {
             (own, _) if !own.is_empty() => own.clone(),
             (_, Some(home)) => home.to_owned(),
             (_, None) => {

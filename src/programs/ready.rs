@@ -65,6 +65,17 @@ const OF_AMAZON: [&str; 16] = [
     "AWS_WEB_IDENTITY_TOKEN_FILE",
 ];
 
+/// The same where the model is at Google.
+const OF_GOOGLE: [&str; 7] = [
+    "GEMINI_API_KEY",
+    "GOOGLE_API_KEY",
+    "GOOGLE_GEMINI_BASE_URL",
+    "GOOGLE_GENAI_API_VERSION",
+    "GOOGLE_GENAI_USE_GCA",
+    "GOOGLE_GENAI_USE_VERTEXAI",
+    "GOOGLE_VERTEX_BASE_URL",
+];
+
 /// What is ready.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ready {
@@ -114,11 +125,11 @@ impl std::fmt::Debug for Proxied {
 }
 
 impl Proxied {
-    /// The address as programs of the language want it: with `/v1` for OpenAI, without for Anthropic and Amazon.
+    /// The address as programs of the language want it: with `/v1` for OpenAI, without for the others.
     #[must_use]
     pub fn base_url(&self) -> String {
         match self.api {
-            Api::AnthropicMessages | Api::BedrockConverseStream => format!("http://{}", self.address),
+            Api::AnthropicMessages | Api::BedrockConverseStream | Api::GoogleGenerativeAi => format!("http://{}", self.address),
             Api::OpenaiCompletions => format!("http://{}/v1", self.address),
         }
     }
@@ -145,9 +156,13 @@ impl Ready {
     /// Variables to take out of the program's environment.
     #[must_use]
     pub fn without(&self) -> Vec<&'static str> {
-        let others = self.proxy.iter().flat_map(|_| OTHERS);
-        let amazons = self.proxy.iter().filter(|proxy| proxy.api == Api::BedrockConverseStream).flat_map(|_| OF_AMAZON);
-        others.chain(amazons).collect()
+        let Some(proxy) = &self.proxy else { return Vec::new() };
+        let of_api: &[&str] = match proxy.api {
+            Api::BedrockConverseStream => &OF_AMAZON,
+            Api::GoogleGenerativeAi => &OF_GOOGLE,
+            Api::AnthropicMessages | Api::OpenaiCompletions => &[],
+        };
+        [&OTHERS, of_api].concat()
     }
 
     /// Variables of the program.
@@ -175,6 +190,10 @@ impl Ready {
                 (Kind::Acp, Api::AnthropicMessages) => {
                     set("ANTHROPIC_BASE_URL", proxy.base_url());
                     set("ANTHROPIC_API_KEY", proxy.key.clone());
+                }
+                (Kind::Acp, Api::GoogleGenerativeAi) => {
+                    set("GOOGLE_GEMINI_BASE_URL", proxy.base_url());
+                    set("GEMINI_API_KEY", proxy.key.clone());
                 }
                 (Kind::Acp, _) => {
                     set("OPENAI_BASE_URL", proxy.base_url());
@@ -232,18 +251,12 @@ impl Ready {
     #[must_use]
     pub fn pi_models(&self) -> Option<Value> {
         let proxy = self.proxy.as_ref()?;
-        let api = match proxy.api {
-            Api::AnthropicMessages => "anthropic-messages",
-            Api::OpenaiCompletions => "openai-completions",
-            Api::BedrockConverseStream => "bedrock-converse-stream",
-        };
         // What is not said here pi takes for lacking: thoughts and pictures would be left out.
         let input = if proxy.images { json!(["text", "image"]) } else { json!(["text"]) };
         let (window, most) = (proxy.context_window, proxy.max_tokens);
         let models =
             json!([{ "id": proxy.model, "reasoning": proxy.reasoning, "input": input, "contextWindow": window, "maxTokens": most }]);
-        let provider =
-            json!({ "baseUrl": proxy.base_url(), "api": api, "apiKey": format!("${MODEL_KEY}"), "authHeader": true, "models": models });
+        let provider = json!({ "baseUrl": proxy.base_url(), "api": proxy.api.name(), "apiKey": format!("${MODEL_KEY}"), "authHeader": true, "models": models });
         Some(json!({ "providers": { PROVIDER: provider } }))
     }
 
@@ -317,6 +330,17 @@ mod tests {
         let models = ready.pi_models().unwrap();
         assert_eq!(models["providers"][PROVIDER]["api"], "bedrock-converse-stream", "{models}");
         assert_eq!(models["providers"][PROVIDER]["baseUrl"], "http://127.0.0.1:4711", "{models}");
+    }
+
+    #[test]
+    fn a_model_at_google_is_asked_with_the_key_of_the_run() {
+        let mut ready = ready();
+        if let Some(proxy) = &mut ready.proxy {
+            proxy.api = Api::GoogleGenerativeAi;
+        }
+        let env = ready.env(Kind::Acp);
+        assert_eq!((env["GEMINI_API_KEY"].as_str(), env["GOOGLE_GEMINI_BASE_URL"].as_str()), ("run-key-canary", "http://127.0.0.1:4711"));
+        assert!(!env.contains_key("OPENAI_API_KEY") && ready.without().contains(&"GOOGLE_API_KEY"), "{env:?}");
     }
 
     #[test]

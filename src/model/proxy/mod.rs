@@ -21,13 +21,13 @@ use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::aws::region_of;
 use super::endpoint::{Api, Auth, Endpoint};
 use super::http::{Broken, Http, Reply};
 use super::login::log_in;
-use super::wire::wire;
 use crate::auth::token::TokenDigest;
 use crate::config::init::new_token;
 use crate::config::secret::Secret;
@@ -103,7 +103,7 @@ impl Proxy {
                 (Some(signer), base, Some(region))
             }
             _ => {
-                let own = Some(endpoint.base_url.as_str()).filter(|own| !own.is_empty()).or_else(|| wire(endpoint.api).home());
+                let own = Some(endpoint.base_url.as_str()).filter(|own| !own.is_empty()).or_else(|| endpoint.api.home());
                 let base = own.ok_or_else(|| format!("{name} has no address: set its baseUrl, which names the region"))?;
                 (None, base.to_owned(), region_of(base).map(str::to_owned))
             }
@@ -192,7 +192,7 @@ impl Gate {
         if !rules::is_here(request.headers(), port) {
             return Err((StatusCode::FORBIDDEN, "permission_error", "this address is for programs of this machine alone".to_owned()));
         }
-        if !rules::presented(request.headers()).any(|key| self.key.matches(key)) {
+        if !rules::presented(api, request.headers(), request.uri()).any(|key| self.key.matches(key)) {
             return Err((StatusCode::UNAUTHORIZED, "authentication_error", "this is not the key of this run".to_owned()));
         }
         let Some(target) = rules::target(api, &self.base, request.method(), request.uri()) else {
@@ -248,17 +248,17 @@ fn whole(text: String) -> Answer {
 /// An error in the words of the language.
 fn refusal(api: Api, status: StatusCode, kind: &str, message: &str) -> Response<Answer> {
     let message = format!("SkyKoi Gateway: {message}");
-    let mut error = serde_json::json!({ "type": "error", "error": { "type": kind, "message": message } });
-    let amazons = (api == Api::BedrockConverseStream).then(|| amazons(status));
-    if amazons.is_some() {
-        error = serde_json::json!({ "message": message });
-    }
+    let error = match api {
+        Api::BedrockConverseStream => json!({ "message": message }),
+        Api::GoogleGenerativeAi => json!({ "error": { "code": status.as_u16(), "status": kind.to_uppercase(), "message": message } }),
+        Api::AnthropicMessages | Api::OpenaiCompletions => json!({ "type": "error", "error": { "type": kind, "message": message } }),
+    };
     let mut response = Response::new(whole(error.to_string()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(name) = amazons {
-        headers.insert("x-amzn-errortype", HeaderValue::from_static(name));
+    if api == Api::BedrockConverseStream {
+        headers.insert("x-amzn-errortype", HeaderValue::from_static(amazons(status)));
     }
     response
 }

@@ -38,6 +38,11 @@ const TO_AMAZON: [&str; 5] = ["accept", "anthropic-beta", "anthropic-version", "
 /// The beginning of names of headers that Bedrock itself reads.
 const OF_AMAZON: &str = "x-amzn-bedrock-";
 
+/// What may be asked of a model at Google.
+const OF_GOOGLE: [&str; 4] = ["generateContent", "streamGenerateContent", "countTokens", "embedContent"];
+/// What a query at Google may say; it can also hold a key.
+const QUERY_OF_GOOGLE: [&str; 3] = ["alt", "pageSize", "pageToken"];
+
 /// Requests that pass, by language, with a `*` for one word.
 fn paths(api: Api) -> &'static [(Method, &'static str)] {
     match api {
@@ -54,6 +59,7 @@ fn paths(api: Api) -> &'static [(Method, &'static str)] {
             (Method::GET, "/v1/models"),
             (Method::GET, "/v1/models/*"),
         ],
+        Api::GoogleGenerativeAi => &[(Method::GET, "/v1beta/models"), (Method::GET, "/v1beta/models/*")],
         Api::BedrockConverseStream => &[],
     }
 }
@@ -69,8 +75,17 @@ pub(super) fn target(api: Api, base: &str, method: &Method, uri: &Uri) -> Option
         Some(before) => path.strip_prefix(before).is_some_and(is_word),
         None => path == pattern,
     };
-    if !paths(api).iter().any(|(known, pattern)| known == method && passes(pattern)) {
+    let of_google = api == Api::GoogleGenerativeAi && method == Method::POST && is_for_google(path);
+    if !of_google && !paths(api).iter().any(|(known, pattern)| known == method && passes(pattern)) {
         return None;
+    }
+    if api == Api::GoogleGenerativeAi {
+        let query = uri.query().unwrap_or_default().split('&');
+        let query: Vec<&str> = query.filter(|pair| QUERY_OF_GOOGLE.contains(&pair.split('=').next().unwrap_or_default())).collect();
+        let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
+        // The version may stand in the address, or not.
+        let target: Uri = format!("{}{path}{query}", base.strip_suffix("/v1beta").unwrap_or(base)).parse().ok()?;
+        return is_web(&target).then_some(target);
     }
     let below = path.strip_prefix("/v1")?;
     let base = match api {
@@ -85,6 +100,12 @@ pub(super) fn target(api: Api, base: &str, method: &Method, uri: &Uri) -> Option
 
 fn is_web(target: &Uri) -> bool {
     matches!(target.scheme_str(), Some("http" | "https"))
+}
+
+/// Whether this path is one of a request to a model at Google.
+fn is_for_google(path: &str) -> bool {
+    let of_model = path.strip_prefix("/v1beta/models/").and_then(|rest| rest.split_once(':'));
+    of_model.is_some_and(|(model, operation)| is_word(model) && OF_GOOGLE.contains(&operation))
 }
 
 /// The path of a request to a model at Amazon, written as Amazon's own programs write it. Its name may be a resource's, with slashes in it.
@@ -119,10 +140,13 @@ fn is_word(word: &str) -> bool {
 }
 
 /// The keys that a request presents.
-pub(super) fn presented(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+pub(super) fn presented<'a>(api: Api, headers: &'a HeaderMap, uri: &'a Uri) -> impl Iterator<Item = &'a str> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let bearer = text("authorization").and_then(|value| value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer ")));
-    [bearer, text("x-api-key")].into_iter().flatten().map(str::trim)
+    // Everywhere else a query goes on as it is.
+    let query = uri.query().filter(|_| api == Api::GoogleGenerativeAi).unwrap_or_default();
+    let in_query = query.split('&').find_map(|pair| pair.strip_prefix("key="));
+    [bearer, text("x-api-key"), text("x-goog-api-key"), in_query].into_iter().flatten().map(str::trim)
 }
 
 /// Takes out of a request what is not the provider's business.
@@ -225,6 +249,29 @@ mod tests {
     }
 
     #[test]
+    fn a_model_at_google_is_asked_without_the_key_in_the_query() {
+        let to = |base: &str, method: &Method, path: &str| led(Api::GoogleGenerativeAi, base, method, path);
+        for base in ["https://host/x", "https://host/x/v1beta"] {
+            let to = to(base, &Method::POST, "/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse&key=secret&access_token=x");
+            assert_eq!(to.as_deref(), Some("https://host/x/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse"));
+        }
+        let listed = to("https://host", &Method::GET, "/v1beta/models?key=x");
+        assert_eq!(listed.as_deref(), Some("https://host/v1beta/models"));
+        for (method, path) in [
+            (Method::POST, "/v1beta/models/m:batchGenerateContent"),
+            (Method::POST, "/v1beta/models/../files:generateContent"),
+            (Method::POST, "/v1beta/models/a/b:generateContent"),
+            (Method::GET, "/v1beta/models/m:generateContent/x"),
+            (Method::POST, "/v1beta/cachedContents"),
+            (Method::GET, "/v1beta/files"),
+            (Method::POST, "/upload/v1beta/files"),
+            (Method::DELETE, "/v1beta/models/m"),
+        ] {
+            assert_eq!(to("https://host", &method, path), None, "{method} {path}");
+        }
+    }
+
+    #[test]
     fn a_model_at_amazon_is_named_as_amazon_signs_it_however_it_was_written() {
         let to = |path: &str| led(Api::BedrockConverseStream, "https://host/x", &Method::POST, path);
         for path in ["/model/us.m-v1:0/converse-stream", "/model/us.m-v1%3A0/converse-stream", "/model/us%2Em-v1%3a0/converse-stream?a=b"] {
@@ -264,7 +311,10 @@ mod tests {
         ] {
             headers.insert(name, HeaderValue::from_static(value));
         }
-        assert_eq!(presented(&headers).collect::<Vec<_>>(), ["run-key", "run-key"]);
+        let uri: Uri = "/v1beta/models?alt=sse&key=run-key".parse().unwrap();
+        for (api, times) in [(Api::GoogleGenerativeAi, 3), (Api::AnthropicMessages, 2)] {
+            assert_eq!(presented(api, &headers, &uri).collect::<Vec<_>>(), vec!["run-key"; times]);
+        }
         assert!(is_here(&headers, 1) && !is_here(&headers, 2));
         strip_request(Api::AnthropicMessages, &mut headers);
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();

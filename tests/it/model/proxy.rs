@@ -174,6 +174,43 @@ async fn a_request_of_any_length_streams_up_to_its_bound() {
     assert_eq!(fake.seen().len(), 1);
 }
 
+#[tokio::test]
+async fn mk28_a_model_at_google_is_asked_with_the_real_key_and_the_key_of_the_run_stays_here_also_in_a_query() {
+    let fake = fake([Answer { keep: true, ..Answer::text("hello there") }]).await;
+    let proxy = open(&fake, Api::GoogleGenerativeAi, 5000).await;
+    let key = proxy.key().expose().clone();
+    let path = "/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse";
+    for (line, headers) in [
+        (format!("POST {path}"), vec![("x-goog-api-key", key.as_str())]),
+        (format!("POST {path}&key={key}"), vec![("x-goog-api-client", "x")]),
+    ] {
+        let answer = send(&proxy, &line, &headers, ASK).await;
+        assert!(status(&answer) == "200" && answer.contains("hello there"), "{answer}");
+        let seen = fake.seen().pop().unwrap();
+        assert_eq!((seen.path.as_str(), seen.header("x-goog-api-key")), (path, Some(KEY)));
+        assert!(!format!("{seen:?}").contains(&key) && !answer.contains("canary"), "{seen:?}");
+    }
+    let count = fake.seen().len();
+    for (line, headers, want) in [
+        (format!("POST {path}&key={key}x"), vec![], "401"),
+        (format!("POST {path}"), vec![("x-goog-api-key", KEY)], "401"),
+        ("POST /v1beta/cachedContents".to_owned(), vec![("x-goog-api-key", key.as_str())], "404"),
+        ("GET /v1beta/files".to_owned(), vec![("x-goog-api-key", key.as_str())], "404"),
+    ] {
+        let answer = send(&proxy, &line, &headers, ASK).await;
+        assert!(status(&answer) == want && answer.contains("\"status\":") && !answer.contains(&key), "{line}: {answer}");
+    }
+    assert_eq!(fake.seen().len(), count);
+}
+
+#[tokio::test]
+async fn a_language_that_is_only_passed_on_is_not_asked_by_ourselves() {
+    let fake = fake([]).await;
+    let (_, error) = super::failed(super::ask(vec![endpoint(&fake, Api::GoogleGenerativeAi)], &super::request("hello")).await);
+    assert!(error.message.contains("the api google-generative-ai is not spoken here"), "{error}");
+    assert!(fake.seen().is_empty());
+}
+
 /// A body without the marks of its pieces.
 fn dechunked(mut rest: &[u8]) -> String {
     let mut out = Vec::new();

@@ -70,7 +70,7 @@ pub async fn its_model_thinks_as_much_as_a_person_says(real: Real, place: &Path)
     assert!(levels.iter().all(|level| !level.is_null()) && levels[0] != levels[1], "{levels:?}");
 }
 
-pub async fn words_come_from_the_model_that_is_chosen_with_a_key_of_its_own(real: Real, place: &Path) {
+pub async fn words_come_from_the_model_that_is_chosen(real: Real, place: &Path) {
     let words = "Some words that come one after the other.";
     let (fake, run) = words_to_their_end(real, place, words).await;
     let seen = fake.seen();
