@@ -111,9 +111,9 @@ macro_rules! program {
                 silence_seconds: u64 = 300,
                 /// Who runs its commands; default `native`, the program. With `gateway` it has the gateway's tool `exec` in the place of a shell of its own, so its commands have the same rules, approvals, fence and limits as those of the built-in agent. Not for `pi`; one of `acp` is only offered the tool, and its own shell must be switched off in its own configuration.
                 exec: Option<By>,
-                /// Who has the credentials of its model's provider; default `native`, the program: from its own login, or from `env` and `passthrough`. With `gateway` it asks the model through the host process of its run, with a key that is good for this run alone; the real one is that of `provider` and never reaches the run. Not for providers whose requests are signed, such as Amazon Bedrock.
+                /// Who has the credentials of its model's provider; default `native`, the program: from its own login, or from `env` and `passthrough`. With `gateway` it asks the model through the host process of its run, with a key that is good for this run alone; the real one is that of `provider` and never reaches the run. On Amazon Bedrock, for `claude`, `pi` and `acp`, the host process signs the requests with the gateway's credentials of AWS; variables with other ones are taken from the program. Codex speaks to providers with OpenAI's Responses alone; providers of `api` `google-generative-ai` are for `acp`, as Gemini CLI asks them.
                 credentials: Option<By>,
-                /// The provider whose credentials those are, an id of `models.providers`, `anthropic` or `openai`; default `anthropic` for `claude`, `openai` for `codex`, and for the others what stands before the `/` of the model.
+                /// The provider whose credentials those are, an id of `models.providers`, `anthropic`, `openai` or `amazon-bedrock`; default for `claude` `amazon-bedrock` where the session's or agent's model is there, else `anthropic`, `openai` for `codex`, and for the others what stands before the `/` of the model.
                 provider: Option<String>,
                 $($(#[$inner])* $field: $kind,)*
             }

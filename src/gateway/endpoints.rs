@@ -52,10 +52,12 @@ pub fn of_program(
     model: Option<&str>,
     variables: Variables<'_>,
 ) -> Result<Endpoint, String> {
-    let (usual, api) = match kind {
-        Kind::Claude => (Some("anthropic"), Some(Api::AnthropicMessages)),
-        Kind::Codex => (Some("openai"), Some(Api::OpenaiCompletions)),
-        Kind::Pi | Kind::Acp => (None, None),
+    // The first one where a provider does not say what it speaks.
+    let (usual, spoken): (_, &[Api]) = match kind {
+        Kind::Claude => (Some("anthropic"), &[Api::AnthropicMessages, Api::BedrockConverseStream]),
+        Kind::Codex => (Some("openai"), &[Api::OpenaiCompletions]),
+        Kind::Pi => (None, &[Api::OpenaiCompletions, Api::AnthropicMessages, Api::BedrockConverseStream]),
+        Kind::Acp => (None, &[Api::OpenaiCompletions, Api::AnthropicMessages, Api::BedrockConverseStream, Api::GoogleGenerativeAi]),
     };
     let spelled = model.and_then(|model| model.split_once('/')).filter(|(first, _)| provider.is_none_or(|provider| provider == *first));
     let named = provider.or(usual).or(spelled.map(|(first, _)| first));
@@ -70,21 +72,20 @@ pub fn of_program(
     let model = model.unwrap_or_default();
     let settings = config.models.providers.get(provider);
     let known = Api::of_provider(provider).filter(|_| settings.is_some() || config.models.mode == ModelsMode::Merge);
-    let spoken = match settings.and_then(|settings| settings.api) {
-        // To the one who only passes it on they are the same.
-        Some(ModelApi::OpenaiResponses) => Api::OpenaiCompletions,
-        Some(given) => Api::of(given)
+    let api = match settings.and_then(|settings| settings.api) {
+        Some(given) => Api::passed_on(given)
             .ok_or_else(|| format!("models.providers.{provider}: requests of the api \"{}\" are not passed on", word(given)))?,
-        None => known.or(settings.map(|_| api.unwrap_or(Api::OpenaiCompletions))).ok_or_else(|| {
+        None => known.or(settings.and(spoken.first().copied())).ok_or_else(|| {
             format!("there is no provider \"{provider}\"; add models.providers.{provider} with its baseUrl, or name another one")
         })?,
     };
-    if api.is_some_and(|api| api != spoken) {
+    if !spoken.contains(&api) {
+        let why = if kind == Kind::Codex { " (the Responses API of OpenAI)" } else { "" };
         return Err(format!(
-            "the provider \"{provider}\" does not speak the language of {name}; name another one in runners.{name}.provider"
+            "the provider \"{provider}\" does not speak the language of {name}{why}; name another one in runners.{name}.provider"
         ));
     }
-    let mut endpoint = place(config, provider, model, spoken, variables)?;
+    let mut endpoint = place(config, provider, model, api, variables)?;
     describe(&mut endpoint, settings.and_then(|settings| settings.models.iter().find(|row| row.id == model)));
     Ok(endpoint)
 }
@@ -224,6 +225,7 @@ mod tests {
         let config: Config = serde_json::from_value(json!({ "models": { "providers": {
             "own": { "baseUrl": "http://h/v1", "apiKey": "k", "api": "openai-responses", "headers": { "x-a": "1" } },
             "far": { "baseUrl": "http://g", "apiKey": "k", "api": "google-generative-ai" },
+            "hub": { "baseUrl": "http://c", "apiKey": "k", "api": "github-copilot" },
         } } }))
         .unwrap();
         let variables = |name: &str| (name == "ANTHROPIC_API_KEY").then(|| "canary".to_owned());
@@ -237,9 +239,18 @@ mod tests {
             assert_eq!((pi.provider.as_str(), pi.model.as_str()), ("own", "m/1"));
         }
         assert_eq!(of(Kind::Pi, None, Some("own/m/1")).unwrap().model, "m/1");
+        for (kind, provider) in [(Kind::Claude, Some("amazon-bedrock")), (Kind::Pi, None), (Kind::Acp, Some("amazon-bedrock"))] {
+            let amazon = of(kind, provider, Some("amazon-bedrock/eu.x-v1:0")).unwrap();
+            assert_eq!((amazon.api, amazon.model.as_str()), (Api::BedrockConverseStream, "eu.x-v1:0"), "{kind:?}");
+            assert!(matches!(amazon.auth, Auth::Aws(_)));
+        }
+        assert_eq!(of(Kind::Acp, Some("far"), None).unwrap().api, Api::GoogleGenerativeAi);
         for (kind, provider, model, words) in [
             (Kind::Claude, Some("own"), None, "language of claude"),
-            (Kind::Pi, Some("far"), Some("m"), "are not passed on"),
+            (Kind::Codex, Some("amazon-bedrock"), None, "language of codex (the Responses API"),
+            (Kind::Pi, Some("far"), Some("m"), "language of pi"),
+            (Kind::Claude, Some("far"), Some("m"), "language of claude"),
+            (Kind::Acp, Some("hub"), Some("m"), "are not passed on"),
             (Kind::Acp, Some("nowhere"), None, "models.providers.nowhere"),
             (Kind::Codex, None, None, "OPENAI_API_KEY"),
             (Kind::Acp, None, Some("plain"), "provider must say whose"),

@@ -17,7 +17,7 @@ use crate::config::agents::Agent;
 use crate::config::load::Loaded;
 use crate::config::resolve::AgentSettings;
 use crate::config::tools::ToolPolicy;
-use crate::model::endpoint::{Api, Endpoint};
+use crate::model::endpoint::Endpoint;
 use crate::model::{Block, Message, Thinking};
 use crate::programs::spec::{Approvals, Kind, Picture};
 use crate::protocol::isolation::{Access, Level};
@@ -147,14 +147,6 @@ impl Minds {
     }
 }
 
-fn api_name(api: Api) -> &'static str {
-    match api {
-        Api::AnthropicMessages => "anthropic-messages",
-        Api::OpenaiCompletions => "openai-completions",
-        Api::BedrockConverseStream => "bedrock-converse-stream",
-    }
-}
-
 /// `window` is the size that the configuration lets a conversation have, tokens.
 fn facts(endpoint: &Endpoint, window: Option<u64>) -> ModelFacts {
     let cost = endpoint.cost;
@@ -162,7 +154,7 @@ fn facts(endpoint: &Endpoint, window: Option<u64>) -> ModelFacts {
     ModelFacts {
         provider: endpoint.provider.clone(),
         model: endpoint.model.clone(),
-        api: api_name(endpoint.api).to_owned(),
+        api: endpoint.api.name().to_owned(),
         context_window,
         max_tokens: endpoint.max_tokens.min(context_window),
         images: endpoint.images,

@@ -114,6 +114,12 @@ impl Program {
         (by_key || self.home.as_deref().is_some_and(|home| known.has_login(home))).then_some(true)
     }
 
+    /// The provider that the gateway asks for it, if it does and that is not the usual one; `named` is the model that the session or the agent names.
+    #[must_use]
+    pub fn asked(&self, kind: Kind, named: Option<&str>) -> Option<String> {
+        if self.proxied { kind.known().asked(self.provider.as_deref(), named) } else { None }
+    }
+
     /// Its variables, with those that say where its state is and keep it quiet; what is configured wins.
     fn variables(&self, kind: Kind) -> BTreeMap<String, String> {
         let known = kind.known();
@@ -169,7 +175,9 @@ pub fn task(
     spec.env = program.variables(kind);
     spec.hands = program.hands.then(|| exec(config, &agent));
     let agents = agent.model.and_then(|model| model.primary).map(|name| unaliased(config, &name));
-    spec.model = model(kind, &recalled, agents.as_deref())?.or_else(|| program.model.clone());
+    let chosen = recalled.model.as_ref().and_then(|(provider, model)| Some(format!("{}/{model}", provider.as_deref()?)));
+    let asked = program.asked(kind, chosen.as_deref().or(agents.as_deref()));
+    spec.model = model(kind, &recalled, agents.as_deref(), asked.as_deref())?.or_else(|| program.model.clone());
     spec.prompt = Some(prompt(work, &recalled.notes));
     spec.pictures = pictures(work);
     let here = |cwd: &Option<PathBuf>| cwd.as_ref() == Some(&work.cwd);
@@ -184,18 +192,18 @@ pub fn task(
     spec.session_dir = program.home.as_ref().filter(|_| kind == Kind::Pi).map(|home| home.join("sessions"));
     spec.silence_ms = program.silence_ms;
     if program.proxied {
-        spec.provider = Some(Box::new(of_program(config, kind, program.provider.as_deref(), spec.model.as_deref(), &variable)?));
+        spec.provider = Some(Box::new(of_program(config, kind, asked.as_deref(), spec.model.as_deref(), &variable)?));
     }
     Ok(ProgramTask { spec, writable: program.places(kind, &loaded.paths.home) })
 }
 
 /// The session's own model or the agent's, as the program spells it. That an agent's is none for the program is no error, because agents of several runners share the defaults; that a person's choice is none is one.
-fn model(kind: Kind, recalled: &Recalled, of_agent: Option<&str>) -> Result<Option<String>, String> {
+fn model(kind: Kind, recalled: &Recalled, of_agent: Option<&str>, asked: Option<&str>) -> Result<Option<String>, String> {
     let known = kind.known();
-    let Some((provider, chosen)) = &recalled.model else { return Ok(of_agent.and_then(|full| known.model(full))) };
+    let Some((provider, chosen)) = &recalled.model else { return Ok(of_agent.and_then(|full| known.model(full, asked))) };
     match provider {
         None => Ok(Some(chosen.clone())),
-        Some(provider) => known.model(&format!("{provider}/{chosen}")).map(Some).ok_or_else(|| {
+        Some(provider) => known.model(&format!("{provider}/{chosen}"), asked).map(Some).ok_or_else(|| {
             let can = if known.providers.is_empty() { "none but that of its configuration".to_owned() } else { known.providers.join(", ") };
             format!(
                 "the session's model {provider}/{chosen} is none for the runner \"{}\" (it can use models of: {can}); choose another with /model, or `/model default`",

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::Gateway;
 use super::agents::Agents;
-use super::endpoints::{endpoint, of_program};
+use super::endpoints::{endpoint, of_program, unaliased};
 use super::minds::variable;
 use super::programs::configured;
 use crate::config::Config;
@@ -104,12 +104,17 @@ fn agent(config: &Config) -> RunnerRow {
         Some(name) => endpoint(config, &name, &variable),
         None => Err("no model is configured; set agents.defaults.model, such as \"anthropic/claude-sonnet-4-5\"".to_owned()),
     };
-    let authenticated = endpoint.as_ref().ok().and_then(|endpoint| match &endpoint.auth {
+    let authenticated = endpoint.as_ref().ok().and_then(|endpoint| let_in(&endpoint.auth, None));
+    RunnerRow { version: own_version(), authenticated, reason: endpoint.as_ref().err().cloned(), ..row("agent", endpoint.is_ok()) }
+}
+
+/// Whether there are credentials, as far as that is known without asking anybody; `without` where none are given.
+fn let_in(auth: &Auth, without: Option<bool>) -> Option<bool> {
+    match auth {
         Auth::Key { .. } | Auth::Bearer { .. } => Some(true),
         Auth::Aws(aws) => ["AWS_BEARER_TOKEN_BEDROCK", "AWS_ACCESS_KEY_ID"].iter().any(|name| aws.variable(name).is_some()).then_some(true),
-        Auth::None => None,
-    });
-    RunnerRow { version: own_version(), authenticated, reason: endpoint.as_ref().err().cloned(), ..row("agent", endpoint.is_ok()) }
+        Auth::None => without,
+    }
 }
 
 fn external(loaded: &Loaded, kind: Kind, env: &BTreeMap<String, String>, ask: Ask<'_>) -> RunnerRow {
@@ -118,7 +123,13 @@ fn external(loaded: &Loaded, kind: Kind, env: &BTreeMap<String, String>, ask: As
     env.extend(program.env.get("PATH").map(|path| ("PATH".to_owned(), path.clone())));
     let home = program.home.as_ref().map(|home| home.to_string_lossy().into_owned());
     // Whose model it would ask.
-    let asks = || of_program(&loaded.config, kind, program.provider.as_deref(), program.model.as_deref(), &variable);
+    let config = &loaded.config;
+    let named = config.agent(None).and_then(|agent| agent.model?.primary).map(|name| unaliased(config, &name));
+    let asks = || {
+        let asked = program.asked(kind, named.as_deref());
+        let model = named.as_deref().and_then(|full| kind.known().model(full, asked.as_deref()));
+        of_program(config, kind, asked.as_deref(), model.or_else(|| program.model.clone()).as_deref(), &variable)
+    };
     let way = program.proxied.then(asks);
     let unfit = way.as_ref().and_then(|way| way.as_ref().err().cloned());
     match unfit.map_or_else(|| locate(kind, &program.command, &env), Err) {
@@ -127,7 +138,7 @@ fn external(loaded: &Loaded, kind: Kind, env: &BTreeMap<String, String>, ask: As
             // Of the one that speaks for others nothing is known but the protocol.
             version: version_of(&path).or_else(|| if kind == Kind::Acp { None } else { ask(&path) }),
             path: Some(path.to_string_lossy().into_owned()),
-            authenticated: if way.is_some() { Some(true) } else { program.authenticated(kind) },
+            authenticated: way.and_then(Result::ok).map_or_else(|| program.authenticated(kind), |way| let_in(&way.auth, Some(true))),
             home,
             ..row(kind.name(), true)
         },

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use hyper::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::answer::Sink;
-use super::aws::signature::{Signing, stamp};
-use super::aws::{Identity, Login};
+use super::aws::Identity;
+use super::aws::request::Unidentified;
 use super::endpoint::{Auth, Endpoint};
 use super::failure::{Failure, Said, broken, failure, faulty, refused};
 use super::http::{Http, Outgoing, Reply};
-use super::login::{log_in, secret};
+use super::login::log_in;
 use super::notice::{Notice, Told};
 use super::wire::{Fault, Wire, wire};
 use super::{ErrorKind, Event, Request};
@@ -43,7 +43,8 @@ impl Door {
 
     /// Asks, within the time that the endpoint has for an answer. All events go to `sink`; an error does not, because another endpoint may be asked.
     pub(super) async fn ask(&self, request: &Request, sink: &Sink, told: &Told) -> Result<(), Failure> {
-        let wire = wire(self.endpoint.api);
+        let api = self.endpoint.api;
+        let wire = wire(api).ok_or_else(|| self.unusable(&format!("the api {} is not spoken here", api.name())))?;
         let written = self.write(wire, request).await?;
         let deadline = Instant::now() + Duration::from_millis(self.endpoint.timeouts.total_ms);
         let mut begun = false;
@@ -143,23 +144,18 @@ impl Door {
     }
 
     async fn write(&self, wire: &dyn Wire, request: &Request) -> Result<Written, Failure> {
-        let base = match (&self.endpoint.base_url, wire.home()) {
+        let base = match (&self.endpoint.base_url, self.endpoint.api.home()) {
             (own, _) if !own.is_empty() => own.clone(),
             (_, Some(home)) => home.to_owned(),
             (_, None) => {
-                let region = self.region().await?;
-                format!("https://bedrock-runtime.{region}.amazonaws.com{}", if region.starts_with("cn-") { ".cn" } else { "" })
+                let Some(identity) = &self.identity else {
+                    return Err(self.unusable("it has no address: set its baseUrl, which names the region"));
+                };
+                identity.home().await.map_err(|why| self.unusable(&why))?
             }
         };
         let body = wire.body(&self.endpoint, request).map_err(|error| self.unusable(&format!("the request cannot be written: {error}")))?;
         Ok(Written { url: wire.url(&self.endpoint, &base), body: body.into() })
-    }
-
-    async fn region(&self) -> Result<String, Failure> {
-        let Some(identity) = &self.identity else {
-            return Err(self.unusable("it has no address: set its baseUrl, which names the region"));
-        };
-        identity.region(&self.endpoint.base_url).await.map_err(|why| self.unusable(&why))
     }
 
     /// The request as it is sent this time.
@@ -178,42 +174,19 @@ impl Door {
         }
         log_in(&self.endpoint, headers).map_err(|what| self.unsendable(&what))?;
         if let Some(identity) = &self.identity {
-            self.identify(identity, &mut request, &written.body).await?;
+            let identified = identity.identify(&mut request, &written.body, &self.endpoint.base_url).await;
+            identified.map_err(|why| self.unidentified(&why))?;
         }
         Ok(request)
     }
 
-    /// Says who we are at Amazon: by a bearer key, or by a signature over what is sent.
-    async fn identify(&self, identity: &Identity, request: &mut Outgoing, body: &[u8]) -> Result<(), Failure> {
-        let login = identity.login().await.map_err(|why| failure(&self.endpoint, ErrorKind::Auth, &why, (false, true), None))?;
-        let of = |text: &str| HeaderValue::from_str(text).map_err(|_| self.unsendable("its AWS key"));
-        let keys = match &login {
-            Login::Bearer(key) => {
-                request.headers_mut().insert(AUTHORIZATION, secret(of(&format!("Bearer {}", key.expose()))?));
-                return Ok(());
-            }
-            Login::Keys(keys) => keys,
-        };
-        let region = self.region().await?;
-        let (stamp, path) = (stamp(clock::now_ms()), request.uri().path().to_owned());
-        let host = request.uri().authority().map_or_else(String::new, ToString::to_string);
-        let mut signed = vec![("content-type", "application/json"), ("host", host.as_str()), ("x-amz-date", stamp.as_str())];
-        let token = keys.token.as_ref().map(|token| token.expose().as_str());
-        signed.extend(token.map(|token| ("x-amz-security-token", token)));
-        let signing = Signing { keys, region: &region, service: "bedrock", stamp: &stamp };
-        let authorization = of(&signing.sign("POST", &path, &signed, body))?;
-        let headers = request.headers_mut();
-        headers.insert(HOST, of(&host)?);
-        headers.insert("x-amz-date", of(&stamp)?);
-        if let Some(token) = token {
-            headers.insert("x-amz-security-token", secret(of(token)?));
-        }
-        headers.insert(AUTHORIZATION, secret(authorization));
-        Ok(())
-    }
-
     fn unusable(&self, what: &str) -> Failure {
         failure(&self.endpoint, ErrorKind::BadRequest, what, (false, true), None)
+    }
+
+    fn unidentified(&self, why: &Unidentified) -> Failure {
+        let kind = if matches!(why, Unidentified::NoRegion(_)) { ErrorKind::BadRequest } else { ErrorKind::Auth };
+        failure(&self.endpoint, kind, &why.to_string(), (false, true), None)
     }
 
     fn unsendable(&self, what: &str) -> Failure {

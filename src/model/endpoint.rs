@@ -7,9 +7,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::api::Api;
+
 use super::Usage;
 use crate::config::model_params::ModelParams;
-use crate::config::models::{MaxTokensField, ModelApi};
+use crate::config::models::MaxTokensField;
 use crate::config::secret::Secret;
 
 /// One model at one provider.
@@ -78,42 +80,6 @@ impl Endpoint {
             params: ModelParams::default(),
             timeouts: Timeouts::default(),
             retry: Retry::default(),
-        }
-    }
-}
-
-/// The languages that are spoken here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Api {
-    /// Anthropic's messages.
-    AnthropicMessages,
-    /// OpenAI's chat completions.
-    OpenaiCompletions,
-    /// Amazon Bedrock's converse stream.
-    BedrockConverseStream,
-}
-
-impl Api {
-    /// The language that a provider's `api` names, if it is spoken here.
-    #[must_use]
-    pub fn of(api: ModelApi) -> Option<Self> {
-        match api {
-            ModelApi::AnthropicMessages => Some(Self::AnthropicMessages),
-            ModelApi::OpenaiCompletions => Some(Self::OpenaiCompletions),
-            ModelApi::BedrockConverseStream => Some(Self::BedrockConverseStream),
-            ModelApi::OpenaiResponses | ModelApi::GoogleGenerativeAi | ModelApi::GithubCopilot => None,
-        }
-    }
-
-    /// What the providers that need no entry in the configuration speak.
-    #[must_use]
-    pub fn of_provider(provider: &str) -> Option<Self> {
-        match provider {
-            "anthropic" => Some(Self::AnthropicMessages),
-            "openai" => Some(Self::OpenaiCompletions),
-            "amazon-bedrock" => Some(Self::BedrockConverseStream),
-            _ => None,
         }
     }
 }

@@ -14,7 +14,7 @@ const MAX_WORDS: usize = 400;
 /// Beginnings of words that are keys.
 const KEYS: [&str; 12] = ["sk-", "AKIA", "ASIA", "ABSK", "bedrock-api-key-", "eyJ", "gsk_", "xai-", "AIza", "IQoJ", "FwoG", "AQoD"];
 /// Behind these words Amazon repeats what was to be signed, with the session's token.
-const REPEATED: &str = "The Canonical String";
+pub(super) const REPEATED: &str = "The Canonical String";
 
 /// Why an endpoint gave no answer.
 #[derive(Clone, Debug, PartialEq)]

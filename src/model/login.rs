@@ -4,7 +4,6 @@ use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 
 use super::endpoint::{Auth, Endpoint};
-use super::wire::wire;
 
 /// Adds the key of an endpoint and its configured headers, which win over others of the same name.
 ///
@@ -14,7 +13,7 @@ pub(super) fn log_in(endpoint: &Endpoint, headers: &mut HeaderMap) -> Result<(),
     let login = match &endpoint.auth {
         Auth::None | Auth::Aws(_) => None,
         Auth::Key { key } => {
-            let (name, scheme) = wire(endpoint.api).key_header();
+            let (name, scheme) = endpoint.api.key_header();
             Some((name, scheme, key))
         }
         Auth::Bearer { key } => Some(("authorization", "Bearer ", key)),

@@ -3,6 +3,7 @@
 //! Nothing here knows of runs, tools or transcripts.
 
 mod answer;
+mod api;
 mod aws;
 mod chain;
 mod door;

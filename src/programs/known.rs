@@ -23,6 +23,8 @@ pub struct Known {
     pub quiet: &'static [(&'static str, &'static str)],
     /// Providers of models that it can use, in the gateway's words; it gets the name of the model alone.
     pub providers: &'static [&'static str],
+    /// Those that it can use besides only where the gateway asks them for it.
+    pub by_gateway: &'static [&'static str],
     /// Whether it gets the name of the model with its provider.
     pub names_provider: bool,
     /// What one of them takes of the machine's memory with its own processes, MB, as measured.
@@ -38,6 +40,7 @@ static CODEX: Known = Known {
     own_variables: &["CODEX_", "OPENAI_"],
     quiet: &[],
     providers: &["openai"],
+    by_gateway: &[],
     names_provider: false,
     memory_mb: 250,
 };
@@ -51,6 +54,7 @@ static CLAUDE: Known = Known {
     own_variables: &["ANTHROPIC_", "CLAUDE_", "AWS_"],
     quiet: &[("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"), ("DISABLE_AUTOUPDATER", "1"), ("DISABLE_TELEMETRY", "1")],
     providers: &["anthropic"],
+    by_gateway: &["amazon-bedrock"],
     names_provider: false,
     memory_mb: 250,
 };
@@ -64,6 +68,7 @@ static PI: Known = Known {
     own_variables: &["PI_", "ANTHROPIC_", "OPENAI_", "AWS_", "GEMINI_"],
     quiet: &[("PI_OFFLINE", "1")],
     providers: &["anthropic", "openai", "amazon-bedrock", "google"],
+    by_gateway: &[],
     names_provider: true,
     memory_mb: 250,
 };
@@ -77,6 +82,7 @@ static ACP: Known = Known {
     own_variables: &["ANTHROPIC_", "CLAUDE_", "CODEX_", "OPENAI_", "GEMINI_", "GOOGLE_", "OPENCODE_", "AWS_", "PI_"],
     quiet: &[],
     providers: &[],
+    by_gateway: &[],
     names_provider: false,
     memory_mb: 600,
 };
@@ -113,11 +119,21 @@ impl Known {
         self.logins.iter().any(|file| home.join(file).is_file())
     }
 
-    /// The model of a `provider/model` as the program spells it; none if it is no model for this program.
+    /// The provider whose model is meant, where the gateway asks it for the program: the configured one, or that of the model that was named if only the gateway can ask it; none = the program's usual one.
     #[must_use]
-    pub fn model(&self, full: &str) -> Option<String> {
+    pub fn asked(&self, configured: Option<&str>, named: Option<&str>) -> Option<String> {
+        let named = named.and_then(|full| full.split_once('/')).map(|(provider, _)| provider);
+        configured.or(named.filter(|provider| self.by_gateway.contains(provider))).map(str::to_owned)
+    }
+
+    /// The model of a `provider/model` as the program spells it; none if it is no model for this program. `asked` is the provider that the gateway asks for it, if it does and knows which.
+    #[must_use]
+    pub fn model(&self, full: &str, asked: Option<&str>) -> Option<String> {
         let (provider, model) = full.split_once('/')?;
-        let fits = self.providers.contains(&provider);
+        let is_asked = asked == Some(provider) && !self.providers.is_empty();
+        // What is asked at Amazon has its names there.
+        let is_elsewhere = asked.is_some_and(|asked| self.by_gateway.contains(&asked));
+        let fits = is_asked || (self.providers.contains(&provider) && !is_elsewhere);
         fits.then(|| if self.names_provider { full.to_owned() } else { model.to_owned() })
     }
 
@@ -136,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_model_goes_to_the_program_that_can_use_it_in_its_own_spelling() {
-        let of = |kind: Kind, full: &str| kind.known().model(full);
+        let of = |kind: Kind, full: &str| kind.known().model(full, None);
         assert_eq!(of(Kind::Codex, "openai/gpt-5").as_deref(), Some("gpt-5"));
         assert_eq!(of(Kind::Claude, "anthropic/claude-sonnet-4-5").as_deref(), Some("claude-sonnet-4-5"));
         assert_eq!(of(Kind::Pi, "amazon-bedrock/us.x-v1:0").as_deref(), Some("amazon-bedrock/us.x-v1:0"));
@@ -145,6 +161,27 @@ mod tests {
         {
             assert_eq!(of(kind, full), None, "{kind:?} {full}");
         }
+    }
+
+    #[test]
+    fn where_the_gateway_asks_its_provider_is_that_of_the_model() {
+        let claude = Kind::Claude.known();
+        let bedrock = "amazon-bedrock/eu.x-v1:0";
+        for (configured, named, asked) in [
+            (None, Some(bedrock), Some("amazon-bedrock")),
+            (None, Some("anthropic/x"), None),
+            (Some("own"), Some(bedrock), Some("own")),
+            (None, None, None),
+        ] {
+            assert_eq!(claude.asked(configured, named).as_deref(), asked, "{configured:?} {named:?}");
+        }
+        let at = |asked| move |full: &str| claude.model(full, asked);
+        assert_eq!(at(Some("amazon-bedrock"))(bedrock).as_deref(), Some("eu.x-v1:0"));
+        assert_eq!(at(Some("amazon-bedrock"))("anthropic/x"), None, "Amazon does not know it by this name");
+        assert_eq!((at(None)(bedrock), at(Some("own"))("own/m").as_deref()), (None, Some("m")));
+        assert_eq!(at(Some("own"))("anthropic/x").as_deref(), Some("x"));
+        assert_eq!(Kind::Pi.known().model("own/m/1", Some("own")).as_deref(), Some("own/m/1"));
+        assert_eq!(Kind::Acp.known().model("own/m", Some("own")), None);
     }
 
     #[test]

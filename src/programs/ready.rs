@@ -18,19 +18,62 @@ pub const MODEL_URL: &str = "SKYKOI_MODEL_URL";
 /// How a program calls the provider that is asked for it.
 const PROVIDER: &str = "gw";
 /// Variables with which programs are led to providers, or find keys; none of them may stand beside what is made ready.
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 25] = [
     "ANTHROPIC_API_KEY",
     "ANTHROPIC_AUTH_TOKEN",
+    "ANTHROPIC_AWS_API_KEY",
     "ANTHROPIC_BASE_URL",
+    "ANTHROPIC_BEDROCK_BASE_URL",
+    "ANTHROPIC_BEDROCK_MANTLE_BASE_URL",
     "ANTHROPIC_CUSTOM_HEADERS",
+    "ANTHROPIC_FOUNDRY_API_KEY",
+    "ANTHROPIC_FOUNDRY_AUTH_TOKEN",
+    "ANTHROPIC_VERTEX_BASE_URL",
     "AWS_BEARER_TOKEN_BEDROCK",
     "CLAUDE_CODE_OAUTH_TOKEN",
+    "CLAUDE_CODE_SKIP_BEDROCK_AUTH",
+    "CLAUDE_CODE_USE_ANTHROPIC_AWS",
+    "CLAUDE_CODE_USE_ANTHROPIC_GOOGLE_CLOUD",
     "CLAUDE_CODE_USE_BEDROCK",
+    "CLAUDE_CODE_USE_FOUNDRY",
+    "CLAUDE_CODE_USE_GATEWAY",
+    "CLAUDE_CODE_USE_MANTLE",
     "CLAUDE_CODE_USE_VERTEX",
     "CODEX_API_KEY",
     "OPENAI_API_KEY",
     "OPENAI_BASE_URL",
     "OPENAI_ORGANIZATION",
+    "OPENAI_PROJECT",
+];
+/// The same where the model is at Amazon; elsewhere they may be for commands.
+const OF_AMAZON: [&str; 16] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_BEDROCK_SKIP_AUTH",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_BEDROCK",
+    "AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_ROLE_ARN",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+];
+
+/// The same where the model is at Google.
+const OF_GOOGLE: [&str; 7] = [
+    "GEMINI_API_KEY",
+    "GOOGLE_API_KEY",
+    "GOOGLE_GEMINI_BASE_URL",
+    "GOOGLE_GENAI_API_VERSION",
+    "GOOGLE_GENAI_USE_GCA",
+    "GOOGLE_GENAI_USE_VERTEXAI",
+    "GOOGLE_VERTEX_BASE_URL",
 ];
 
 /// What is ready.
@@ -60,6 +103,8 @@ pub struct Proxied {
     pub address: SocketAddr,
     /// The key, which is good for this run alone.
     pub key: String,
+    /// The region of a provider at Amazon, if it is known.
+    pub region: Option<String>,
     /// The model, as the provider knows it.
     pub model: String,
     /// Whether it can think before it answers.
@@ -80,21 +125,44 @@ impl std::fmt::Debug for Proxied {
 }
 
 impl Proxied {
-    /// The address as programs of the language want it: with `/v1` for OpenAI, without for Anthropic.
+    /// The address as programs of the language want it: with `/v1` for OpenAI, without for the others.
     #[must_use]
     pub fn base_url(&self) -> String {
         match self.api {
-            Api::AnthropicMessages => format!("http://{}", self.address),
-            Api::OpenaiCompletions | Api::BedrockConverseStream => format!("http://{}/v1", self.address),
+            Api::AnthropicMessages | Api::BedrockConverseStream | Api::GoogleGenerativeAi => format!("http://{}", self.address),
+            Api::OpenaiCompletions => format!("http://{}/v1", self.address),
         }
+    }
+}
+
+impl Proxied {
+    /// Variables for a model at Amazon: a bearer key takes the place of a signature.
+    fn amazons(&self, kind: Kind, set: &mut impl FnMut(&str, String)) {
+        if let Some(region) = &self.region {
+            set("AWS_REGION", region.clone());
+        }
+        if kind == Kind::Pi {
+            // Its file says the rest. Without this it speaks HTTP/2 to whoever it asks.
+            return set("AWS_BEDROCK_FORCE_HTTP1", "1".to_owned());
+        }
+        set("AWS_BEARER_TOKEN_BEDROCK", self.key.clone());
+        set("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", self.base_url());
+        set("ANTHROPIC_BEDROCK_BASE_URL", self.base_url());
+        set("CLAUDE_CODE_USE_BEDROCK", "1".to_owned());
     }
 }
 
 impl Ready {
     /// Variables to take out of the program's environment.
     #[must_use]
-    pub fn without(&self) -> &'static [&'static str] {
-        if self.proxy.is_some() { &OTHERS } else { &[] }
+    pub fn without(&self) -> Vec<&'static str> {
+        let Some(proxy) = &self.proxy else { return Vec::new() };
+        let of_api: &[&str] = match proxy.api {
+            Api::BedrockConverseStream => &OF_AMAZON,
+            Api::GoogleGenerativeAi => &OF_GOOGLE,
+            Api::AnthropicMessages | Api::OpenaiCompletions => &[],
+        };
+        [&OTHERS, of_api].concat()
     }
 
     /// Variables of the program.
@@ -113,6 +181,8 @@ impl Ready {
             set(MODEL_KEY, proxy.key.clone());
             set(MODEL_URL, proxy.base_url());
             match (kind, proxy.api) {
+                (Kind::Codex, _) => {}
+                (_, Api::BedrockConverseStream) => proxy.amazons(kind, &mut set),
                 (Kind::Claude, _) => {
                     set("ANTHROPIC_BASE_URL", proxy.base_url());
                     set("ANTHROPIC_AUTH_TOKEN", proxy.key.clone());
@@ -121,11 +191,15 @@ impl Ready {
                     set("ANTHROPIC_BASE_URL", proxy.base_url());
                     set("ANTHROPIC_API_KEY", proxy.key.clone());
                 }
+                (Kind::Acp, Api::GoogleGenerativeAi) => {
+                    set("GOOGLE_GEMINI_BASE_URL", proxy.base_url());
+                    set("GEMINI_API_KEY", proxy.key.clone());
+                }
                 (Kind::Acp, _) => {
                     set("OPENAI_BASE_URL", proxy.base_url());
                     set("OPENAI_API_KEY", proxy.key.clone());
                 }
-                (Kind::Codex | Kind::Pi, _) => {}
+                (Kind::Pi, _) => {}
             }
         }
         env
@@ -177,17 +251,12 @@ impl Ready {
     #[must_use]
     pub fn pi_models(&self) -> Option<Value> {
         let proxy = self.proxy.as_ref()?;
-        let api = match proxy.api {
-            Api::AnthropicMessages => "anthropic-messages",
-            Api::OpenaiCompletions | Api::BedrockConverseStream => "openai-completions",
-        };
         // What is not said here pi takes for lacking: thoughts and pictures would be left out.
         let input = if proxy.images { json!(["text", "image"]) } else { json!(["text"]) };
         let (window, most) = (proxy.context_window, proxy.max_tokens);
         let models =
             json!([{ "id": proxy.model, "reasoning": proxy.reasoning, "input": input, "contextWindow": window, "maxTokens": most }]);
-        let provider =
-            json!({ "baseUrl": proxy.base_url(), "api": api, "apiKey": format!("${MODEL_KEY}"), "authHeader": true, "models": models });
+        let provider = json!({ "baseUrl": proxy.base_url(), "api": proxy.api.name(), "apiKey": format!("${MODEL_KEY}"), "authHeader": true, "models": models });
         Some(json!({ "providers": { PROVIDER: provider } }))
     }
 
@@ -213,6 +282,7 @@ mod tests {
             api: Api::AnthropicMessages,
             address: "127.0.0.1:4711".parse().unwrap(),
             key: "run-key-canary".into(),
+            region: None,
             model: "m".into(),
             reasoning: true,
             images: true,
@@ -235,7 +305,42 @@ mod tests {
             assert_eq!(env[MODEL_KEY], "run-key-canary");
             assert!(env.keys().all(|name| !name.ends_with("URL") || env[name].starts_with("http://127.0.0.1:4711")), "{env:?}");
         }
-        assert!(ready().without().contains(&"ANTHROPIC_API_KEY"));
+        let without = ready().without();
+        assert!(without.contains(&"ANTHROPIC_API_KEY") && !without.contains(&"AWS_SECRET_ACCESS_KEY"));
+    }
+
+    #[test]
+    fn a_model_at_amazon_is_asked_with_a_bearer_key_and_no_other_credentials() {
+        let mut ready = ready();
+        if let Some(proxy) = &mut ready.proxy {
+            (proxy.api, proxy.region) = (Api::BedrockConverseStream, Some("eu-west-1".to_owned()));
+        }
+        let claude = ready.env(Kind::Claude);
+        for (name, value) in [
+            ("CLAUDE_CODE_USE_BEDROCK", "1"),
+            ("AWS_REGION", "eu-west-1"),
+            ("ANTHROPIC_BEDROCK_BASE_URL", "http://127.0.0.1:4711"),
+            ("AWS_BEARER_TOKEN_BEDROCK", "run-key-canary"),
+        ] {
+            assert_eq!(claude.get(name).map(String::as_str), Some(value), "{name}");
+        }
+        assert!(!claude.contains_key("ANTHROPIC_BASE_URL") && !claude.contains_key("ANTHROPIC_AUTH_TOKEN"), "{claude:?}");
+        assert!(["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "ANTHROPIC_BASE_URL"].iter().all(|name| ready.without().contains(name)));
+        assert_eq!(ready.env(Kind::Pi).get("AWS_BEDROCK_FORCE_HTTP1").map(String::as_str), Some("1"));
+        let models = ready.pi_models().unwrap();
+        assert_eq!(models["providers"][PROVIDER]["api"], "bedrock-converse-stream", "{models}");
+        assert_eq!(models["providers"][PROVIDER]["baseUrl"], "http://127.0.0.1:4711", "{models}");
+    }
+
+    #[test]
+    fn a_model_at_google_is_asked_with_the_key_of_the_run() {
+        let mut ready = ready();
+        if let Some(proxy) = &mut ready.proxy {
+            proxy.api = Api::GoogleGenerativeAi;
+        }
+        let env = ready.env(Kind::Acp);
+        assert_eq!((env["GEMINI_API_KEY"].as_str(), env["GOOGLE_GEMINI_BASE_URL"].as_str()), ("run-key-canary", "http://127.0.0.1:4711"));
+        assert!(!env.contains_key("OPENAI_API_KEY") && ready.without().contains(&"GOOGLE_API_KEY"), "{env:?}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Amazon Bedrock's converse stream, in frames that Amazon's own crate writes.
+//! Amazon Bedrock's converse stream, and Anthropic's own words in its `invoke-with-response-stream`, in frames that Amazon's own crate writes.
 
 use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
@@ -6,8 +6,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::anthropic;
 use super::http::Speech;
 use super::script::{Answer, Say};
+
+const MEDIA_TYPE: &str = "application/vnd.amazon.eventstream";
 
 fn text(value: &str) -> HeaderValue {
     HeaderValue::String(value.to_owned().into())
@@ -56,6 +59,15 @@ pub fn speech(answer: &Answer) -> Speech {
         "cacheReadInputTokens": answer.cache_read, "cacheWriteInputTokens": answer.cache_write,
     });
     frames.push(event("metadata", json!({"usage": usage, "metrics": {"latencyMs": 1}})));
-    let error = |code: &str, words: &str| frame("exception", code, &json!({"message": words}));
-    Speech { media_type: "application/vnd.amazon.eventstream", frames, error }
+    Speech { media_type: MEDIA_TYPE, frames, error }
+}
+
+/// An answer in Anthropic's words.
+pub fn invoked(answer: &Answer) -> Speech {
+    let chunk = |value: &Value| event("chunk", json!({"bytes": STANDARD.encode(value.to_string())}));
+    Speech { media_type: MEDIA_TYPE, frames: anthropic::events(answer).iter().map(chunk).collect(), error }
+}
+
+fn error(code: &str, words: &str) -> Vec<u8> {
+    frame("exception", code, &json!({"message": words}))
 }

@@ -97,6 +97,7 @@ async fn give(stream: &mut TcpStream, seen: &Seen, answer: &Answer, state: &Stat
         path if path.ends_with("/chat/completions") => openai::speech(answer),
         path if path.ends_with("/responses") => responses::speech(answer),
         path if path.ends_with("/converse-stream") => bedrock::speech(answer),
+        path if path.ends_with("/invoke-with-response-stream") => bedrock::invoked(answer),
         path if path.ends_with(":streamGenerateContent") => gemini::speech(answer, false),
         path if path.ends_with(":generateContent") => gemini::speech(answer, true),
         _ => return whole(stream, 404, &[], "{\"message\":\"nobody speaks here\"}").await,

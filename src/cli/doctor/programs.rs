@@ -57,7 +57,9 @@ fn of(scene: &Scene, kind: Kind, row: &Value) -> Option<Vec<Finding>> {
     let version = if text("version").is_empty() { String::new() } else { format!(" {}", text("version")) };
     let mut findings = vec![Finding::ok("runners", format!("{name}{version}: {}", text("path")))];
     let home = text("home");
-    if !users.is_empty() && row.get("authenticated") != Some(&Value::Bool(true)) && kind != Kind::Acp {
+    // Whether credentials of AWS are there is found out when somebody asks with them.
+    let is_gateways = scene.shown.pointer(&format!("/runners/{name}/credentials")).is_some_and(|by| by == "gateway");
+    if !users.is_empty() && row.get("authenticated") != Some(&Value::Bool(true)) && kind != Kind::Acp && !is_gateways {
         findings.push(Finding::note(
             "runners",
             format!("{name}: no login or key of it is known, which {} may need", users.join(", ")),
@@ -120,6 +122,8 @@ mod tests {
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let row =
             json!({ "name": "codex", "available": true, "path": "/x/codex", "version": "1.2", "home": dir.path(), "agents": ["main"] });
+        let found = look(json!({ "runners": { "codex": { "credentials": "gateway" } } }), Some(json!({ "runners": [row.clone()] })));
+        assert!(!found.iter().any(|finding| finding.what.contains("no login")), "{found:?}");
         let found = look(json!({}), Some(json!({ "runners": [row] })));
         let severities: Vec<Severity> = found.iter().map(|finding| finding.severity).collect();
         assert_eq!(severities, [Severity::Ok, Severity::Note, Severity::Warning], "{found:?}");

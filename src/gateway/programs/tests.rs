@@ -206,3 +206,40 @@ fn what_cannot_be_done_says_what_can() {
     let blocked = json!({ "runners": { "codex": { "home": "~/in-the-way/x" } } });
     assert!(told(&place, blocked, Kind::Codex, &work(), Recalled::default()).unwrap_err().contains("cannot be made"));
 }
+
+#[test]
+fn claude_asks_amazon_where_the_model_is_there_and_the_gateway_has_the_credentials() {
+    use crate::model::endpoint::{Api, Auth};
+    let place = Place::new();
+    let bedrock = "amazon-bedrock/eu.x-v1:0";
+    let config = |model: &str, provider: Value| {
+        let mut claude = json!({ "credentials": "gateway", "model": "own", "env": { "A": "b" } });
+        claude["provider"] = provider;
+        let providers = json!({ "anthropic": { "baseUrl": "http://a", "apiKey": "k" }, "own": { "baseUrl": "http://o", "apiKey": "k", "api": "anthropic-messages" } });
+        json!({ "agents": { "defaults": { "model": model } }, "models": { "providers": providers }, "runners": { "claude": claude } })
+    };
+    let of = |config: Value, recalled| told(&place, config, Kind::Claude, &work(), recalled).unwrap();
+    let chosen = |provider: &str, name: &str| Recalled { model: Some((Some(provider.to_owned()), name.to_owned())), ..Recalled::default() };
+    for (model, provider, recalled, asked, named) in [
+        (bedrock, Value::Null, Recalled::default(), "amazon-bedrock", "eu.x-v1:0"),
+        ("anthropic/c", Value::Null, Recalled::default(), "anthropic", "c"),
+        ("anthropic/c", Value::Null, chosen("amazon-bedrock", "eu.y"), "amazon-bedrock", "eu.y"),
+        (bedrock, Value::Null, chosen("anthropic", "c"), "anthropic", "c"),
+        ("anthropic/c", json!("amazon-bedrock"), Recalled::default(), "amazon-bedrock", "own"),
+        ("own/m", json!("own"), Recalled::default(), "own", "m"),
+    ] {
+        let mut config = config(model, provider);
+        if config["runners"]["claude"]["provider"].is_null() {
+            config["runners"]["claude"].as_object_mut().unwrap().remove("provider");
+        }
+        let spec = of(config, recalled);
+        let endpoint = spec.provider.unwrap();
+        assert_eq!((endpoint.provider.as_str(), spec.model.as_deref()), (asked, Some(named)), "{model}");
+        assert_eq!(endpoint.api == Api::BedrockConverseStream, matches!(endpoint.auth, Auth::Aws(_)));
+    }
+    // Asked by itself it has its own way there, which nobody here knows.
+    let mut native = config(bedrock, json!("own"));
+    native["runners"]["claude"]["credentials"] = json!("native");
+    let spec = of(native, Recalled::default());
+    assert_eq!((spec.provider, spec.model.as_deref()), (None, Some("own")));
+}

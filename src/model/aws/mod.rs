@@ -3,6 +3,7 @@
 //! Credentials are looked for where the AWS tools look, in this order: a bearer key of Bedrock, the variables with keys, web identity, the profile's files, the container's endpoint, the instance's role. What expires is fetched anew five minutes before. Programs that give credentials (`credential_process`) are not started and SSO is not spoken; a profile that needs them is told so.
 
 mod profile;
+pub(super) mod request;
 pub(super) mod signature;
 mod sources;
 
@@ -100,9 +101,13 @@ impl Identity {
     /// Nothing says it.
     pub(super) async fn region(&self, base_url: &str) -> Result<String, String> {
         let variable = |name: &str| self.settings.variable(name);
-        let of_address = base_url.split("bedrock-runtime").nth(1).and_then(|rest| rest.split('.').nth(1));
-        let said =
-            self.settings.region.as_deref().or(of_address).or_else(|| variable("AWS_REGION")).or_else(|| variable("AWS_DEFAULT_REGION"));
+        let said = self
+            .settings
+            .region
+            .as_deref()
+            .or(region_of(base_url))
+            .or_else(|| variable("AWS_REGION"))
+            .or_else(|| variable("AWS_DEFAULT_REGION"));
         if let Some(region) = said.filter(|region| !region.is_empty()) {
             return Ok(region.to_owned());
         }
@@ -117,4 +122,9 @@ impl Identity {
             "no AWS region: set AWS_REGION, `region` of the profile, models.bedrockDiscovery.region, or the provider's baseUrl".to_owned()
         })
     }
+}
+
+/// The region that an address of Amazon's names.
+pub(super) fn region_of(base_url: &str) -> Option<&str> {
+    base_url.split("bedrock-runtime").nth(1).and_then(|rest| rest.split('.').nth(1))
 }

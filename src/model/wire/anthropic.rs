@@ -111,16 +111,8 @@ impl Wire for Anthropic {
         if base.ends_with("/v1") { format!("{base}/messages") } else { format!("{base}/v1/messages") }
     }
 
-    fn home(&self) -> Option<&'static str> {
-        Some("https://api.anthropic.com")
-    }
-
     fn headers(&self) -> &'static [(&'static str, &'static str)] {
         &[("anthropic-version", "2023-06-01"), ("accept", "text/event-stream")]
-    }
-
-    fn key_header(&self) -> (&'static str, &'static str) {
-        ("x-api-key", "")
     }
 
     fn media_type(&self) -> &'static str {

@@ -136,16 +136,8 @@ impl Wire for Bedrock {
         format!("{}/model/{}/converse-stream", base.trim_end_matches('/'), encoded(&endpoint.model, b""))
     }
 
-    fn home(&self) -> Option<&'static str> {
-        None
-    }
-
     fn headers(&self) -> &'static [(&'static str, &'static str)] {
         &[("accept", "application/vnd.amazon.eventstream")]
-    }
-
-    fn key_header(&self) -> (&'static str, &'static str) {
-        ("authorization", "Bearer ")
     }
 
     fn media_type(&self) -> &'static str {

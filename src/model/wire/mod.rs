@@ -23,14 +23,8 @@ pub(super) trait Wire: Sync {
     /// The whole address of a request.
     fn url(&self, endpoint: &Endpoint, base: &str) -> String;
 
-    /// Where it is spoken if nobody says otherwise; `None` if that takes a region.
-    fn home(&self) -> Option<&'static str>;
-
     /// Headers of every request, besides those of the login.
     fn headers(&self) -> &'static [(&'static str, &'static str)];
-
-    /// The header that carries a key, and what stands before it.
-    fn key_header(&self) -> (&'static str, &'static str);
 
     /// The media type of an answer.
     fn media_type(&self) -> &'static str;
@@ -65,12 +59,13 @@ pub(super) enum Fault {
     Cut,
 }
 
-/// The language of an API.
-pub(super) fn wire(api: Api) -> &'static dyn Wire {
+/// The language of an API; none if nobody here speaks it.
+pub(super) fn wire(api: Api) -> Option<&'static dyn Wire> {
     match api {
-        Api::AnthropicMessages => &anthropic::Anthropic,
-        Api::OpenaiCompletions => &openai::OpenAi,
-        Api::BedrockConverseStream => &bedrock::Bedrock,
+        Api::AnthropicMessages => Some(&anthropic::Anthropic),
+        Api::OpenaiCompletions => Some(&openai::OpenAi),
+        Api::BedrockConverseStream => Some(&bedrock::Bedrock),
+        Api::GoogleGenerativeAi => None,
     }
 }
 

@@ -14,9 +14,6 @@ use crate::config::models::MaxTokensField;
 use crate::model::endpoint::Endpoint;
 use crate::model::{Block, Message, Request, Role, Thinking};
 
-/// Where OpenAI itself is.
-const HOME: &str = "https://api.openai.com/v1";
-
 /// The language.
 pub(super) struct OpenAi;
 
@@ -125,16 +122,8 @@ impl Wire for OpenAi {
         format!("{}/chat/completions", base.trim_end_matches('/'))
     }
 
-    fn home(&self) -> Option<&'static str> {
-        Some(HOME)
-    }
-
     fn headers(&self) -> &'static [(&'static str, &'static str)] {
         &[("accept", "text/event-stream")]
-    }
-
-    fn key_header(&self) -> (&'static str, &'static str) {
-        ("authorization", "Bearer ")
     }
 
     fn media_type(&self) -> &'static str {
@@ -142,7 +131,7 @@ impl Wire for OpenAi {
     }
 
     fn body(&self, endpoint: &Endpoint, request: &Request) -> serde_json::Result<Vec<u8>> {
-        let own = endpoint.base_url.is_empty() || endpoint.base_url.trim_end_matches('/') == HOME;
+        let own = endpoint.base_url.is_empty() || Some(endpoint.base_url.trim_end_matches('/')) == endpoint.api.home();
         let usual = if own { MaxTokensField::MaxCompletionTokens } else { MaxTokensField::MaxTokens };
         let bound = Some(max_tokens(endpoint, request));
         let (max_tokens, max_completion_tokens) = match endpoint.compat.max_tokens_field.unwrap_or(usual) {

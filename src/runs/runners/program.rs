@@ -56,7 +56,11 @@ async fn run(kind: Kind, job: Job, out: RunSink, stop: Stop) -> Result<Outcome, 
     let spec = job.spec.program.as_deref().filter(|spec| spec.kind == kind);
     let missing = || RunError::Unavailable(format!("the run has no task for the program of its runner {}", kind.name()));
     let mut spec = spec.cloned().ok_or_else(missing)?;
-    let way = prepare::way(&job, &mut spec).await?;
+    let way = tokio::select! {
+        way = prepare::way(&job, &mut spec) => way?,
+        // Credentials may be far away; whoever stops the run does not wait for them.
+        () = stop.token().cancelled() => None,
+    };
     let done = turns(kind, &job, spec, &out, &stop).await;
     if let Some(way) = way {
         way.close().await;

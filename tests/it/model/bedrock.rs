@@ -11,10 +11,10 @@ use tokio_stream::StreamExt as _;
 use super::{ask, endpoint, failed, fake, joined, request, text};
 use crate::fake_model::{Answer, FakeModel, Fault, Route};
 
-const SECRET: &str = "canary-secret/+4711";
+pub(super) const SECRET: &str = "canary-secret/+4711";
 
 /// An endpoint at the fake with these variables, in a home of its own.
-fn with(fake: &FakeModel, home: &Path, region: Option<&str>, variables: &[(&str, &str)]) -> Endpoint {
+pub(super) fn with(fake: &FakeModel, home: &Path, region: Option<&str>, variables: &[(&str, &str)]) -> Endpoint {
     let mut one = endpoint(fake, Api::BedrockConverseStream);
     let nowhere = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", fake.url());
     let own = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -24,7 +24,7 @@ fn with(fake: &FakeModel, home: &Path, region: Option<&str>, variables: &[(&str,
     one
 }
 
-const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", SECRET)];
+pub(super) const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", SECRET)];
 
 /// Asks once; the answer must be `yes` and the last request rightly signed with this session token.
 async fn works(fake: &FakeModel, one: Endpoint, token: Option<&str>) {
@@ -129,11 +129,11 @@ async fn a_web_identity_is_turned_into_keys() {
 }
 
 /// Requests for the instance's keys.
-fn fetched(fake: &FakeModel) -> usize {
+pub(super) fn fetched(fake: &FakeModel) -> usize {
     fake.seen().iter().filter(|seen| seen.path.ends_with("/security-credentials/my-role")).count()
 }
 
-fn instance(fake: &FakeModel, minutes: u64) {
+pub(super) fn instance(fake: &FakeModel, minutes: u64) {
     fake.route(Route::ok("PUT /latest/api/token", "meta-token"));
     fake.route(Route::ok("GET /latest/meta-data/placement/region", "eu-north-1"));
     fake.route(Route::ok("GET /latest/meta-data/iam/security-credentials/", "my-role"));

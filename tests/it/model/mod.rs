@@ -4,6 +4,7 @@ mod answers;
 mod bedrock;
 mod failures;
 mod proxy;
+mod signed;
 
 use serde_json::Value;
 use skykoi_gateway::config::secret::Secret;
@@ -26,6 +27,7 @@ fn endpoint(fake: &FakeModel, api: Api) -> Endpoint {
         Api::AnthropicMessages => ("anthropic", "claude-sonnet-4-5"),
         Api::OpenaiCompletions => ("openai", "gpt-x"),
         Api::BedrockConverseStream => ("amazon-bedrock", "us.anthropic.claude-opus-4-6-v1:0"),
+        Api::GoogleGenerativeAi => ("google", "gemini-2.5-pro"),
     };
     let mut endpoint = Endpoint::new(provider, model, api);
     endpoint.base_url = fake.url();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use skykoi_gateway::config::secret::Secret;
-use skykoi_gateway::model::endpoint::{Api, Auth, Aws};
+use skykoi_gateway::model::endpoint::{Api, Auth, Aws, Endpoint};
 use skykoi_gateway::model::proxy::Proxy;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,16 +16,16 @@ async fn open(fake: &FakeModel, api: Api, silence_ms: u64) -> Proxy {
     let mut endpoint = endpoint(fake, api);
     endpoint.headers.insert("x-tenant".to_owned(), Secret::new("canary-tenant".to_owned()));
     endpoint.timeouts.silence_ms = silence_ms;
-    Proxy::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), endpoint).unwrap()
+    Proxy::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), endpoint).await.unwrap()
 }
 
 /// Sends a request and gives all that comes back, until the other side has closed.
-async fn send(proxy: &Proxy, line: &str, headers: &[(&str, &str)], body: &str) -> String {
+pub(super) async fn send(proxy: &Proxy, line: &str, headers: &[(&str, &str)], body: &str) -> String {
     String::from_utf8_lossy(&bytes_of(proxy, line, headers, body).await).into_owned()
 }
 
 /// The same, byte for byte.
-async fn bytes_of(proxy: &Proxy, line: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
+pub(super) async fn bytes_of(proxy: &Proxy, line: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
     let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
     let mut text = format!("{line} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
     if !headers.iter().any(|(name, _)| *name == "host") {
@@ -39,11 +39,11 @@ async fn bytes_of(proxy: &Proxy, line: &str, headers: &[(&str, &str)], body: &st
     answer
 }
 
-fn bearer(proxy: &Proxy) -> String {
+pub(super) fn bearer(proxy: &Proxy) -> String {
     format!("Bearer {}", proxy.key().expose())
 }
 
-fn status(answer: &str) -> &str {
+pub(super) fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or_default()
 }
 
@@ -92,18 +92,15 @@ async fn mk28_a_wrong_key_another_path_and_another_name_reach_nobody() {
 }
 
 #[tokio::test]
-async fn only_the_loopback_device_is_served_and_what_must_be_signed_is_refused() {
+async fn only_the_loopback_device_is_served_and_only_the_language_of_amazon_signed() {
     let fake = fake([]).await;
-    let refused = |listener: TcpListener, auth: Option<Auth>| {
-        let mut endpoint = endpoint(&fake, Api::AnthropicMessages);
-        endpoint.auth = auth.unwrap_or(endpoint.auth);
-        Proxy::start(listener, endpoint).err().unwrap()
-    };
     let wide = TcpListener::bind("0.0.0.0:0").await.unwrap();
-    assert!(refused(wide, None).contains("loopback"));
+    let why = Proxy::start(wide, endpoint(&fake, Api::AnthropicMessages)).await.unwrap_err();
+    assert!(why.contains("loopback"), "{why}");
     let narrow = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let why = refused(narrow, Some(Auth::Aws(Aws::default())));
-    assert!(why.contains("signed") && why.contains("\"native\""), "{why}");
+    let other = Endpoint { auth: Auth::Aws(Aws::default()), ..endpoint(&fake, Api::AnthropicMessages) };
+    let why = Proxy::start(narrow, other).await.unwrap_err();
+    assert!(why.contains("cannot be signed"), "{why}");
 }
 
 #[tokio::test]
@@ -175,6 +172,43 @@ async fn a_request_of_any_length_streams_up_to_its_bound() {
     let size = stream.read(&mut bytes).await.unwrap();
     assert_eq!(status(&String::from_utf8_lossy(&bytes[..size])), "413");
     assert_eq!(fake.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn mk28_a_model_at_google_is_asked_with_the_real_key_and_the_key_of_the_run_stays_here_also_in_a_query() {
+    let fake = fake([Answer { keep: true, ..Answer::text("hello there") }]).await;
+    let proxy = open(&fake, Api::GoogleGenerativeAi, 5000).await;
+    let key = proxy.key().expose().clone();
+    let path = "/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse";
+    for (line, headers) in [
+        (format!("POST {path}"), vec![("x-goog-api-key", key.as_str())]),
+        (format!("POST {path}&key={key}"), vec![("x-goog-api-client", "x")]),
+    ] {
+        let answer = send(&proxy, &line, &headers, ASK).await;
+        assert!(status(&answer) == "200" && answer.contains("hello there"), "{answer}");
+        let seen = fake.seen().pop().unwrap();
+        assert_eq!((seen.path.as_str(), seen.header("x-goog-api-key")), (path, Some(KEY)));
+        assert!(!format!("{seen:?}").contains(&key) && !answer.contains("canary"), "{seen:?}");
+    }
+    let count = fake.seen().len();
+    for (line, headers, want) in [
+        (format!("POST {path}&key={key}x"), vec![], "401"),
+        (format!("POST {path}"), vec![("x-goog-api-key", KEY)], "401"),
+        ("POST /v1beta/cachedContents".to_owned(), vec![("x-goog-api-key", key.as_str())], "404"),
+        ("GET /v1beta/files".to_owned(), vec![("x-goog-api-key", key.as_str())], "404"),
+    ] {
+        let answer = send(&proxy, &line, &headers, ASK).await;
+        assert!(status(&answer) == want && answer.contains("\"status\":") && !answer.contains(&key), "{line}: {answer}");
+    }
+    assert_eq!(fake.seen().len(), count);
+}
+
+#[tokio::test]
+async fn a_language_that_is_only_passed_on_is_not_asked_by_ourselves() {
+    let fake = fake([]).await;
+    let (_, error) = super::failed(super::ask(vec![endpoint(&fake, Api::GoogleGenerativeAi)], &super::request("hello")).await);
+    assert!(error.message.contains("the api google-generative-ai is not spoken here"), "{error}");
+    assert!(fake.seen().is_empty());
 }
 
 /// A body without the marks of its pieces.

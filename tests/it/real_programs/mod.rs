@@ -50,12 +50,13 @@ impl Real {
         }
     }
 
-    /// The language in which it asks its model; Gemini CLI's is none that the gateway knows.
+    /// The language in which it asks its model.
     fn api(self) -> &'static str {
         match self {
             Self::Claude => "anthropic-messages",
             Self::Codex => "openai-responses",
-            Self::Pi | Self::Opencode | Self::Gemini => "openai-completions",
+            Self::Pi | Self::Opencode => "openai-completions",
+            Self::Gemini => "google-generative-ai",
         }
     }
 
@@ -110,7 +111,7 @@ impl Real {
     }
 
     /// What the configuration says of it; its credentials are the gateway's where it can be so.
-    fn program(self, fake: &FakeModel, place: &Path, patch: &Value) -> Value {
+    fn program(self, place: &Path, patch: &Value) -> Value {
         let command = self.command(place);
         let own_shell = patch["runners"][self.runner()]["exec"] != "gateway";
         let proxied = json!({ "command": command, "credentials": "gateway", "provider": "fake" });
@@ -120,10 +121,7 @@ impl Real {
             Self::Pi if is_shut_in(patch) => return json!({ "command": command, "model": "fake/fake-model", "home": "home" }),
             Self::Pi => json!({ "model": "fake-model" }),
             Self::Opencode => json!({ "env": self.env(own_shell).into_iter().collect::<BTreeMap<_, _>>(), "home": "home" }),
-            Self::Gemini => {
-                let env = json!({ "GEMINI_API_KEY": KEY, "GOOGLE_GEMINI_BASE_URL": fake.url(), "GEMINI_CLI_TRUST_WORKSPACE": "true" });
-                return json!({ "command": command, "env": env, "model": "gemini-2.5-pro", "home": "home" });
-            }
+            Self::Gemini => json!({ "env": { "GEMINI_CLI_TRUST_WORKSPACE": "true" }, "model": "gemini-2.5-pro", "home": "home" }),
         };
         merge(&mut program, &proxied);
         program
@@ -154,13 +152,13 @@ impl Real {
     /// A gateway whose agent works with it, not started yet; its model is the fake.
     fn prepared(self, fake: &FakeModel, place: &Path, patch: &Value) -> Gateway {
         let runner = self.runner();
-        let base = if self == Self::Claude { fake.url() } else { format!("{}/v1", fake.url()) };
+        let base = if matches!(self, Self::Claude | Self::Gemini) { fake.url() } else { format!("{}/v1", fake.url()) };
         let model = json!({ "id": "fake-model", "name": "Fake", "reasoning": true, "input": ["text", "image"] });
         let mut config = json!({
             "agents": { "defaults": { "runner": runner, "skipBootstrap": true, "graceMs": 4000 } },
             "models": { "providers": { "fake": { "baseUrl": base, "apiKey": KEY, "api": self.api(), "models": [model] } } },
         });
-        config["runners"][runner] = self.program(fake, place, patch);
+        config["runners"][runner] = self.program(place, patch);
         merge(&mut config, patch);
         // Codex wants no home below a directory for temporary files.
         let gateway = Gateway::prepared_in(Path::new(env!("CARGO_TARGET_TMPDIR")), &config);
@@ -209,9 +207,9 @@ macro_rules! scenes {
 }
 
 scenes! {
-    Claude claude: a_command_and_the_next_turn our_tool_in_the_place_of_its_shell words_come_as_they_are_said_and_no_key_is_in_the_run a_command_has_its_output_and_its_exit_code a_person_allows_one_command_and_refuses_another an_abort_leaves_no_process a_second_turn_knows_the_first the_gateway_runs_its_commands a_list_of_what_is_allowed_holds_for_its_commands shut_in_it_writes_in_its_folder_alone its_model_sees_a_picture its_model_thinks_as_much_as_a_person_says;
+    Claude claude: a_command_and_the_next_turn our_tool_in_the_place_of_its_shell words_come_as_they_are_said_and_no_key_is_in_the_run a_command_has_its_output_and_its_exit_code a_person_allows_one_command_and_refuses_another an_abort_leaves_no_process a_second_turn_knows_the_first the_gateway_runs_its_commands a_list_of_what_is_allowed_holds_for_its_commands shut_in_it_writes_in_its_folder_alone its_model_sees_a_picture its_model_thinks_as_much_as_a_person_says at_amazon_words_come_as_they_are_said_and_no_key_is_in_the_run;
     Codex codex: a_command_and_the_next_turn our_tool_in_the_place_of_its_shell words_come_as_they_are_said_and_no_key_is_in_the_run a_command_has_its_output_and_its_exit_code a_person_allows_one_command_and_refuses_another an_abort_leaves_no_process a_second_turn_knows_the_first the_gateway_runs_its_commands a_list_of_what_is_allowed_holds_for_its_commands shut_in_it_writes_in_its_folder_alone its_model_sees_a_picture its_model_thinks_as_much_as_a_person_says;
-    Pi pi: a_command_and_the_next_turn words_come_as_they_are_said_and_no_key_is_in_the_run a_command_has_its_output_and_its_exit_code an_abort_leaves_no_process a_second_turn_knows_the_first shut_in_it_writes_in_its_folder_alone its_model_sees_a_picture its_model_thinks_as_much_as_a_person_says;
-    Opencode opencode: a_command_and_the_next_turn our_tool_in_the_place_of_its_shell words_come_as_they_are_said_and_no_key_is_in_the_run a_command_has_its_output_and_its_exit_code a_person_allows_one_command_and_refuses_another an_abort_leaves_no_process a_second_turn_knows_the_first the_gateway_runs_its_commands shut_in_it_writes_in_its_folder_alone its_model_sees_a_picture;
-    Gemini gemini: words_come_from_the_model_that_is_chosen_with_a_key_of_its_own a_command_has_its_output_and_its_exit_code a_person_allows_one_command_and_refuses_another an_abort_leaves_no_process a_second_turn_knows_the_first the_gateway_runs_its_commands shut_in_it_writes_in_its_folder_alone its_model_sees_a_picture;
+    Pi pi: a_command_and_the_next_turn words_come_as_they_are_said_and_no_key_is_in_the_run a_command_has_its_output_and_its_exit_code an_abort_leaves_no_process a_second_turn_knows_the_first shut_in_it_writes_in_its_folder_alone its_model_sees_a_picture its_model_thinks_as_much_as_a_person_says at_amazon_words_come_as_they_are_said_and_no_key_is_in_the_run;
+    Opencode opencode: a_command_and_the_next_turn our_tool_in_the_place_of_its_shell words_come_as_they_are_said_and_no_key_is_in_the_run a_command_has_its_output_and_its_exit_code a_person_allows_one_command_and_refuses_another an_abort_leaves_no_process a_second_turn_knows_the_first the_gateway_runs_its_commands shut_in_it_writes_in_its_folder_alone its_model_sees_a_picture at_amazon_words_come_as_they_are_said_and_no_key_is_in_the_run;
+    Gemini gemini: words_come_as_they_are_said_and_no_key_is_in_the_run words_come_from_the_model_that_is_chosen a_command_has_its_output_and_its_exit_code a_person_allows_one_command_and_refuses_another an_abort_leaves_no_process a_second_turn_knows_the_first the_gateway_runs_its_commands shut_in_it_writes_in_its_folder_alone its_model_sees_a_picture;
 }

@@ -6,9 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use super::scenes::{data, fake, results, say, words_to_their_end};
+use super::scenes::{data, fake, files_with, holding, results, say, words_to_their_end};
 use super::{KEY, Real};
-use crate::fake_model::Answer;
+use crate::fake_model::{Answer, Fault};
 use crate::harness::Client;
 use crate::harness::gateway::TOKEN;
 use crate::isolation::outside_of_tmp;
@@ -70,11 +70,71 @@ pub async fn its_model_thinks_as_much_as_a_person_says(real: Real, place: &Path)
     assert!(levels.iter().all(|level| !level.is_null()) && levels[0] != levels[1], "{levels:?}");
 }
 
-pub async fn words_come_from_the_model_that_is_chosen_with_a_key_of_its_own(real: Real, place: &Path) {
+pub async fn words_come_from_the_model_that_is_chosen(real: Real, place: &Path) {
     let words = "Some words that come one after the other.";
     let (fake, run) = words_to_their_end(real, place, words).await;
     let seen = fake.seen();
     assert!(seen.iter().all(|seen| seen.path.contains("/gemini-2.5-pro:") && seen.header("x-goog-api-key") == Some(KEY)), "{seen:?}");
     let warnings: Vec<_> = data(&run, "lifecycle").into_iter().filter(|data| data["phase"] == "warning").collect();
     assert!(warnings.is_empty(), "{warnings:?}");
+}
+
+pub async fn at_amazon_words_come_as_they_are_said_and_no_key_is_in_the_run(real: Real, place: &Path) {
+    const SECRET: &str = "canary-aws-secret-40417";
+    const TOKEN: &str = "canary-aws-token-40418";
+    let words = "Some words that come one after the other, and then none for a while.";
+    let held = Answer { pause_ms: 20, ..Answer::text(words) }.faulty(8, Fault::Stall);
+    let fake = fake(real, [held, Answer { pause_ms: 20, ..Answer::text(words) }]).await;
+    fake.know("AKIDEXAMPLE", SECRET);
+    let id = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0";
+    let mut patch = json!({ "models": { "providers": { "amazon-bedrock": { "baseUrl": fake.url() } } } });
+    patch["runners"][real.runner()] = json!({ "provider": "amazon-bedrock", "model": id });
+    if real == Real::Opencode {
+        // It knows where the model is by its own settings alone.
+        let model = json!({ "name": "fake", "limit": { "context": 100_000, "output": 4000 }, "tool_call": true });
+        let provider = json!({ "options": { "endpoint": "{env:SKYKOI_MODEL_URL}" }, "models": { id: model } });
+        let full = format!("amazon-bedrock/{id}");
+        let settings = json!({ "provider": { "amazon-bedrock": provider }, "model": full, "small_model": full, "autoupdate": false });
+        patch["runners"]["acp"] = json!({ "provider": "amazon-bedrock", "env": { "OPENCODE_CONFIG_CONTENT": settings.to_string() } });
+    }
+    let mut gateway = real.prepared(&fake, place, &patch);
+    for (name, value) in [
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", SECRET),
+        ("AWS_SESSION_TOKEN", TOKEN),
+        ("AWS_REGION", "eu-central-1"),
+    ] {
+        gateway.env(name, value);
+    }
+    gateway.launch();
+    let mut client = Client::connect(&gateway).await;
+    let (request, ack) = client.agent(json!({ "message": "MAIN say something" })).await;
+    let run = ack["runId"].as_str().unwrap().to_owned();
+    client.until("words come", |client| client.runs.get(&run).is_some_and(|run| !data(run, "assistant").is_empty())).await;
+    for secret in [SECRET, TOKEN] {
+        assert_eq!(holding(&gateway, secret), Vec::<String>::new(), "the credentials");
+        assert_eq!(files_with(gateway.state_dir(), secret), Vec::<String>::new());
+    }
+    assert!(!holding(&gateway, "SKYKOI_MODEL_KEY=").is_empty(), "the key of the run");
+    client.ok("runs.abort", json!({ "runId": run })).await;
+    assert_eq!(client.response(&request).await["payload"]["status"], "aborted");
+
+    // And to its end.
+    let (last, run) = say(&mut client, "say something").await;
+    assert_eq!(last["payload"]["status"], "ok", "{last}");
+    let texts = data(&client.runs[&run], "assistant");
+    assert!(texts.len() > 1 && texts.last().unwrap()["text"] == words, "{texts:?}");
+    let seen = fake.seen();
+    let asked = |seen: &&crate::fake_model::Seen| seen.text.contains("say something") && seen.path.ends_with("-stream");
+    assert!(seen.iter().filter(asked).count() >= 2);
+    assert!(seen.iter().filter(asked).all(|seen| seen.path.contains("/model/eu.anthropic.claude-sonnet-4-5-20250929-v1%3A0/")), "{seen:?}");
+    for seen in seen {
+        assert_eq!(
+            (seen.signature.as_deref(), seen.header("x-amz-security-token")),
+            (Some(""), Some(TOKEN)),
+            "{} {}",
+            seen.method,
+            seen.path
+        );
+    }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{KEY, Real};
-use crate::fake_model::{Answer, FakeModel, Fault, Say};
+use crate::fake_model::{Answer, FakeModel, Fault, Say, Seen};
 use crate::harness::approver::{approver, asked};
 use crate::harness::model::RunView;
 use crate::harness::{Client, Gateway};
@@ -41,7 +41,7 @@ pub fn results(run: &RunView) -> Vec<Value> {
 }
 
 /// Processes below the hosts of runs whose environment holds this text.
-fn holding(gateway: &Gateway, text: &str) -> Vec<String> {
+pub(super) fn holding(gateway: &Gateway, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (_, shim) in gateway.shims() {
         for process in skykoi_gateway::exec::proc::descendants(shim).iter().map(|process| process.pid).chain([shim]) {
@@ -57,7 +57,7 @@ fn holding(gateway: &Gateway, text: &str) -> Vec<String> {
 }
 
 /// Files of the gateway, but for its configuration, that hold this text.
-fn files_with(dir: &Path, text: &str) -> Vec<String> {
+pub(super) fn files_with(dir: &Path, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -93,7 +93,10 @@ pub async fn words_come_as_they_are_said_and_no_key_is_in_the_run(real: Real, pl
     assert!(!holding(&gateway, "SKYKOI_MODEL_KEY=").is_empty(), "the key of the run");
     assert_eq!(files_with(gateway.state_dir(), KEY), Vec::<String>::new());
     let seen = fake.seen();
-    assert!(seen.iter().any(|seen| seen.header("authorization").or(seen.header("x-api-key")).is_some_and(|key| key.ends_with(KEY))));
+    let shown = |seen: &Seen| {
+        ["authorization", "x-api-key", "x-goog-api-key"].iter().any(|name| seen.header(name).is_some_and(|key| key.ends_with(KEY)))
+    };
+    assert!(seen.iter().any(shown));
     client.ok("runs.abort", json!({ "runId": run })).await;
     assert_eq!(client.response(&id).await["payload"]["status"], "aborted");
 

@@ -46,7 +46,7 @@ pub async fn way(job: &Job, spec: &mut ProgramSpec) -> Result<Option<Way>, RunEr
     let (api, model) = (endpoint.api, endpoint.model.clone());
     let (reasoning, images, context_window, max_tokens) =
         (endpoint.reasoning, endpoint.images, endpoint.context_window, endpoint.max_tokens);
-    let proxy = Proxy::start(listener, *endpoint).map_err(unavailable)?;
+    let proxy = Proxy::start(listener, *endpoint).await.map_err(unavailable)?;
     // One of the Agent Client Protocol spells its models by a list of its own.
     if !model.is_empty() && spec.kind != Kind::Acp {
         spec.model = Some(model.clone());
@@ -55,6 +55,7 @@ pub async fn way(job: &Job, spec: &mut ProgramSpec) -> Result<Option<Way>, RunEr
         api,
         address: proxy.address(),
         key: proxy.key().expose().clone(),
+        region: proxy.region().map(str::to_owned),
         model,
         reasoning,
         images,
