@@ -41,7 +41,7 @@ const QUEUE: usize = 1024;
 /// Frames in a row that are not JSON objects, after which the peer is taken for broken.
 const STRIKES: u32 = 3;
 /// Messages in a row after which the writer goes first: a peer that sends many at once gets the first answers while the last ones are made.
-const IN_A_ROW: u32 = 8;
+const IN_A_ROW: u32 = 16;
 /// How long a closed connection is read on, so that the peer gets our close frame and not a reset.
 const DRAIN: Duration = Duration::from_secs(2);
 
