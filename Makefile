@@ -9,7 +9,7 @@ BUILT  := $(TARGET)/$(HOST)/release/skykoi-gateway
 BINARY := $(TARGET)/skykoi-gateway
 # A release carries the parts of the C library that it uses: it starts without a dynamic linker, which each run's host process would pay for, and it runs on older systems than the one that built it. Equal functions are kept once.
 # The symbols after -u are named, because the standard library uses them only if they are there: without them it starts processes by a slower way.
-LINK   := -C target-feature=+crt-static -C link-arg=-Wl,--icf=all -C link-arg=-Wl,-u,gnu_get_libc_version,-u,posix_spawn_file_actions_addchdir_np
+LINK   := -C strip=symbols -C target-feature=+crt-static -C link-arg=-Wl,--icf=all -C link-arg=-Wl,-u,gnu_get_libc_version,-u,posix_spawn_file_actions_addchdir_np
 ARGS   ?=
 
 .DEFAULT_GOAL := list

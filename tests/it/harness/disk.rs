@@ -74,6 +74,11 @@ impl Gateway {
         hosts.filter(|(_, host)| lives(host)).map(|(run_id, host)| (run_id, host.pid)).collect()
     }
 
+    /// Waits until no process of any run is left. A shim that has told its run's end is there for a moment more.
+    pub async fn is_clean(&self) {
+        crate::shim::until("nothing of the runs is left", || self.survivors().is_empty()).await;
+    }
+
     /// Living processes of any run of this gateway: shims, and what carries a run's mark.
     pub fn survivors(&self) -> Vec<String> {
         let marks: Vec<String> = self.journals().iter().map(|journal| format!("SKYKOI_RUN={}", journal.file_id())).collect();

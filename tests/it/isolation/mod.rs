@@ -176,7 +176,7 @@ async fn m82_level_workspace_keeps_an_intruder_out_and_lets_work_be_done() {
     let mut client = Client::connect(&gateway).await;
     let (result, text) = ran(&mut client, WORK).await;
     assert_eq!((result["status"].as_str(), result["sandbox"].as_str(), text.as_str()), (Some("ok"), Some("workspace"), "works\n"));
-    assert_eq!(gateway.survivors(), Vec::<String>::new());
+    gateway.is_clean().await;
 }
 
 #[tokio::test]

@@ -110,7 +110,7 @@ async fn tools_of_a_server_are_offered_called_and_ended_with_the_run() {
     assert!(!result_of(&fake, "env").contains(SECRET), "a command of the run knows a server's secret");
     assert_eq!(warnings(&client), "");
     assert!(!client.events.iter().any(|event| event.to_string().contains(SECRET)));
-    assert!(gateway.shims().is_empty());
+    gateway.is_clean().await;
     let left = skykoi_gateway::exec::proc::all().into_iter().filter(|pid| {
         let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         memchr::memmem::find(&environ, gateway.state_dir().to_string_lossy().as_bytes()).is_some()

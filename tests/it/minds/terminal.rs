@@ -75,7 +75,7 @@ async fn sk41_ctrl_c_interrupts_what_is_in_the_foreground_and_kill_ends_the_whol
     // The key may come before the trap is set.
     assert!(poll.contains("Exit code 7") || poll.contains("SIGINT"), "{poll}");
     assert!(result_of(&fake, "kill").contains("Ended p2"), "{}", result_of(&fake, "kill"));
-    assert!(gateway.shims().is_empty());
+    gateway.is_clean().await;
     let left = skykoi_gateway::exec::proc::all().into_iter().filter(|pid| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).into_owned();
