@@ -1,26 +1,13 @@
 //! Raw HTTP against the real listeners: what gets to the probes, what gets upgraded, and what every other request is told.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 
+use serde_json::json;
 use tokio::io::AsyncReadExt;
 
-use crate::sockets::{Server, get, settings, start, status};
-
-/// What was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
+use crate::harness::Gateway;
+use crate::shim::until;
+use crate::sockets::{Raw, Server, get, settings, start, status};
 
 /// The status of an upgrade request with one text replaced.
 async fn upgrade_with(server: &Server, from: &str, to: &str) -> String {
@@ -233,18 +220,14 @@ async fn m10_other_protocols_on_the_plain_port_are_closed() {
 
 #[tokio::test]
 async fn m13_a_credential_in_the_url_is_400_and_is_not_logged() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
-    // Holds for this thread, where the test's whole runtime lives.
-    let _logging = tracing::subscriber::set_default(subscriber);
-    let server = start(settings()).await;
-    let mut raw = server.connect().await;
+    let gateway = Gateway::with(&json!({ "logging": { "level": "trace" } }));
+    let mut raw = Raw::to(&gateway).await;
     let answer = raw.request(&raw.upgrade("/ws?token=canary-7391", "")).await;
     assert_eq!(status(&answer), 400);
     assert!(!answer.contains("canary"), "{answer}");
-    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert!(logged.contains("credentials do not belong in the url") && !logged.contains("canary"), "{logged}");
+    until("the refusal is logged", || gateway.log().contains("credentials do not belong in the url")).await;
+    assert!(!gateway.log().contains("canary"), "{}", gateway.log());
+    let server = start(settings()).await;
     for query in [
         "token=s",
         "a=b&access_token=s",
