@@ -1,5 +1,7 @@
 //! What every user of the store may rely on about sessions, tried on the real backend.
 
+use tokio_util::sync::CancellationToken;
+
 use super::Store;
 use super::StoreError;
 use super::contract::{NOW, new_run, place};
@@ -8,6 +10,7 @@ use super::sessions::{Edited, Import, Looks, SessionCursor, SessionEdit, Session
 use crate::protocol::ids::{AgentId, RunId, SessionKey};
 use crate::protocol::run::{Outcome, RunStatus};
 use crate::protocol::session::entry::SessionEntry;
+use crate::tasks::Tasks;
 
 fn record(key: &str, at: u64) -> SessionRecord {
     let agent = AgentId::from(key.split(':').nth(1).unwrap_or("main"));
@@ -181,6 +184,32 @@ async fn pages_neither_repeat_nor_skip_while_sessions_are_used() {
     assert_eq!(keys(&page(None, 8).await), ["agent:main:s0"]);
     assert!(page(None, usize::MAX).await.rows.is_empty());
     assert_eq!(SessionCursor::parse("x"), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_is_whole_while_sessions_come_and_go() {
+    let (_dir, path) = place();
+    let store = Store::open(&path).unwrap();
+    let keys: Vec<String> = (0..40).map(|n| format!("agent:main:s{n}")).collect();
+    let (changed, done) = (store.clone(), CancellationToken::new());
+    let ended = done.clone();
+    let changes = Tasks::new();
+    changes.spawn("changes", async move {
+        while !ended.is_cancelled() {
+            for key in &keys {
+                keep(&changed, record(key, NOW)).await;
+            }
+            for key in &keys {
+                changed.edit_session(&SessionKey::from(key.as_str()), SessionEdit::new(|_| Ok(Edited::Gone))).await.unwrap();
+            }
+        }
+    });
+    for _ in 0..300 {
+        let page = store.sessions(SessionFilter::default()).await.unwrap();
+        assert_eq!(page.rows.len(), page.total);
+    }
+    done.cancel();
+    assert!(changes.drain(std::time::Duration::from_secs(30)).await);
 }
 
 #[tokio::test]

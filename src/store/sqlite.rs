@@ -125,7 +125,9 @@ impl Backend for Sqlite {
     }
 
     fn read(&mut self, query: &Query) -> Result<Found, StoreError> {
-        sql_read::read(&self.conn, query).map_err(|error| classify(&self.path, &error))
+        // One state for all statements of an answer: what is read in two steps may be deleted between them.
+        let state = self.conn.transaction().map_err(|error| classify(&self.path, &error))?;
+        sql_read::read(&state, query).map_err(|error| classify(&self.path, &error))
     }
 
     fn rest(&mut self) {
