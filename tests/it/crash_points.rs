@@ -129,5 +129,5 @@ async fn m84_a_killed_shim_ends_its_run_as_interrupted_and_the_next_one_starts()
     let again = client.call("agent", json!({"message": script, "idempotencyKey": "lost"})).await;
     assert_eq!(again["payload"]["result"], *result);
     assert_eq!(std::fs::read_to_string(gateway.state_dir().join("work/ran")).unwrap(), "run\n");
-    crate::shim::until("nothing is left", || gateway.survivors().is_empty()).await;
+    gateway.is_clean().await;
 }

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use crate::harness::model::{outcome_of, without_meta};
 use crate::harness::{Client, Gateway};
-use crate::shim::until;
 
 /// A script that ends only when somebody ends it; it says `ready` once it runs.
 const ENDLESS: &str = "echo ready; sleep 1000";
@@ -105,7 +104,7 @@ async fn m75_nothing_of_a_run_outlives_it() {
     let last = client.script(script).await;
     assert_eq!(last["payload"]["status"], "ok");
     assert!(last["payload"]["result"]["swept"].as_u64().unwrap() >= 3, "{last}");
-    until("the shim has gone", || gateway.survivors().is_empty()).await;
+    gateway.is_clean().await;
 }
 
 #[tokio::test]
@@ -125,7 +124,7 @@ async fn m78_a_run_at_work_is_aborted_once_and_asking_again_changes_nothing() {
     let late = client.ok("runs.abort", ask.clone()).await;
     assert_eq!((late["aborted"].as_bool(), late["status"].as_str()), (Some(false), Some("aborted")));
     gateway.journal(&run_id).assert_whole();
-    until("nothing is left", || gateway.survivors().is_empty()).await;
+    gateway.is_clean().await;
     let unknown = client.err("runs.abort", json!({"runId": "no-such-run"})).await;
     assert_eq!((unknown["code"].as_str(), unknown["details"]["code"].as_str()), (Some("INVALID_REQUEST"), Some("RUN_NOT_FOUND")));
 }

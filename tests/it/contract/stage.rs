@@ -102,6 +102,6 @@ impl Stage {
 
     /// No process of a run is left.
     pub async fn is_clean(&self) {
-        crate::shim::until(&format!("{}: nothing of the run is left", self.runner), || self.gateway.survivors().is_empty()).await;
+        self.gateway.is_clean().await;
     }
 }

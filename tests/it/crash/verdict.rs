@@ -37,7 +37,7 @@ pub async fn check(gateway: &Gateway, jobs: &[Job], lost_hosts: &[String], notes
         was_written_down(job, &outcome, &transcripts);
     }
     sessions_were_in_order(&journals.values().map(|journal| &journal.lines).collect::<Vec<_>>());
-    until("nothing is left", || gateway.survivors().is_empty()).await;
+    gateway.is_clean().await;
     until("no socket of a shim is left", || std::fs::read_dir(gateway.state_dir().join("run")).unwrap().next().is_none()).await;
 }
 

@@ -4,7 +4,6 @@ use serde_json::json;
 
 use super::{isolated, ran};
 use crate::harness::Client;
-use crate::shim::until;
 
 /// Processes that do not want to be found.
 const HIDING: &str = "(setsid sleep 1000 &); (setsid bash -c 'setsid sleep 1000 & setsid sleep 1000 &' &); (exec >&- 2>&- <&-; sleep 1000) & env -i sleep 1000 &";
@@ -30,7 +29,7 @@ async fn m75_nothing_of_an_isolated_run_outlives_it() {
         let (result, _) = ran(&mut client, &format!("{HIDING} echo ready; exit 4")).await;
         assert_eq!(result["exitCode"], 4, "{level}: {result}");
         assert!(result["swept"].as_u64().unwrap() >= 4, "{level}: {result}");
-        until("nothing is left", || gateway.survivors().is_empty()).await;
+        gateway.is_clean().await;
     }
 }
 
@@ -50,7 +49,7 @@ async fn m75_an_abort_ends_all_of_an_isolated_run_after_its_grace() {
         assert_eq!(last["payload"]["status"], "aborted", "{level}: {last}");
         assert!(last["payload"]["result"]["durationMs"].as_u64().unwrap() < 7500, "{level}: {last}");
         assert!(client.runs[&run_id].text().contains("farewell"), "{level}: no grace");
-        until("nothing is left", || gateway.survivors().is_empty()).await;
+        gateway.is_clean().await;
     }
 }
 
@@ -65,5 +64,5 @@ async fn m75_what_a_killed_host_process_leaves_in_a_namespace_is_ended() {
     crate::harness::kill_9(shims[0].1);
     let last = client.response(&id).await;
     assert_eq!(last["payload"]["status"], "interrupted", "{last}");
-    until("nothing is left", || gateway.survivors().is_empty()).await;
+    gateway.is_clean().await;
 }

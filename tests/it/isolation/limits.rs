@@ -94,6 +94,6 @@ async fn m75_a_fork_bomb_meets_its_cap_and_all_of_it_goes() {
         let (result, text) = ran(&mut client, &format!("({bomb}) 2>&1; exit 0")).await;
         assert!(text.contains("fork: ") || text.contains("Resource temporarily unavailable"), "{level}: {result} {text}");
         assert!(result["limits"].get("missing").is_none(), "{result}");
-        crate::shim::until("nothing is left", || gateway.survivors().is_empty()).await;
+        gateway.is_clean().await;
     }
 }

@@ -86,7 +86,7 @@ async fn a_chat_turn_with_each_kind_of_program_streams_runs_its_command_and_is_w
         assert_eq!(roles.first().map(String::as_str), Some("user"), "{name}");
         assert_eq!(roles.iter().filter(|role| *role == "toolResult").count(), 1, "{name}: {roles:?}");
         assert_eq!(roles.last().map(String::as_str), Some("assistant"), "{name}: {roles:?}");
-        until("nothing is left", || gateway.survivors().is_empty()).await;
+        gateway.is_clean().await;
     }
 }
 
@@ -138,7 +138,7 @@ async fn a_turn_that_is_aborted_or_whose_host_is_killed_keeps_the_conversation()
     let last = client.until_said("a").await;
     assert_eq!(last["state"], "aborted", "{last}");
     assert!(begun.elapsed() < std::time::Duration::from_secs(20));
-    until("nothing is left", || gateway.survivors().is_empty()).await;
+    gateway.is_clean().await;
     client.ok("chat.send", json!({ "sessionKey": "main", "message": "HANG", "idempotencyKey": "b" })).await;
     client.until("it said something", |client| client.chats.get("b").is_some_and(|chat| chat.deltas > 0)).await;
     for (_, shim) in gateway.shims() {
@@ -149,7 +149,7 @@ async fn a_turn_that_is_aborted_or_whose_host_is_killed_keeps_the_conversation()
     assert_eq!(said(&chat(&mut client, "c", "go on").await), "hi");
     let resumed: Vec<bool> = starts(&dir).iter().map(|args| args.contains("--resume S1")).collect();
     assert_eq!(resumed, [false, true, true]);
-    until("nothing is left", || gateway.survivors().is_empty()).await;
+    gateway.is_clean().await;
 }
 
 #[tokio::test]
