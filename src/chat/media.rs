@@ -3,7 +3,8 @@
 use std::fs::{File, FileTimes};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::OFlags;
 
@@ -16,13 +17,15 @@ use crate::transcript::place::Place;
 #[derive(Clone, Debug)]
 pub struct Media {
     root: PathBuf,
+    /// Many may keep files at once. Who removes a folder is alone with it, or it would take a folder that was just made for a file, or a file that was just sent again.
+    removing: Arc<RwLock<()>>,
 }
 
 impl Media {
     /// The files beneath this state directory.
     #[must_use]
     pub fn new(state_dir: &Path) -> Self {
-        Self { root: state_dir.to_owned() }
+        Self { root: state_dir.to_owned(), removing: Arc::default() }
     }
 
     /// Writes an attachment down, unless it is there. `now` is ms since the epoch. Blocks.
@@ -32,6 +35,7 @@ impl Media {
     pub fn keep(&self, attachment: &Decoded, now: u64) -> Result<Attached> {
         let path = self.root.join("media").join(&attachment.sha256).join(&attachment.name);
         let failed = TranscriptError::io("write", &path);
+        let _nobody_removes = self.removing.read().unwrap_or_else(PoisonError::into_inner);
         let place = Place::find(&self.root, &path, true)?.ok_or_else(|| TranscriptError::Outside(path.clone()))?;
         let bytes = attachment.bytes.len() as u64;
         let there = place.open(OFlags::RDWR)?.filter(|file| file.metadata().is_ok_and(|meta| meta.len() == bytes));
@@ -76,18 +80,26 @@ impl Media {
             if !folder.file_type()?.is_dir() {
                 continue;
             }
-            for file in std::fs::read_dir(folder.path())? {
-                let file = file?;
-                if file.metadata()?.modified()? < limit {
-                    std::fs::remove_file(file.path())?;
-                    gone += 1;
-                }
-            }
-            // Fails if something is left in it, as it shall.
-            let _ = std::fs::remove_dir(folder.path());
+            let _alone = self.removing.write().unwrap_or_else(PoisonError::into_inner);
+            gone += prune_folder(&folder.path(), limit)?;
         }
         Ok(gone)
     }
+}
+
+/// Removes the files of one folder that are older than `limit`, and the folder with the last of them.
+fn prune_folder(folder: &Path, limit: SystemTime) -> io::Result<usize> {
+    let mut gone = 0;
+    for file in std::fs::read_dir(folder)? {
+        let file = file?;
+        if file.metadata()?.modified()? < limit {
+            std::fs::remove_file(file.path())?;
+            gone += 1;
+        }
+    }
+    // Fails if something is left in it, as it shall.
+    let _ = std::fs::remove_dir(folder);
+    Ok(gone)
 }
 
 /// Writes beside the place and then moves there, so that nobody ever sees half a file.
@@ -152,5 +164,31 @@ mod tests {
         assert!(!old.path.exists() && new.path.exists());
         assert_eq!(media.prune(AT + 2000).unwrap(), 1);
         assert!(!new.path.parent().unwrap().exists());
+    }
+
+    /// Before, an attachment that came while old ones were forgotten could not be stored, or was gone right after it was taken.
+    #[test]
+    fn a_file_that_is_sent_while_others_are_forgotten_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let media = Media::new(dir.path());
+        let mut failures = Vec::new();
+        std::thread::scope(|scope| {
+            let keeping = scope.spawn(|| {
+                for round in 0..300 {
+                    let old = media.keep(&file("a.txt", b"hello"), AT - 1000).unwrap();
+                    // Every other time into a folder that is not there.
+                    while round % 2 == 0 && old.path.exists() {
+                        std::thread::yield_now();
+                    }
+                    let kept = media.keep(&file("a.txt", b"hello"), AT + 1000).unwrap();
+                    assert!(kept.path.exists(), "round {round}");
+                }
+            });
+            while !keeping.is_finished() {
+                failures.extend(media.prune(AT).err());
+            }
+            keeping.join().unwrap();
+        });
+        assert!(failures.is_empty(), "{failures:?}");
     }
 }

@@ -37,7 +37,8 @@ pub enum AuditCommand {
     /// Check every record, from the first to the last; exit code 65 names the first that was edited, removed, moved, cut off or forged
     Verify {
         /// A public key that may have signed it, as `audit key` prints it; can be given more than once [default: the key in the state directory, which whoever changes the log could have changed too]
-        #[arg(long, value_name = "KEY")]
+        // A key is base64url and may begin with a hyphen.
+        #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
         key: Vec<String>,
         /// A head that was kept elsewhere, such as the daemon's log or health show it; can be given more than once. Only so does a log show that its end was cut off
         #[arg(long, value_name = "N:HASH")]
@@ -72,10 +73,10 @@ pub struct Filter {
     #[arg(long, value_name = "NAME")]
     pub action: Option<String>,
     /// Only what this principal or credential did
-    #[arg(long, value_name = "WHO")]
+    #[arg(long, value_name = "WHO", allow_hyphen_values = true)]
     pub actor: Option<String>,
     /// Only what was done to this, such as a run
-    #[arg(long, value_name = "WHAT")]
+    #[arg(long, value_name = "WHAT", allow_hyphen_values = true)]
     pub target: Option<String>,
     /// Only what was decided so: allow, deny or ask
     #[arg(long, value_name = "WORD", value_parser = decision)]

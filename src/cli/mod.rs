@@ -253,6 +253,22 @@ mod tests {
         }
     }
 
+    /// One key of 64 does, which `audit key` prints and `audit verify` is given.
+    #[test]
+    fn values_that_machines_make_may_begin_with_a_hyphen() {
+        for line in [
+            "audit verify --key -Tq8_w --json",
+            "audit verify --key --q8_w --key k",
+            "audit show --actor -a --target -t",
+            "sessions list --search -x",
+            "status --token --secret",
+            "start --token --secret",
+        ] {
+            let words = std::iter::once("skykoi-gateway").chain(line.split(' '));
+            Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
     #[test]
     fn a_wrong_command_line_is_refused() {
         for line in ["", "frobnicate", "start --port 70000", "runs list --limit 0", "status --url u --state-dir s", "agent"] {

@@ -38,7 +38,7 @@ pub enum SessionsCommand {
         #[arg(long, value_name = "ID")]
         agent: Option<String>,
         /// Only sessions with this in their key, id, label, name or subject
-        #[arg(long, value_name = "TEXT")]
+        #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
         search: Option<String>,
         /// Only sessions used within so many minutes
         #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..))]

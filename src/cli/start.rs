@@ -30,7 +30,7 @@ pub struct StartArgs {
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Refused: other users of this machine can read it in the process list
-    #[arg(long, hide = true, value_name = "TOKEN")]
+    #[arg(long, hide = true, value_name = "TOKEN", allow_hyphen_values = true)]
     pub token: Option<String>,
 }
 

@@ -43,7 +43,7 @@ pub struct TargetArgs {
     #[arg(long, global = true, value_name = "FILE", help_heading = "Which gateway", requires = "client_cert")]
     pub client_key: Option<PathBuf>,
     /// Refused: other users of this machine can read it in the process list
-    #[arg(long, global = true, hide = true, value_name = "TOKEN")]
+    #[arg(long, global = true, hide = true, value_name = "TOKEN", allow_hyphen_values = true)]
     pub token: Option<String>,
 }
 

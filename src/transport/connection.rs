@@ -287,7 +287,7 @@ impl Live {
         };
         self.strikes = 0;
         match self.admit(&request, now) {
-            Ok((call, answer)) => self.start(call, answer).await,
+            Ok((method, call, answer)) => self.start(method, call, answer).await,
             Err(error) => {
                 log_refusal(&request.method, &error);
                 audited::beyond_scope(&self.front.gateway, &self.caller, &request.method, &error);
@@ -297,8 +297,8 @@ impl Live {
         None
     }
 
-    /// Everything that is checked before a handler runs.
-    fn admit(&mut self, request: &Request<'_>, now: Instant) -> Result<(Call, Answer), RpcError> {
+    /// Everything that is checked before a handler runs. Also gives the method's name.
+    fn admit(&mut self, request: &Request<'_>, now: Instant) -> Result<(&'static str, Call, Answer), RpcError> {
         if self.lock_ids().contains(&request.id) {
             return Err(RpcError::invalid("a request with this id is still being served").with_code("DUPLICATE_ID"));
         }
@@ -310,7 +310,7 @@ impl Live {
         let gateway = Arc::clone(&self.front.gateway);
         let call = Call::new(gateway, Arc::clone(&self.caller), self.outlet.clone(), request.id.clone(), place);
         let answer = self.front.router.prepare(entry, call.clone(), request)?;
-        Ok((call, answer))
+        Ok((entry.name, call, answer))
     }
 
     fn place(&self, entry: &Entry) -> Result<Option<Place>, RpcError> {
@@ -324,16 +324,16 @@ impl Live {
     }
 
     /// Answers at once if the handler can, else lets it run on its own.
-    async fn start(&self, call: Call, answer: Answer) {
+    async fn start(&self, method: &'static str, call: Call, answer: Answer) {
         let mut answer = CatchPanic(answer);
         if let Some(result) = at_once(&mut answer) {
-            return call.answer(settle(result)).await;
+            return call.answer(settle(method, result)).await;
         }
         let ids = Arc::clone(&self.in_flight);
         let id = call.id().to_owned();
         self.lock_ids().insert(id.clone());
         self.front.gateway.tasks.spawn("call", async move {
-            let result = settle(answer.await);
+            let result = settle(method, answer.await);
             ids.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
             call.answer(result).await;
         });
@@ -374,10 +374,10 @@ fn at_once(answer: &mut CatchPanic<dyn Future<Output = Result<Vec<u8>, RpcError>
 }
 
 /// A handler that panicked answers too.
-fn settle(result: Option<Result<Vec<u8>, RpcError>>) -> Result<Vec<u8>, RpcError> {
+fn settle(method: &str, result: Option<Result<Vec<u8>, RpcError>>) -> Result<Vec<u8>, RpcError> {
     let result = result.unwrap_or_else(|| Err(RpcError::unavailable("internal error", "the handler panicked").with_code("INTERNAL")));
     if let Err(error) = &result {
-        log_refusal("", error);
+        log_refusal(method, error);
     }
     result
 }

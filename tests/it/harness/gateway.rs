@@ -56,6 +56,7 @@ impl Gateway {
 
     /// As [`Self::prepared`], with the state directory in this one.
     pub fn prepared_in(parent: &Path, patch: &Value) -> Self {
+        super::tell_failures_at_once();
         let dir = tempfile::Builder::new().prefix("skykoi-it-").tempdir_in(parent).unwrap();
         let mut config = json!({
             // Tests kill daemons as often as they like; those of safe mode say so.

@@ -14,3 +14,18 @@ pub use client::Client;
 pub use device::Device;
 pub use disk::kill_9;
 pub use gateway::Gateway;
+
+/// Tells each failure on the real standard error at once, beside the line of the test that failed: the reports at the end of a long run are what is cut off from its output first.
+pub fn tell_failures_at_once() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let thread = std::thread::current();
+            let text = format!("failure in {}: {panic}\n", thread.name().unwrap_or("a thread"));
+            // The test runner keeps what is printed by macros for its report; this goes past it.
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+            usual(panic);
+        }));
+    });
+}
