@@ -1,17 +1,17 @@
-//! Starts a run's shim, and finds a running one again.
+//! Starts a run's shim, and tells whether one still works.
 //!
 //! The daemon opens the journal and takes its lock *before* the spawn and hands that open file over as the shim's stdout. The lock belongs to the open file, so there is no moment in which a run that is starting looks dead.
 //! The shim's stdin is a socket pair: the spec goes first, and the same stream is the first control connection.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
-use tokio::net::{UnixListener, UnixStream};
+use rustix::fs::{FlockOperation, flock};
+use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
 use super::control::{RunSpec, send};
@@ -19,9 +19,6 @@ use super::orphans::Children;
 use crate::audit::AuditError;
 use crate::exec::process::is_shortage;
 use crate::journal::close::{open_journal, try_lock};
-
-/// Longest path that fits into the address of a unix socket, in bytes.
-const MAX_SOCKET_PATH: usize = 107;
 
 /// Why a shim did not start. The work has not begun.
 #[derive(Debug, thiserror::Error)]
@@ -200,52 +197,6 @@ pub fn is_locked(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Where the shim of a run listens for later daemons.
-#[must_use]
-pub fn socket_path(runtime_dir: &Path, file_id: &str) -> PathBuf {
-    runtime_dir.join("runs").join(format!("{file_id}.sock"))
-}
-
-/// Connects to the socket of a running shim. Say `hello` first.
-///
-/// # Errors
-/// `ConnectionRefused` or `NotFound` if the shim is gone.
-pub async fn connect(socket_path: &Path) -> io::Result<UnixStream> {
-    let (path, _dir) = socket_address(socket_path)?;
-    UnixStream::connect(path).await
-}
-
-/// Opens a socket of a run at this path, for its user alone (0600, folders 0700). Whoever opens it holds the run's journal, so a socket of this name is left over from a shim that died.
-///
-/// # Errors
-/// What the file system says.
-pub fn bind(socket_path: &Path) -> io::Result<UnixListener> {
-    if let Some(dir) = socket_path.parent() {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    }
-    let (address, _dir) = socket_address(socket_path)?;
-    let _ = std::fs::remove_file(&address);
-    let listener = UnixListener::bind(&address)?;
-    std::fs::set_permissions(&address, Permissions::from_mode(0o600))?;
-    Ok(listener)
-}
-
-/// A path for `socket_path` that fits into a socket address: long ones go through the descriptor of their folder, which must stay open meanwhile.
-///
-/// # Errors
-/// If the folder of a long path cannot be opened.
-pub fn socket_address(socket_path: &Path) -> io::Result<(PathBuf, Option<OwnedFd>)> {
-    use std::os::fd::AsRawFd as _;
-    if socket_path.as_os_str().len() <= MAX_SOCKET_PATH {
-        return Ok((socket_path.to_owned(), None));
-    }
-    let (Some(dir), Some(name)) = (socket_path.parent(), socket_path.file_name()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    let dir = rustix::fs::open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    Ok((Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name), Some(dir)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,18 +213,6 @@ mod tests {
         assert!(!is_locked(&path).unwrap());
         std::fs::write(&path, "{}\n").unwrap();
         assert_eq!(create_journal(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-    }
-
-    #[tokio::test]
-    async fn a_socket_with_a_long_path_can_be_bound_and_reached() {
-        let dir = tempfile::tempdir().unwrap();
-        let deep = dir.path().join("x".repeat(120)).join("y".repeat(120));
-        std::fs::create_dir_all(&deep).unwrap();
-        let path = deep.join("run.sock");
-        let (address, _fd) = socket_address(&path).unwrap();
-        let _listener = tokio::net::UnixListener::bind(address).unwrap();
-        assert!(connect(&path).await.is_ok());
-        assert_eq!(connect(&deep.join("none")).await.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[tokio::test]

@@ -35,6 +35,7 @@ mod retell;
 pub mod runner;
 pub mod runners;
 pub mod sink;
+pub mod socket;
 pub mod spec;
 pub mod spoken;
 mod steer;

@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use super::control::{self, ToShim};
 use super::follow::Tail;
 use super::launcher;
+use super::socket;
 use super::live::{Ended, Live};
 use super::supervisor::Supervisor;
 use crate::clock::now_ms;
@@ -174,7 +175,7 @@ impl Supervisor {
         self.inner.tasks.spawn("run.adopted", async move {
             let socket = supervisor.socket_path(&live.record.file_id);
             let ended = loop {
-                if let Ok(mut stream) = launcher::connect(&socket).await {
+                if let Ok(mut stream) = socket::connect(&socket).await {
                     // A shim that ends just now does not hear this; following it finds its last line.
                     let _ = control::send(&mut stream, &ToShim::Hello { v: control::VERSION }).await;
                     break Some(supervisor.follow(&live, stream, None).await);

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::note;
-use crate::runs::launcher::socket_address;
+use crate::runs::socket;
 use crate::runs::runners::program::KEY;
 
 /// Exit code: it ended with the program or the run.
@@ -36,7 +36,7 @@ pub fn main() -> u8 {
 
 fn carry(place: &str) -> io::Result<()> {
     if place.starts_with('/') {
-        let (address, _dir) = socket_address(place.as_ref())?;
+        let (address, _dir) = socket::address(place.as_ref())?;
         return both(UnixStream::connect(address)?, |stream| stream.shutdown(Shutdown::Write));
     }
     let key = std::env::var(KEY).map_err(|_| io::Error::other(format!("{KEY} is not in the environment")))?;

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::note;
 use crate::runs::asks::Asks;
 use crate::runs::control::{FromShim, ToShim, receive, send};
-use crate::runs::launcher::bind;
 use crate::runs::sink::RunSink;
+use crate::runs::socket;
 use crate::runs::stop::{Cause, Stop};
 use crate::tasks::Tasks;
 
@@ -45,7 +45,7 @@ pub fn start(tasks: &Tasks, out: &RunSink, stop: &Stop, first: UnixStream, path:
     tasks.spawn("listen", async move {
         // The command comes first: nobody looks for the socket before a daemon has been started anew.
         tokio::task::yield_now().await;
-        let listener = match bind(&path) {
+        let listener = match socket::open(&path) {
             Ok(listener) => listener,
             Err(failed) => return note(&format!("failed to open the control socket {}: {failed}", path.display())),
         };

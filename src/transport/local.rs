@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,14 +13,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::runs::socket::{self, LONGEST_ADDRESS};
 use crate::tasks::Tasks;
 use crate::transport::admission::Admission;
 use crate::transport::ndjson;
 use crate::transport::rest::Rest;
 use crate::transport::wire::{Framing, Link, MessageReader, Peer, ReadLimits, Serve};
-
-/// The kernel's field of a socket address, less its end mark.
-const LONGEST_PATH: usize = 107;
 
 /// A bound local socket. Dropping it removes the file, if it is still ours.
 pub struct LocalListener {
@@ -41,22 +39,13 @@ impl LocalListener {
             }
             _ => {}
         }
-        if path.as_os_str().len() > LONGEST_PATH {
+        if path.as_os_str().len() > LONGEST_ADDRESS {
+            // Clients look for it by this path.
             return Err(io::Error::new(ErrorKind::InvalidInput, "the path is too long for a socket; choose a shorter state directory"));
         }
-        // The socket is made in a directory that nobody else can enter and then moved, so that there is no moment at which others could connect, whatever the umask; the move also replaces a stale file in one step.
-        let cradle = cradle_of(path);
-        let _ = fs::remove_dir_all(&cradle);
-        fs::DirBuilder::new().mode(0o700).create(&cradle)?;
-        let born = cradle.join("s");
-        let bound = UnixListener::bind(&born).and_then(|listener| {
-            fs::set_permissions(&born, fs::Permissions::from_mode(0o600))?;
-            let inode = fs::symlink_metadata(&born)?.ino();
-            fs::rename(&born, path)?;
-            Ok(Self { listener, path: path.to_owned(), inode })
-        });
-        let _ = fs::remove_dir_all(&cradle);
-        bound
+        let listener = socket::bind(path)?;
+        let inode = fs::symlink_metadata(path)?.ino();
+        Ok(Self { listener, path: path.to_owned(), inode })
     }
 
     /// The socket's path.
@@ -64,11 +53,6 @@ impl LocalListener {
     pub fn path(&self) -> &Path {
         &self.path
     }
-}
-
-/// A private directory beside `path`; with the socket in it, it is shorter than the socket's final name.
-fn cradle_of(path: &Path) -> PathBuf {
-    path.with_file_name(".sock")
 }
 
 impl Drop for LocalListener {
@@ -143,6 +127,7 @@ fn is_trusted(uid: u32, own: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[tokio::test]
     async fn the_socket_is_private_replaces_a_stale_one_and_leaves_no_trace() {

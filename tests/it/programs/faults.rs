@@ -5,7 +5,7 @@ use std::time::Duration;
 use skykoi_gateway::programs::spec::Kind;
 use skykoi_gateway::protocol::run::{RunErrorCode, RunStatus};
 use skykoi_gateway::runs::control::{FromShim, Judgement, ToShim, receive, send};
-use skykoi_gateway::runs::launcher::connect;
+use skykoi_gateway::runs::socket::connect;
 
 use super::stub::{heard, scripted};
 use super::{last_text, phase, wait_for};

@@ -6,7 +6,8 @@ use std::time::Duration;
 use skykoi_gateway::journal::reader::Reader;
 use skykoi_gateway::protocol::run::RunStatus;
 use skykoi_gateway::runs::control::{FromShim, ToShim, receive, send};
-use skykoi_gateway::runs::launcher::{connect, create_journal, is_locked};
+use skykoi_gateway::runs::launcher::{create_journal, is_locked};
+use skykoi_gateway::runs::socket::connect;
 use tokio::io::AsyncWriteExt as _;
 
 use super::{Bench, PATIENCE, until};

@@ -35,7 +35,8 @@ use crate::programs::mcp::{Act, Call, Server, done, refused};
 use crate::programs::ready;
 use crate::protocol::isolation::Level;
 use crate::runs::control::RunSpec;
-use crate::runs::launcher::{bind, this_program};
+use crate::runs::launcher::this_program;
+use crate::runs::socket;
 use crate::runs::sink::RunSink;
 use crate::runs::stop::Stop;
 use crate::tasks::Tasks;
@@ -241,7 +242,7 @@ async fn door(spec: &RunSpec, own: &Path) -> Result<(Door, Vec<String>, BTreeMap
     if level == Level::Off {
         let control = spec.socket_path.as_deref().ok_or("the run has no folder for its socket")?;
         let path = control.with_extension("exec");
-        let listener = bind(&path).map_err(|failed| format!("the socket {} cannot be opened: {failed}", path.display()))?;
+        let listener = socket::open(&path).map_err(|failed| format!("the socket {} cannot be opened: {failed}", path.display()))?;
         let words = vec![text(program)?, "mcp".to_owned(), text(&path)?];
         return Ok((Door::Named(listener, path), words, BTreeMap::new()));
     }
