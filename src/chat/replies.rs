@@ -123,7 +123,7 @@ pub(super) fn level(spec: &Spec, level: Level, facts: &Facts<'_>) -> String {
 
 /// After a level was set.
 pub(super) fn level_set(level: Level, word: &str, facts: &Facts<'_>) -> String {
-    format!("{} set to {word}.{}", level.title, unused(facts))
+    format!("{} set to {word}.{}{}", level.title, level.note, unused(facts))
 }
 
 /// After a level's command with a word that it does not know.

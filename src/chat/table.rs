@@ -34,6 +34,8 @@ pub struct Level {
     pub title: &'static str,
     /// The words.
     pub words: &'static [&'static str],
+    /// What is to be said where it was set, if it does less than its name says.
+    pub note: &'static str,
 }
 
 /// One command.
@@ -130,31 +132,41 @@ pub static COMMANDS: &[Spec] = &[
         "think",
         &["thinking", "t"],
         "Shows or sets how much the model thinks.",
-        Level { field: "thinkingLevel", title: "Thinking level", words: THINKING },
+        Level { field: "thinkingLevel", title: "Thinking level", words: THINKING, note: "" },
     ),
     level(
         "verbose",
         &["v"],
         "Shows or sets how much is told of tools.",
-        Level { field: "verboseLevel", title: "Verbosity", words: VERBOSE },
+        Level { field: "verboseLevel", title: "Verbosity", words: VERBOSE, note: "" },
     ),
     level(
         "reasoning",
         &["reason"],
-        "Shows or sets whether the model's thoughts are shown.",
-        Level { field: "reasoningLevel", title: "Reasoning", words: REASONING },
+        "Shows or sets whether front ends show the model's thoughts.",
+        Level {
+            field: "reasoningLevel",
+            title: "Reasoning",
+            words: REASONING,
+            note: " Front ends show thoughts by it; they are streamed and kept either way.",
+        },
     ),
     level(
         "elevated",
         &["elev"],
-        "Shows or sets which commands the model may run elevated.",
-        Level { field: "elevatedLevel", title: "Elevated mode", words: ELEVATED },
+        "Shows or sets the elevated level, which front ends know and which permits nothing here.",
+        Level {
+            field: "elevatedLevel",
+            title: "Elevated mode",
+            words: ELEVATED,
+            note: " It is kept for front ends and permits nothing: which commands run is said by the configuration and by approvals.",
+        },
     ),
     level(
         "usage",
         &[],
-        "Shows or sets what is told of an answer's cost.",
-        Level { field: "responseUsage", title: "Usage line", words: USAGE },
+        "Shows or sets what stands below an answer of what it used.",
+        Level { field: "responseUsage", title: "Usage line", words: USAGE, note: "" },
     ),
 ];
 

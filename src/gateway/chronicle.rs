@@ -119,7 +119,10 @@ impl Scribe {
         let turn = match turn {
             Ok(Some(turn)) => turn,
             // A conversation that is gone needs nothing more.
-            gone => return Recorded { written: gone.is_ok(), session_id: begun.as_ref().map(session_of) },
+            gone => {
+                let session_id = begun.as_ref().map(session_of);
+                return Recorded { written: gone.is_ok(), session_id, response_usage: None };
+            }
         };
         let session_id = Some(session_of(&turn));
         let mut entries = vec![said(&closing.opening)];
@@ -137,7 +140,7 @@ impl Scribe {
         }
         let aborted = matches!(closing.outcome.status, RunStatus::Aborted | RunStatus::Interrupted);
         self.sessions.finish_turn(&turn, closing.outcome.ended_at, TurnEnd { aborted, usage: usage_of(&closing.spoken) });
-        Recorded { written, session_id }
+        Recorded { written, session_id, response_usage: turn.session.entry.response_usage.clone() }
     }
 
     fn turns(&self) -> std::sync::MutexGuard<'_, HashMap<String, Turn>> {

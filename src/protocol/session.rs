@@ -135,10 +135,10 @@ pub struct SessionRow {
     /// How much is told of tools.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verbose_level: Option<String>,
-    /// Whether thoughts are shown.
+    /// Whether front ends show thoughts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_level: Option<String>,
-    /// Which commands are elevated.
+    /// Kept for front ends; it permits nothing here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub elevated_level: Option<String>,
     /// `allow` or `deny`, whatever the rules say.
@@ -156,7 +156,7 @@ pub struct SessionRow {
     /// Tokens in the context.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total_tokens: Option<u64>,
-    /// What is told of an answer's cost.
+    /// What stands below an answer of what it used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_usage: Option<String>,
     /// Provider of its model.

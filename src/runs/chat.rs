@@ -146,8 +146,8 @@ impl Chat {
         self.lock().answer.clone()
     }
 
-    /// The last event; a second call changes nothing. `head` is the seq of the run's last line.
-    pub fn end(&self, outcome: &Outcome, head: u64) {
+    /// The last event; a second call changes nothing. `head` is the seq of the run's last line; `note` stands below an answer.
+    pub fn end(&self, outcome: &Outcome, head: u64, note: Option<&str>) {
         let mut inner = self.lock();
         if inner.last.is_some() {
             return;
@@ -170,7 +170,10 @@ impl Chat {
             event.stop_reason = None;
         }
         if event.merged_into.is_none() {
-            let text = last_text(&inner.answer, outcome);
+            let mut text = last_text(&inner.answer, outcome);
+            if let (Some(note), ChatState::Final, false) = (note, state, text.is_empty()) {
+                text = format!("{text}\n\n{note}");
+            }
             event.message = (!text.is_empty()).then(|| ChatMessage::assistant(text, outcome.ended_at));
         }
         inner.last = serde_json::to_vec(&event).ok().map(Bytes::from);
@@ -274,18 +277,21 @@ mod tests {
             print(&chat, 2, text);
             let stop_reason = (status == RunStatus::Aborted).then(|| "rpc".to_owned());
             let outcome = Outcome { stop_reason, ..Outcome::without_work(status, code, "why", 5) };
-            chat.end(&outcome, 9);
-            chat.end(&Outcome::without_work(RunStatus::Ok, None, "again", 6), 10);
+            chat.end(&outcome, 9, Some("Usage: much."));
+            chat.end(&Outcome::without_work(RunStatus::Ok, None, "again", 6), 10, None);
             let News::Last(last) = chat.news(0) else { panic!("no last event") };
             json(&last)
         };
         let ok = end(RunStatus::Ok, None, "out\n");
         assert_eq!(
             (ok["state"].as_str(), ok["message"]["content"][0]["text"].as_str(), &ok["seq"]),
-            (Some("final"), Some("out"), &Value::from(9))
+            (Some("final"), Some("out\n\nUsage: much."), &Value::from(9))
         );
         let failed = end(RunStatus::Error, None, "out\n");
-        assert_eq!((failed["state"].as_str(), failed["message"]["content"][0]["text"].as_str()), (Some("final"), Some("out\n\n[why]")));
+        assert_eq!(
+            (failed["state"].as_str(), failed["message"]["content"][0]["text"].as_str()),
+            (Some("final"), Some("out\n\n[why]\n\nUsage: much."))
+        );
         let aborted = end(RunStatus::Aborted, None, "part");
         assert_eq!(
             (aborted["state"].as_str(), aborted["stopReason"].as_str(), aborted["message"].is_object()),
@@ -303,7 +309,7 @@ mod tests {
     #[test]
     fn defect_27_a_merged_run_ends_with_the_name_of_its_turn_and_no_text_of_its_own() {
         let chat = chat();
-        chat.end(&Outcome { merged_into: Some("other".into()), ..Outcome::without_work(RunStatus::Ok, None, "x", 1) }, 1);
+        chat.end(&Outcome { merged_into: Some("other".into()), ..Outcome::without_work(RunStatus::Ok, None, "x", 1) }, 1, None);
         let News::Last(last) = chat.news(0) else { panic!("no last event") };
         assert_eq!((json(&last)["mergedInto"].as_str(), json(&last).get("message")), (Some("other"), None));
     }

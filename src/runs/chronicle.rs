@@ -44,6 +44,8 @@ pub struct Recorded {
     pub written: bool,
     /// The conversation that it belongs to; none if that is gone or cannot be looked up.
     pub session_id: Option<String>,
+    /// What the session wants told of an answer's cost (`responseUsage`).
+    pub response_usage: Option<String>,
 }
 
 /// Writes the conversation down.

@@ -15,6 +15,7 @@ use super::queue::Why;
 use super::runner::RESOURCE;
 use super::spoken::{self, Spoken};
 use super::supervisor::Supervisor;
+use super::usage_line::usage_line;
 use crate::clock::now_ms;
 use crate::exec::process::NO_ROOM;
 use crate::failpoint::failpoint;
@@ -83,7 +84,7 @@ impl Supervisor {
             ended.outcome.usage = spoken.usage;
         }
         let (last, by) = (spoken.last_text(), spoken.answered_by());
-        let Recorded { written: told, session_id } = self.write_closing(live, &ended, spoken).await;
+        let Recorded { written: told, session_id, response_usage } = self.write_closing(live, &ended, spoken).await;
         // A merged run has that of its carrier.
         if ended.outcome.meta.is_none() {
             ended.outcome.meta = RunMeta::of(&ended.outcome).map(|meta| meta.with(session_id, by));
@@ -94,7 +95,8 @@ impl Supervisor {
         failpoint!("runs.after_finish");
         // A terminal line that could not be written must not keep readers waiting for it.
         live.log.close();
-        live.log.chat.end(&ended.outcome, ended.head);
+        let note = response_usage.and_then(|setting| usage_line(&setting, &ended.outcome));
+        live.log.chat.end(&ended.outcome, ended.head, note.as_deref());
         self.inner.hub.ring();
         live.finish(ended.clone());
         self.leave(live, !matches!(commit, Commit::Done));
@@ -116,7 +118,7 @@ impl Supervisor {
     /// Has the turn written down, before its outcome is committed: what is unfinished at the next start is looked at again, and nothing is written twice.
     async fn write_closing(&self, live: &Arc<Live>, ended: &Ended, spoken: Spoken) -> Recorded {
         let Ended { outcome, .. } = ended;
-        let nothing = || Recorded { written: true, session_id: None };
+        let nothing = || Recorded { written: true, session_id: None, response_usage: None };
         // Without a turn nothing was said; a merged run's turn is its carrier's.
         if outcome.may_have_run == Some(false) || outcome.merged_into.is_some() {
             return nothing();

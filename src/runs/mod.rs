@@ -43,3 +43,4 @@ pub mod stop;
 pub mod supervisor;
 pub mod ticket;
 mod turns;
+mod usage_line;

@@ -25,7 +25,7 @@ pub fn verbose(text: &str) -> Option<&'static str> {
     })
 }
 
-/// Whether thoughts are shown.
+/// Whether front ends show thoughts.
 #[must_use]
 pub fn reasoning(text: &str) -> Option<&'static str> {
     Some(match plain(text).as_str() {
@@ -36,7 +36,7 @@ pub fn reasoning(text: &str) -> Option<&'static str> {
     })
 }
 
-/// Which commands are elevated.
+/// Kept for front ends; it permits nothing here.
 #[must_use]
 pub fn elevated(text: &str) -> Option<&'static str> {
     Some(match plain(text).as_str() {
@@ -48,7 +48,7 @@ pub fn elevated(text: &str) -> Option<&'static str> {
     })
 }
 
-/// What is told of an answer's cost.
+/// What stands below an answer of what it used.
 #[must_use]
 pub fn usage(text: &str) -> Option<&'static str> {
     Some(match plain(text).as_str() {

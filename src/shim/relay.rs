@@ -10,8 +10,8 @@ use std::os::unix::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::note;
-use crate::runs::socket;
 use crate::runs::runners::program::KEY;
+use crate::runs::socket;
 
 /// Exit code: it ended with the program or the run.
 const DONE: u8 = 0;

@@ -92,7 +92,7 @@ mod tests {
     }
 
     fn end(log: &RunLog) {
-        log.chat.end(&Outcome::without_work(RunStatus::Ok, None, "x", 1), 2);
+        log.chat.end(&Outcome::without_work(RunStatus::Ok, None, "x", 1), 2, None);
     }
 
     #[tokio::test]

@@ -40,6 +40,8 @@ pub struct Feeds {
     hub: Arc<Hub>,
     supervisor: Supervisor,
     runs: broadcast::Receiver<Arc<RunLog>>,
+    /// Runs that were at work then, and how far each was.
+    at_work: Vec<(u64, Arc<RunLog>)>,
     reads: bool,
     only: Option<Arc<str>>,
     wakes: Option<Wakes>,
@@ -107,16 +109,24 @@ impl Feeds {
             wakes.insert(5, Box::pin(every(ping).map(|_| Wake::Ping)));
         }
         let runs = supervisor.feed();
-        Self {
+        let mut feeds = Self {
             hub,
             supervisor,
             runs,
+            at_work: Vec::new(),
             reads,
             only,
             wakes: Some(wakes),
             agent_prefix: frame::event_prefix("agent"),
             chat_prefix: frame::event_prefix("chat"),
-        }
+        };
+        feeds.at_work = feeds.live_logs().into_iter().map(|log| (log.head(), log)).collect();
+        feeds
+    }
+
+    /// Runs that were at work when the connection subscribed, and how far each was; given out once.
+    pub fn at_work(&mut self) -> Vec<(u64, Arc<RunLog>)> {
+        std::mem::take(&mut self.at_work)
     }
 
     /// The wake-ups; given out once.
@@ -146,8 +156,7 @@ impl Feeds {
     }
 
     /// Runs that have not ended, of those that the connection hears of.
-    #[must_use]
-    pub fn live_logs(&self) -> Vec<Arc<RunLog>> {
+    fn live_logs(&self) -> Vec<Arc<RunLog>> {
         let mut runs = if self.reads { self.supervisor.live_logs() } else { Vec::new() };
         runs.retain(|run| self.hears_of(run));
         runs

@@ -258,9 +258,9 @@ impl Outbox {
         }
     }
 
-    /// Delivers the runs that there are. Those that have begun since the connection subscribed are followed from their first event: it may have asked for one before this writer came to look. How far the others are is asked before that, so that none falls between the two.
+    /// Delivers the runs that there are: those that have begun since the connection subscribed from their first event, the others from where they were then. This writer may come to look long after that, and the client has its hello already.
     fn open(&mut self, feeds: &mut Feeds) {
-        let live: Vec<_> = feeds.live_logs().into_iter().map(|log| (log.head(), log)).collect();
+        let live = feeds.at_work();
         feeds.new_runs().into_iter().for_each(|log| self.follow(log));
         live.iter().for_each(|(_, log)| self.chats.start(log));
         self.tails.hold(live);

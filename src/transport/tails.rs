@@ -144,7 +144,7 @@ impl Tails {
     pub fn hold(&mut self, runs: Vec<(u64, Arc<RunLog>)>) {
         let until = Instant::now() + HOLD;
         for (head, log) in runs {
-            if self.position(&log.file_id).is_none() {
+            if self.position(&log.file_id).is_none() && self.through_position(&log.file_id).is_none() {
                 // A run that has said nothing yet has nothing to be held back.
                 self.push(log, head, (head > 0).then_some(until));
             }

@@ -95,6 +95,7 @@ fn directives_in_front_of_a_message_leave_the_message() {
     assert!(text.starts_with("Thinking level set to minimal.") && text.contains("has no effect"), "{text}");
     assert_eq!(command("/reason stream").actions, [set("reasoningLevel", "stream")]);
     assert!(!with(&MODELS, &[], "/think high").clone_reply().contains("no effect"));
+    assert!(with(&MODELS, &[], "/elevated full").clone_reply().contains("permits nothing"));
 }
 
 #[test]

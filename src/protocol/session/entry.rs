@@ -37,9 +37,9 @@ entry! {
     thinking_level: String,
     /// How much is told of tools: `on`, `off` or `full`.
     verbose_level: String,
-    /// Whether thoughts are shown: `on` or `stream`.
+    /// Whether front ends show thoughts: `on` or `stream`.
     reasoning_level: String,
-    /// Which commands are elevated: `on`, `off`, `ask` or `full`.
+    /// Kept for front ends, permits nothing here: `on`, `off`, `ask` or `full`.
     elevated_level: String,
     /// When answers are spoken.
     tts_auto: String,
@@ -51,7 +51,7 @@ entry! {
     exec_ask: String,
     /// The node that runs commands.
     exec_node: String,
-    /// What is told of an answer's cost: `tokens` or `full`.
+    /// What stands below an answer of what it used: `tokens` or `full`.
     response_usage: String,
     /// Provider of the model chosen for this session.
     provider_override: String,

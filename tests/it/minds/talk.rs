@@ -70,7 +70,7 @@ async fn the_next_turn_knows_the_one_before_in_each_language() {
 
 #[tokio::test]
 async fn a_session_chooses_its_model_and_level_and_a_fallback_answers_for_one_that_cannot() {
-    let fake = fake([Answer::text("one"), Answer::text("two")]).await;
+    let fake = fake(["one", "two", "three", "four"].map(Answer::text)).await;
     let gateway =
         gateway(&fake, &json!({ "agents": { "defaults": { "models": { "fake/mind-1": { "alias": "big" }, "fake/mind-2": {} } } } }));
     let mut client = Client::connect(&gateway).await;
@@ -91,6 +91,12 @@ async fn a_session_chooses_its_model_and_level_and_a_fallback_answers_for_one_th
     assert!(body["thinking"].is_object(), "{body}");
     let usage = told(&mut client, "g", "/usage").await;
     assert!(usage.contains("40 tokens read, 20 written"), "{usage}");
+    assert_eq!(told(&mut client, "h", "/usage full").await, "Usage line set to full.");
+    let answer = told(&mut client, "i", "hello").await;
+    assert!(answer.starts_with("three\n\nUsage: 20 tokens read, 10 written; 0 from the cache"), "{answer}");
+    assert!(!transcript(&gateway).iter().any(|row| row.to_string().contains("Usage: ")), "models must not read it");
+    told(&mut client, "j", "/usage off").await;
+    assert_eq!(told(&mut client, "k", "hello").await, "four");
 }
 
 #[tokio::test]

@@ -99,10 +99,10 @@ pub struct SessionStatus {
     /// How much is told of tools.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verbose_level: Option<String>,
-    /// Whether thoughts are shown.
+    /// Whether front ends show thoughts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_level: Option<String>,
-    /// Which commands are elevated.
+    /// Kept for front ends; it permits nothing here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub elevated_level: Option<String>,
     /// Whether the conversation has begun.

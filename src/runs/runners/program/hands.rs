@@ -36,8 +36,8 @@ use crate::programs::ready;
 use crate::protocol::isolation::Level;
 use crate::runs::control::RunSpec;
 use crate::runs::launcher::this_program;
-use crate::runs::socket;
 use crate::runs::sink::RunSink;
+use crate::runs::socket;
 use crate::runs::stop::Stop;
 use crate::tasks::Tasks;
 
