@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HOST, LOCATION, USER_AGENT};
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, LOCATION, USER_AGENT};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -169,6 +169,12 @@ async fn read(place: &Place, response: Response<Incoming>) -> Result<Got, String
     {
         return Ok(Got::Elsewhere(location));
     }
+    if let Some(encoding) = header(CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        return Err(format!(
+            "{} was sent as {encoding} although it was asked for as it is. Download it with a command if you need it.",
+            place.url()
+        ));
+    }
     let kind = kind.split(';').next().unwrap_or_default().trim().to_owned();
     let is_html = kind.is_empty() || kind == "text/html" || kind == "application/xhtml+xml";
     let is_text = is_html || kind.starts_with("text/") || kind.ends_with("json") || kind.ends_with("xml") || kind.ends_with("javascript");
@@ -264,12 +270,13 @@ mod tests {
         let tasks = Tasks::new();
         let big = page("text/plain", &"x".repeat(MAX_BYTES + 10));
         let broken = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf".to_owned();
-        let answers = vec![big, moved("/"), moved("/"), moved("/"), page("image/png", "x"), broken, "nonsense\r\n\r\n".to_owned()];
+        let packed = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx".to_owned();
+        let answers = vec![big, moved("/"), moved("/"), moved("/"), page("image/png", "x"), packed, broken, "nonsense\r\n\r\n".to_owned()];
         let address = server(&tasks, answers).await;
         let url = format!("http://{address}/");
         let fetched = fetcher(|_| true).fetch(&url).await.unwrap();
         assert!(fetched.cut && fetched.text.len() == MAX_BYTES);
-        for said in ["leads on more than 2 times", "image/png", "broke off", "."] {
+        for said in ["leads on more than 2 times", "image/png", "sent as gzip", "broke off", "."] {
             let why = fetcher(|_| true).fetch(&url).await.unwrap_err();
             assert!(why.contains(said), "{why}");
         }

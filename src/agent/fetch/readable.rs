@@ -76,6 +76,8 @@ struct Page {
     /// How deep in `pre`.
     pre: usize,
     link: Option<String>,
+    /// Some tag had a quote that hides its end, so quotes of this page mean nothing.
+    quotes_lie: bool,
 }
 
 impl Page {
@@ -118,7 +120,10 @@ impl Page {
             self.put("<");
             return inside;
         }
-        let end = end_of_tag(inside);
+        let quoted = if self.quotes_lie { None } else { end_of_tag(inside) };
+        // Said once for the whole page, or every such tag would have it read to its end.
+        self.quotes_lie |= quoted.is_none();
+        let end = quoted.or_else(|| inside.find('>')).unwrap_or(inside.len());
         let (tag, behind) = (inside.get(..end).unwrap_or_default(), inside.get(end + 1..).unwrap_or_default());
         let (closes, tag) = tag.strip_prefix('/').map_or((false, tag), |tag| (true, tag));
         let name = tag.split(|c: char| c.is_whitespace() || c == '/').next().unwrap_or_default().to_ascii_lowercase();
@@ -171,18 +176,18 @@ impl Page {
     }
 }
 
-/// Where a tag ends: the first `>` outside of quotes, else the end.
-fn end_of_tag(inside: &str) -> usize {
+/// Where a tag ends: the first `>` outside of quotes.
+fn end_of_tag(inside: &str) -> Option<usize> {
     let mut quote = None;
     for (at, byte) in inside.bytes().enumerate() {
         match (quote, byte) {
-            (None, b'>') => return at,
+            (None, b'>') => return Some(at),
             (None, b'"' | b'\'') => quote = Some(byte),
             (Some(open), byte) if open == byte => quote = None,
             _ => {}
         }
     }
-    inside.find('>').unwrap_or(inside.len())
+    None
 }
 
 /// What is behind the end of this element.
@@ -257,6 +262,15 @@ mod tests {
             text,
             "A & B\n\n# Headüng\n\nOne bold word.\n\n- a\n- b €\n\nx\n  y\n\nlink (https://x.test/?a=1&b) 1 < 2 &unknown; end"
         );
+    }
+
+    /// Before, each such tag was looked through to the end of the page, which took hours and could not be aborted.
+    #[test]
+    fn quotes_that_never_end_cost_no_more_than_the_page_is_long() {
+        for tag in ["<a'>'", "<a \">", "<a '\">", "<a", "</script", "<!--", "&#", "<script><"] {
+            readable(&tag.repeat(200_000));
+        }
+        assert_eq!(readable("<p title='a>b'>c</p><i title=\"a>d</i>"), "c\n\nd");
     }
 
     proptest! {

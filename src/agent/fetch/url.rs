@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use fluent_uri::UriRef;
 use hyper::Uri;
 
 /// A place in the web.
@@ -50,16 +51,12 @@ impl Place {
     /// # Errors
     /// As [`Place::parse`].
     pub fn join(&self, location: &str) -> Result<Self, String> {
-        let location = location.trim();
-        if location.contains("://") {
-            return Self::parse(location);
-        }
-        if let Some(rest) = location.strip_prefix("//") {
-            return Self::parse(&format!("{}://{rest}", if self.tls { "https" } else { "http" }));
-        }
-        let folder = self.path.split('?').next().unwrap_or_default().rsplit_once('/').map_or("", |(folder, _)| folder);
-        let path = if location.starts_with('/') { location.to_owned() } else { format!("{folder}/{location}") };
-        Self::parse(&format!("{}{path}", self.origin()))
+        let wrong = |why: String| format!("{} leads to {location}, which is no URL: {why}.", self.url());
+        let (base, location) = (escaped(&self.url()), escaped(location.trim()));
+        let base = fluent_uri::Uri::parse(base.as_str()).map_err(|error| wrong(error.to_string()))?;
+        let reference = UriRef::parse(location.as_str()).map_err(|error| wrong(error.to_string()))?;
+        let to = reference.resolve_against(&base).map_err(|error| wrong(error.to_string()))?;
+        Self::parse(to.as_str())
     }
 
     /// The host as it stands in a URL and in `Host`.
@@ -84,6 +81,22 @@ impl Place {
     }
 }
 
+/// A URL with what may not stand in it escaped, as browsers do it for those who do not.
+fn escaped(text: &str) -> String {
+    // Brackets are for addresses of IPv6; further on, people write them into names.
+    let start = text.find("//").filter(|at| text.get(..*at).is_some_and(|scheme| !scheme.contains(['/', '?', '#'])));
+    let host_end =
+        start.map_or(0, |at| text.get(at + 2..).and_then(|rest| rest.find(['/', '?', '#'])).map_or(text.len(), |end| at + 2 + end));
+    let is_hex = |at: usize| text.as_bytes().get(at).is_some_and(u8::is_ascii_hexdigit);
+    let stays = |at: usize, c: char| match c {
+        '[' | ']' => at < host_end,
+        '%' => is_hex(at + 1) && is_hex(at + 2),
+        '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}' => false,
+        c => c.is_ascii_graphic(),
+    };
+    text.char_indices().map(|(at, c)| if stays(at, c) { c.to_string() } else { percent(c) }).collect()
+}
+
 fn percent(c: char) -> String {
     let mut bytes = [0; 4];
     c.encode_utf8(&mut bytes).bytes().map(|byte| format!("%{byte:02X}")).collect()
@@ -102,6 +115,12 @@ mod tests {
         assert_eq!(to("/c?d"), "https://example.test/c?d");
         assert_eq!(to("//other:8080/x"), "https://other:8080/x");
         assert_eq!(to("http://[::1]/"), "http://[::1]/");
+        assert_eq!(to("?page=2"), "https://example.test/a/b?page=2");
+        assert_eq!(to("../c/./d#e"), "https://example.test/c/d");
+        assert_eq!(to("/login?next=https://example.test/a"), "https://example.test/login?next=https://example.test/a");
+        assert_eq!(to("/x y?a[]=100%&b=ä|"), "https://example.test/x%20y?a%5B%5D=100%25&b=%C3%A4%7C");
+        assert!(place.join("javascript:alert(1)").unwrap_err().contains("only http and https"));
+        assert!(place.join("http://[::1/").is_err());
         assert_eq!(Place::parse("http://[::1]:80").unwrap().address(), Some("::1".parse().unwrap()));
         for wrong in ["file:///etc/passwd", "ftp://x/", "x", "http://", "http://user:pw@host/", "gopher://x", "/a"] {
             assert!(Place::parse(wrong).is_err(), "{wrong}");
