@@ -212,8 +212,12 @@ impl Chronicle for Scribe {
         })
     }
 
-    fn close(&self, closing: Closing) -> Writing<Recorded> {
+    fn close(&self, mut closing: Closing) -> Writing<Recorded> {
         let scribe = self.clone();
+        // Our own agent says with each message what it used, and what its summaries used belongs to none.
+        if let Some(usage) = closing.outcome.usage.filter(|_| closing.opening.run.runner != AGENT) {
+            closing.spoken.complete(&usage);
+        }
         Box::pin(async move { scribe.write_close(&closing).await })
     }
 }

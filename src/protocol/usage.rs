@@ -97,6 +97,30 @@ impl TokenUsage {
         self.input + self.cache_read + self.cache_write
     }
 
+    /// What of this is not in `part`; none if nothing is.
+    #[must_use]
+    pub fn beyond(&self, part: &Self) -> Option<Self> {
+        let left = |all: f64, part: f64| (all - part).max(0.0);
+        let cost = self.cost.map(|all| {
+            let part = part.cost.unwrap_or_default();
+            TokenCost {
+                input: left(all.input, part.input),
+                output: left(all.output, part.output),
+                cache_read: left(all.cache_read, part.cache_read),
+                cache_write: left(all.cache_write, part.cache_write),
+                total: left(all.total, part.total),
+            }
+        });
+        let rest = Self {
+            input: self.input.saturating_sub(part.input),
+            output: self.output.saturating_sub(part.output),
+            cache_read: self.cache_read.saturating_sub(part.cache_read),
+            cache_write: self.cache_write.saturating_sub(part.cache_write),
+            cost: cost.filter(|cost| cost.total > 0.0 || part.cost.is_none()),
+        };
+        (rest.total() > 0 || rest.cost.is_some()).then_some(rest)
+    }
+
     /// Adds another request's.
     pub fn add(&mut self, other: &Self) {
         self.input += other.input;

@@ -115,6 +115,19 @@ impl Spoken {
         unfinished.or_else(whole)
     }
 
+    /// Gives the last message of the model what the run used and no message says: a program may tell it long after its last word.
+    pub fn complete(&mut self, all: &TokenUsage) {
+        let Some(rest) = all.beyond(&self.usage.unwrap_or_default()) else { return };
+        let last = self.pieces.iter_mut().rev().find_map(|(_, piece)| match piece {
+            Piece::Message(whole) if whole.message.get("role").is_some_and(|role| role == "assistant") => Some(whole),
+            _ => None,
+        });
+        if let Some(last) = last {
+            last.usage.get_or_insert_default().add(&rest);
+            self.usage.get_or_insert_default().add(&rest);
+        }
+    }
+
     /// Who answered last: provider, model, and why it stopped; each as far as it is known.
     #[must_use]
     pub fn answered_by(&self) -> (Option<String>, Option<String>, Option<String>) {
@@ -188,6 +201,18 @@ mod tests {
         let spoken = read(&path, true).unwrap();
         assert_eq!((spoken.pieces.len(), spoken.unfinished.as_ref()), (1, Some(&(6, "It is".to_owned()))));
         assert_eq!(spoken.usage.map(|usage| usage.total()), Some(6));
+        let mut late = spoken.clone();
+        let cost = crate::protocol::usage::TokenCost { total: 0.5, ..Default::default() };
+        let all = TokenUsage { input: 5, output: 4, cache_read: 7, cost: Some(cost), ..TokenUsage::default() };
+        late.complete(&all);
+        let Piece::Message(whole) = &late.pieces[0].1 else { panic!("a message") };
+        assert_eq!((late.usage, whole.usage), (Some(all), Some(all)), "what was told late is the last message's");
+        let whole = late.clone();
+        late.complete(&all);
+        assert_eq!(late, whole, "nothing is added twice");
+        let mut silent = Spoken::default();
+        silent.complete(&all);
+        assert_eq!(silent, Spoken::default());
         assert_eq!(spoken.session.as_deref(), Some("new"));
         assert_eq!(read(&path, false).unwrap(), Spoken::default());
         let message = |role: &str, kind: &str| {

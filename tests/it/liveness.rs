@@ -40,8 +40,9 @@ fn is_open(stream: &TcpStream) -> bool {
     stream.try_read(&mut [0; 512]).is_err_and(|cause| cause.kind() == std::io::ErrorKind::WouldBlock)
 }
 
+/// Pings often; a peer on a busy machine has its time to answer.
 fn quick() -> Gateway {
-    Gateway::with(&json!({ "gateway": { "limits": { "pingIntervalMs": 200, "pongTimeoutMs": 300, "tickIntervalMs": 1000 } } }))
+    Gateway::with(&json!({ "gateway": { "limits": { "pingIntervalMs": 200, "pongTimeoutMs": 2000, "tickIntervalMs": 1000 } } }))
 }
 
 /// Waits until so many connections are left, the asking one included.
@@ -72,9 +73,9 @@ async fn m24_a_peer_that_answers_no_ping_is_ended_and_one_that_does_stays() {
             pinged |= first == 0x89;
         }
         assert!(pinged);
-        assert!(began.elapsed() >= Duration::from_millis(400), "{:?}", began.elapsed());
+        assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
     };
-    // Reading is what answers pings: several times that long later this one is still there.
+    // Reading is what answers pings: longer than that later this one is still there.
     let three_ticks = lively.until("three ticks", |client| client.events.iter().filter(|event| event["event"] == "tick").count() >= 3);
     tokio::join!(ended, three_ticks);
     connections_become(&mut asker, 2).await;

@@ -11,6 +11,8 @@
 
 #[path = "../support/echo.rs"]
 mod echo;
+#[path = "../support/executable.rs"]
+mod executable;
 #[path = "../fake_model/mod.rs"]
 mod fake_model;
 #[path = "../support/sockets.rs"]

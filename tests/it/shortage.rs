@@ -1,11 +1,12 @@
 //! Machines that have no room for another process or for more memory: what needs one is refused with a word for it, nothing waits for ever, and the gateway goes on.
 
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::chown;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 
+use crate::executable;
 use crate::fake_model::{Answer, FakeModel};
 use crate::harness::{Client, Gateway};
 use crate::nginx::{program, skip};
@@ -26,8 +27,7 @@ fn bound(patch: &Value) -> Option<Gateway> {
         }
         // A copy, since the built program may lie where only root gets.
         let copy = gateway.state_dir().join("gateway-copy");
-        std::fs::copy(env!("CARGO_BIN_EXE_skykoi-gateway"), &copy).unwrap();
-        std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).unwrap();
+        executable::write(&copy, &std::fs::read(env!("CARGO_BIN_EXE_skykoi-gateway")).unwrap());
         for path in [gateway.state_dir(), &gateway.config_path()] {
             chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
         }

@@ -77,7 +77,7 @@ async fn m75_a_fork_bomb_meets_its_cap_and_all_of_it_goes() {
         let base = if level == "off" { std::env::temp_dir() } else { std::path::PathBuf::from("/var/tmp") };
         let mut gateway = Gateway::prepared_in(&base, &patch);
         let program = gateway.state_dir().join("program");
-        std::fs::copy(env!("CARGO_BIN_EXE_skykoi-gateway"), &program).unwrap();
+        crate::executable::write(&program, &std::fs::read(env!("CARGO_BIN_EXE_skykoi-gateway")).unwrap());
         for path in [gateway.state_dir().to_owned(), gateway.config_path(), program.clone()] {
             chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
         }

@@ -1,10 +1,9 @@
 //! A program without a shell and without a key, in a real gateway: the rules, approvals and crashes that its commands meet, and where the provider's key is not.
 
-use std::os::unix::fs::PermissionsExt as _;
-
 use serde_json::{Value, json};
 
 use super::stub::{HEAD, mcp_client};
+use crate::executable;
 use crate::fake_model::{Answer, FakeModel};
 use crate::harness::approver::{approver, asked};
 use crate::harness::gateway::merge;
@@ -24,8 +23,7 @@ fn gateway_with(script: &str, patch: &Value, variables: &[(&str, &str)]) -> Gate
     variables.iter().for_each(|(name, value)| gateway.env(name, value));
     let stub = gateway.state_dir().join("work/stub");
     std::fs::create_dir_all(stub.parent().unwrap()).unwrap();
-    std::fs::write(&stub, format!("{HEAD}{}\n", mcp_client(script))).unwrap();
-    std::fs::set_permissions(&stub, std::fs::Permissions::from_mode(0o755)).unwrap();
+    executable::write(&stub, format!("{HEAD}{}\n", mcp_client(script)).as_bytes());
     let mut config: Value = serde_json::from_str(&std::fs::read_to_string(gateway.config_path()).unwrap()).unwrap();
     let program = json!({ "command": stub, "exec": "gateway" });
     merge(&mut config, &json!({ "agents": { "defaults": { "runner": "claude" } }, "runners": { "claude": program } }));

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde_json::Value;
 use skykoi_gateway::programs::spec::{Approvals, Kind, ProgramSpec};
 
+use crate::executable;
 use crate::shim::Bench;
 
 /// What every stub begins with: `expect WORD` reads until a line has the word in it, and writes down what it heard; `after WORD` only if it was not heard before.
@@ -28,8 +28,7 @@ rest() { while IFS= read -r line; do printf '%s\n' "$line" >> "$0.heard"; done; 
 pub fn scripted(kind: Kind, script: &str) -> Bench {
     let mut bench = Bench::new("the prompt");
     let path = bench.dir.path().join("stub");
-    fs::write(&path, format!("{HEAD}{script}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    executable::write(&path, format!("{HEAD}{script}\n").as_bytes());
     let mut spec = ProgramSpec::new(kind, vec![path.to_str().unwrap().to_owned()]);
     spec.approvals = Approvals::Never;
     bench.spec.runner = kind.name().to_owned();
@@ -84,8 +83,8 @@ pub fn heard(bench: &Bench) -> Vec<Value> {
 /// Writes a program that is this script and returns its path. What its newest process was told stands in `<name>.heard`, and the arguments of each of them, one line a process, in `<name>.args`.
 pub fn program(dir: &Path, name: &str, script: &str) -> String {
     let path = dir.join(name);
-    fs::write(&path, format!("{HEAD}rm -f \"$0.heard\"; printf '%s\\n' \"$*\" >> \"$0.args\"\n{script}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let text = format!("{HEAD}rm -f \"$0.heard\"; printf '%s\\n' \"$*\" >> \"$0.args\"\n{script}\n");
+    executable::write(&path, text.as_bytes());
     path.to_str().unwrap().to_owned()
 }
 

@@ -3,6 +3,9 @@
 use super::*;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
+#[path = "../../../../tests/support/executable.rs"]
+mod executable;
+
 /// A folder of this user's with a `bin` in it, and trust in it.
 pub(crate) fn place() -> (tempfile::TempDir, Trust) {
     let dir = tempfile::tempdir().unwrap();
@@ -15,7 +18,7 @@ pub(crate) fn place() -> (tempfile::TempDir, Trust) {
 
 pub(crate) fn put(dir: &tempfile::TempDir, name: &str, content: &[u8], mode: u32) -> PathBuf {
     let path = std::fs::canonicalize(dir.path()).unwrap().join(name);
-    std::fs::write(&path, content).unwrap();
+    executable::write(&path, content);
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
     path
 }
