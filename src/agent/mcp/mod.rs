@@ -132,7 +132,7 @@ impl Mcp {
             let of = Arc::clone(&link);
             tasks.spawn("mcp.begin", async move {
                 let tools = tokio::select! {
-                    tools = tokio::time::timeout(BEGIN, link.tools(MOST_OF_ONE)) => tools.unwrap_or_else(|_| Err(format!("was not ready within {} s", BEGIN.as_secs()))),
+                    tools = tokio::time::timeout(BEGIN, link.tools(MOST_OF_ONE, BEGIN)) => tools.unwrap_or_else(|_| Err(format!("was not ready within {} s", BEGIN.as_secs()))),
                     () = gone.cancelled() => Err("was not waited for".to_owned()),
                 };
                 // Who asked waits for it, unless the turn is over.
@@ -199,7 +199,7 @@ impl Mcp {
     /// Calls a tool; none if there is none of this name.
     pub(super) async fn call(&self, name: &str, input: &Value, stop: &CancellationToken) -> Option<Given> {
         let tool = self.find(name)?;
-        let asked = tool.link.request("tools/call", json!({ "name": tool.own_name, "arguments": input }));
+        let asked = tool.link.call(json!({ "name": tool.own_name, "arguments": input }));
         let given = tokio::select! {
             given = asked => given,
             () = stop.cancelled() => return Some(Given::error("Cancelled.")),

@@ -72,13 +72,13 @@ impl Link {
         text
     }
 
-    /// Its tools, as it describes them, at most so many.
-    pub async fn tools(&self, most: usize) -> Result<Vec<Value>, String> {
+    /// Its tools, as it describes them, at most so many. Starting takes its own time, which is no call's: each answer is waited for up to `limit`.
+    pub async fn tools(&self, most: usize, limit: Duration) -> Result<Vec<Value>, String> {
         let hello = json!({
             "protocolVersion": VERSION, "capabilities": {},
             "clientInfo": { "name": "skykoi-gateway", "version": env!("CARGO_PKG_VERSION") },
         });
-        let about = self.request("initialize", hello).await?;
+        let about = self.request("initialize", hello, limit).await?;
         if let Some(Ok(Open::Http(remote))) = self.open.get() {
             remote.speaks(about.get("protocolVersion").and_then(Value::as_str).unwrap_or(VERSION));
         }
@@ -87,7 +87,7 @@ impl Link {
         let mut cursor = Value::Null;
         for _ in 0..PAGES {
             let params = if cursor.is_null() { json!({}) } else { json!({ "cursor": cursor }) };
-            let mut page = self.request("tools/list", params).await?;
+            let mut page = self.request("tools/list", params, limit).await?;
             if let Some(Value::Array(more)) = page.get_mut("tools").map(Value::take) {
                 tools.extend(more);
             }
@@ -129,9 +129,12 @@ impl Link {
         }
     }
 
-    /// Asks something and waits for the answer, at most as long as a call may take. Dropping the future tells the server that nobody waits.
-    pub async fn request(&self, method: &str, params: Value) -> Result<Value, String> {
-        let limit = Duration::from_millis(self.server.timeout_ms);
+    /// Calls one of its tools and waits for the answer, as long as a call may take. Dropping the future tells the server that nobody waits.
+    pub async fn call(&self, params: Value) -> Result<Value, String> {
+        self.request("tools/call", params, Duration::from_millis(self.server.timeout_ms)).await
+    }
+
+    async fn request(&self, method: &str, params: Value, limit: Duration) -> Result<Value, String> {
         let id = self.newest.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
         let line = request(id, method, params);
         let asked = async {
