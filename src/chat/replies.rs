@@ -123,7 +123,8 @@ pub(super) fn level(spec: &Spec, level: Level, facts: &Facts<'_>) -> String {
 
 /// After a level was set.
 pub(super) fn level_set(level: Level, word: &str, facts: &Facts<'_>) -> String {
-    format!("{} set to {word}.{}{}", level.title, level.note, unused(facts))
+    let note = level.note.map(|note| format!(" {note}")).unwrap_or_default();
+    format!("{} set to {word}.{note}{}", level.title, unused(facts))
 }
 
 /// After a level's command with a word that it does not know.

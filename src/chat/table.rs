@@ -35,7 +35,7 @@ pub struct Level {
     /// The words.
     pub words: &'static [&'static str],
     /// What is to be said where it was set, if it does less than its name says.
-    pub note: &'static str,
+    pub note: Option<&'static str>,
 }
 
 /// One command.
@@ -132,13 +132,13 @@ pub static COMMANDS: &[Spec] = &[
         "think",
         &["thinking", "t"],
         "Shows or sets how much the model thinks.",
-        Level { field: "thinkingLevel", title: "Thinking level", words: THINKING, note: "" },
+        Level { field: "thinkingLevel", title: "Thinking level", words: THINKING, note: None },
     ),
     level(
         "verbose",
         &["v"],
         "Shows or sets how much is told of tools.",
-        Level { field: "verboseLevel", title: "Verbosity", words: VERBOSE, note: "" },
+        Level { field: "verboseLevel", title: "Verbosity", words: VERBOSE, note: None },
     ),
     level(
         "reasoning",
@@ -148,7 +148,7 @@ pub static COMMANDS: &[Spec] = &[
             field: "reasoningLevel",
             title: "Reasoning",
             words: REASONING,
-            note: " Front ends show thoughts by it; they are streamed and kept either way.",
+            note: Some("Front ends show thoughts by it; they are streamed and kept either way."),
         },
     ),
     level(
@@ -159,14 +159,14 @@ pub static COMMANDS: &[Spec] = &[
             field: "elevatedLevel",
             title: "Elevated mode",
             words: ELEVATED,
-            note: " It is kept for front ends and permits nothing: which commands run is said by the configuration and by approvals.",
+            note: Some("It is kept for front ends and permits nothing: which commands run is said by the configuration and by approvals."),
         },
     ),
     level(
         "usage",
         &[],
         "Shows or sets what stands below an answer of what it used.",
-        Level { field: "responseUsage", title: "Usage line", words: USAGE, note: "" },
+        Level { field: "responseUsage", title: "Usage line", words: USAGE, note: None },
     ),
 ];
 

@@ -73,7 +73,7 @@ pub fn address(path: &Path) -> io::Result<(PathBuf, Option<OwnedFd>)> {
     Ok((Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name), Some(folder)))
 }
 
-/// A hidden name beside `path`, and as long, so that it fits wherever that does.
+/// A hidden name beside `path`, and as long, so that it fits wherever that does. Names of sockets in one folder differ behind their first letter, so these do too.
 fn newborn(path: &Path) -> Option<PathBuf> {
     let mut name = path.file_name()?.as_bytes().to_vec();
     *name.first_mut()? = b'.';
