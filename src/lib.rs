@@ -2,9 +2,11 @@
 //!
 //! The floors, from the ground up; a module imports only from floors below it (`tests/it/tidy.rs` checks).
 
-// F0: what crosses the wire; wall time; the only spawn; points at which tests end the process; memory given back.
+// F0: what crosses the wire; wall time; the only spawn; points at which tests end the process; locks that tests wait for; memory given back.
 pub mod clock;
 pub mod failpoint;
+#[cfg(test)]
+mod free;
 pub mod memory;
 pub mod protocol;
 pub mod tasks;

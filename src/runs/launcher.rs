@@ -200,6 +200,7 @@ pub fn is_locked(path: &Path) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::free::once_free;
 
     #[test]
     fn a_journal_is_created_locked_and_never_twice() {
@@ -210,9 +211,10 @@ mod tests {
         assert!(is_locked(&path).unwrap());
         assert_eq!(create_journal(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         drop(journal);
-        assert!(!is_locked(&path).unwrap());
+        once_free(|| (!is_locked(&path).unwrap()).then_some(()));
         std::fs::write(&path, "{}\n").unwrap();
-        assert_eq!(create_journal(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        let again = once_free(|| Some(create_journal(&path).unwrap_err().kind()).filter(|kind| *kind != io::ErrorKind::WouldBlock));
+        assert_eq!(again, io::ErrorKind::AlreadyExists);
     }
 
     #[tokio::test]
@@ -223,6 +225,6 @@ mod tests {
         let spec = crate::runs::control::tests::sample_spec();
         let failed = launcher.start(&spec, create_journal(&path).unwrap(), std::future::ready(Ok(()))).await.unwrap_err();
         assert!(matches!(failed, LaunchError::Spawn(_)));
-        assert!(!is_locked(&path).unwrap());
+        once_free(|| (!is_locked(&path).unwrap()).then_some(()));
     }
 }

@@ -6,11 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Client, Gateway};
 use crate::live_config::{replace, text};
-
-/// A port that was free a moment ago; only used where the gateway itself must name one.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
+use crate::nginx::free_port;
 
 /// A client of the daemon that comes back on this port.
 async fn back(port: u16) -> Client {

@@ -146,9 +146,10 @@ pub fn check_site() -> Option<(bool, String)> {
     Some((checked.status.success(), String::from_utf8_lossy(&checked.stderr).into_owned()))
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("its number").port()
+/// A port that was free a moment ago; only for who must name one. It lies below those that the kernel takes for connections by itself (from 32768), so that no client gets it in between.
+pub fn free_port() -> u16 {
+    let mut random = std::iter::repeat_with(|| 12_000 + uuid::Uuid::new_v4().as_fields().1 % 20_000);
+    random.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).expect("a free port")
 }
 
 /// Writes the rewritten site and a main file around it, and returns the main file.

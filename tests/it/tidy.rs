@@ -12,7 +12,7 @@ use skykoi_gateway::rpc::schema::document;
 
 /// The floors, from the ground up. A module imports from its own floor and from those below.
 const FLOORS: [(u32, &[&str]); 11] = [
-    (0, &["protocol", "clock", "tasks", "failpoint", "memory"]),
+    (0, &["protocol", "clock", "tasks", "failpoint", "free", "memory"]),
     (1, &["config"]),
     (2, &["store", "events", "logging"]),
     (3, &["agent", "approvals", "audit", "exec", "auth", "journal", "machine", "model", "programs", "transcript", "workspace"]),

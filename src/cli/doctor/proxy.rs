@@ -244,9 +244,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_where_nobody_answers_is_said_to_be_unreachable() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
+        // Bound and not listening: it refuses, and nobody else gets the port.
+        let silent = tokio::net::TcpSocket::new_v4().unwrap();
+        silent.bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let port = silent.local_addr().unwrap().port();
         let found = request(&format!("http://127.0.0.1:{port}"), "x", "y", &mut Vec::new()).await;
         assert!(found.is_err(), "{found:?}");
     }
