@@ -189,28 +189,24 @@ async fn serve(sources: &Sources, loaded: Arc<Loaded>, children: Children, log: 
         }
     })?;
     let Opened { gateway, asks, front, listeners, rules } = opened;
-    greet(&loaded, &listeners, talk);
     upkeep::start(&gateway);
     reload::start(&gateway, asks, &listeners, rules);
-    notify(&[sd_notify::NotifyState::Ready]);
     info!(version = VERSION, addresses = ?listeners.addresses(), config = %loaded.path.display(), "ready");
-    let ended = signals.wait(&gateway).await;
-    if ended.is_ok() {
-        boots.end();
-    }
+    greet(&loaded, &listeners, talk);
+    notify(&[sd_notify::NotifyState::Ready]);
+    let ended = signals.wait(&gateway, &boots).await;
     stop::stop(&gateway, &front, &listeners, matches!(ended, Ok(Ended::Restart))).await;
     drop(lock);
     ended
 }
 
-/// Takes the state directory. The lock of a daemon that was killed can outlive it for a moment, in a process that it was just starting, so a holder that is dead is waited for.
+/// Takes the state directory. The lock of a daemon that was killed, or that starts anew in this process, can outlive it for a moment, in a process that it was just starting: such a holder is waited for.
 async fn take_lock(state_dir: &Path) -> Result<StateLock, LockError> {
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
+        let gone = |pid| pid == std::process::id() || proc::stat(pid).is_none_or(|holder| holder.is_dead());
         match StateLock::take(state_dir, now_ms()) {
-            Err(LockError::Held { pid: Some(pid), .. })
-                if Instant::now() < deadline && proc::stat(pid).is_none_or(|holder| holder.is_dead()) =>
-            {
+            Err(LockError::Held { pid: Some(pid), .. }) if Instant::now() < deadline && gone(pid) => {
                 tokio::time::sleep(LOCK_POLL).await;
             }
             taken => return taken,
@@ -372,7 +368,7 @@ fn notify(state: &[sd_notify::NotifyState<'_>]) {
 }
 
 /// How long the lock of a dead daemon is waited for, and how often it is tried.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_PATIENCE: Duration = Duration::from_secs(15);
 const LOCK_POLL: Duration = Duration::from_millis(5);
 /// How long the whole stop may take; well below the unit's own limit.
 const STOP: Duration = Duration::from_secs(20);

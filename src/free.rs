@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What `attempt` gives once what it needs is free. Other tests of this process start programs, and a child has every open file, and so every lock, between its fork and its exec.
 pub fn once_free<T>(mut attempt: impl FnMut() -> Option<T>) -> T {

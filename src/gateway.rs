@@ -38,6 +38,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::approvals::Approvals;
 use crate::audit::Audit;
@@ -131,7 +132,7 @@ pub struct Gateway {
     /// Name of this machine.
     pub host: String,
     started: Instant,
-    stopping: AtomicBool,
+    stopping: CancellationToken,
     safe_mode: AtomicBool,
 }
 
@@ -212,7 +213,7 @@ impl Gateway {
             host,
             started: Instant::now(),
             media,
-            stopping: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
             safe_mode: AtomicBool::new(safe_mode),
             log,
             store,
@@ -262,13 +263,18 @@ impl Gateway {
 
     /// Refuses new work from here on.
     pub fn begin_stop(&self) {
-        self.stopping.store(true, Ordering::Release);
+        self.stopping.cancel();
     }
 
     /// Whether the daemon is stopping.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+        self.stopping.is_cancelled()
+    }
+
+    /// Waits until the daemon is stopping.
+    pub async fn stopping(&self) {
+        self.stopping.cancelled().await;
     }
 
     /// Whether earlier daemons crashed so often that this one holds the runs it found queued.

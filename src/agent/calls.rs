@@ -18,8 +18,8 @@ use crate::tasks::CatchPanic;
 
 /// How many tools run at once, those that only read.
 const AT_ONCE: usize = 8;
-/// How much longer than the grace of its commands a tool may take after a stop.
-const END_LIMIT: Duration = Duration::from_millis(3000);
+/// How much longer than the end of its command a tool may take after a stop. Together with that it stays below what the shim grants a whole turn, else nobody would hear of the results.
+const TOOL_LIMIT: Duration = Duration::from_millis(500);
 /// Room beyond [`RESULT_BYTES`] for what tools say themselves.
 const SLACK: usize = 4096;
 
@@ -110,7 +110,7 @@ async fn one(context: Arc<Context>, tool: Option<&'static Tool>, used: Use, know
 
 /// Runs a tool: its panic is a failed result, and so is no end at all after a stop.
 async fn guarded(context: &Arc<Context>, tool: &Tool, call: Call) -> Given {
-    let patience = Duration::from_millis(context.commands.rules().grace_ms) + END_LIMIT;
+    let patience = context.commands.ending().saturating_add(TOOL_LIMIT);
     let stop = context.host.stop();
     let too_late = async {
         stop.cancelled().await;

@@ -18,9 +18,6 @@ use super::tools::exec::ended;
 use crate::exec::company::Company;
 use crate::exec::output::Counts;
 
-/// How much longer than its limit and its grace the end of a command is waited for.
-const END_LIMIT: Duration = Duration::from_secs(4);
-
 /// What is wanted.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -105,7 +102,7 @@ impl Hands {
             Ok(command) => command,
             Err(why) => return Given::error(format!("The command did not run: {}", why.message)).into(),
         };
-        let ending = Duration::from_millis(rules.grace_ms) + END_LIMIT;
+        let ending = self.commands.ending();
         let stopped = tokio::select! {
             _ = command.wait(timeout.saturating_add(ending)) => false,
             () = stop.cancelled() => true,

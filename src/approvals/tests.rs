@@ -5,8 +5,9 @@ use crate::protocol::approval::ApprovalRequest;
 use crate::protocol::ids::RunId;
 use crate::store::contract::place;
 
+/// What is asked waits longer than any disk takes for what a test writes.
 fn settings() -> Settings {
-    Settings { timeout: Duration::from_secs(120), needed: 1, wait_for_approver: false }
+    Settings { timeout: Duration::from_secs(3600), needed: 1, wait_for_approver: false }
 }
 
 fn approvals(path: &std::path::Path) -> Approvals {

@@ -1,11 +1,10 @@
 //! What the daemon does so that its secrets stay in it: no core files, no look into its memory or environment by others, no secret in its environment at all, and no private data in the words of a panic.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::os::unix::ffi::OsStringExt as _;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tracing::warn;
@@ -73,20 +72,25 @@ pub fn leave_environment(sources: &Sources) -> io::Result<()> {
 /// Replaces this process by a new start of the program with the same arguments and environment; the process id stays, so no supervisor takes it for an end. Secrets that came by the environment go through a pipe. Returns only why it could not.
 #[must_use]
 pub fn start_again(sources: &Sources) -> io::Error {
-    match command(sources) {
-        Ok(mut command) => command.exec(),
+    let replaced = launcher::this_program().and_then(|program| {
+        let arguments = std::env::args_os().map(c_string).collect::<io::Result<Vec<_>>>()?;
+        let environment = environment(sources)?;
+        // Not by the standard library's `exec`: where that fails, it leaves a process that ends at its first write to a closed connection.
+        Ok(nix::unistd::execve(&c_string(program.into())?, &arguments, &environment)?)
+    });
+    match replaced {
+        Ok(never) => match never {},
         Err(cause) => cause,
     }
 }
 
-fn command(sources: &Sources) -> io::Result<Command> {
-    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    #[expect(clippy::disallowed_methods, reason = "no process is started: this one goes on as another")]
-    let mut command = Command::new(launcher::this_program()?);
-    command.args(arguments).env_remove(MARK);
+/// This process's environment without its secrets, which are put on the standard input.
+fn environment(sources: &Sources) -> io::Result<Vec<CString>> {
+    let mut kept: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+    kept.remove(OsStr::new(MARK));
     let mut secrets = BTreeMap::new();
     for name in SECRET_VARIABLES {
-        command.env_remove(name);
+        kept.remove(OsStr::new(name));
         if let Some(value) = sources.env.get(*name) {
             secrets.insert(*name, value);
         }
@@ -99,7 +103,11 @@ fn command(sources: &Sources) -> io::Result<Command> {
         let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         File::from(write).write_all(&text)?;
         nix::unistd::dup2_stdin(&read)?;
-        command.env(MARK, "1");
+        kept.insert(MARK.into(), "1".into());
     }
-    Ok(command)
+    kept.into_iter().map(|(name, value)| c_string([name, value].join(OsStr::new("=")))).collect()
+}
+
+fn c_string(text: OsString) -> io::Result<CString> {
+    Ok(CString::new(text.into_vec())?)
 }

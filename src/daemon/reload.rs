@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::sleep;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
 use super::settings;
@@ -24,7 +25,6 @@ use crate::config::gateway::ReloadMode;
 use crate::config::load::{Loaded, load};
 use crate::config::problem::ConfigError;
 use crate::config::schema::schema;
-use crate::gateway::certificate::TlsStatus;
 use crate::gateway::configuration::{Ask, Outcome, issue};
 use crate::gateway::restart_note::RestartNote;
 use crate::gateway::{Gateway, session_settings};
@@ -51,15 +51,6 @@ pub fn start(gateway: &Arc<Gateway>, asks: mpsc::Receiver<Ask>, listeners: &Arc<
     };
     gateway.certificate.set(settings::presented(&loaded));
     gateway.tasks.spawn("config reload", reloader.run(asks, settled));
-    // What was changed between the first read and the first watch is found by this look.
-    gateway.tasks.spawn("config first look", {
-        let gateway = Arc::clone(gateway);
-        async move {
-            if !loaded.is_on_disk() {
-                gateway.configuration.reload(0, None).await;
-            }
-        }
-    });
 }
 
 fn watched(loaded: &Loaded) -> Watched {
@@ -114,8 +105,8 @@ impl Reloader {
     }
 
     async fn look_unasked(&self) {
-        if self.gateway.configuration.is_being_written() {
-            // Who writes asks for a look, and is followed by one like this.
+        if self.gateway.configuration.puts_look_off() {
+            // Who writes is followed by one like this.
             return;
         }
         let loaded = self.gateway.loaded();
@@ -196,6 +187,12 @@ impl Reloader {
             (false, false, false) => Applied::RestartNeeded,
         };
         let mut outcome = Outcome { applied, changed: plan.changed, restart_needed: plan.restart_needed, ..Outcome::default() };
+        if plan.restart {
+            // Also where nothing has changed, since who asked is told that it comes: an earlier mode may have left it waiting.
+            let (after_ms, note) = asked.map_or((0, None), |asked| (asked.restart_after_ms, asked.note));
+            outcome.restart = Some(self.restart_after(after_ms));
+            outcome.noted = leave(note, &self.gateway.loaded()).await;
+        }
         if unchanged && !mended {
             return outcome;
         }
@@ -205,11 +202,6 @@ impl Reloader {
         if revoked {
             // Behind the event, so that they hear why.
             self.gateway.hub.signal_revoked();
-        }
-        if plan.restart {
-            let (after_ms, note) = asked.map_or((0, None), |asked| (asked.restart_after_ms, asked.note));
-            outcome.noted = leave(note, &self.gateway.loaded()).await;
-            self.restart_after(after_ms);
         }
         outcome
     }
@@ -284,12 +276,11 @@ impl Reloader {
         let listened = self.listeners.relisten(moved.then_some(place), tls).await;
         listened.map_err(|cause| at("gateway.port", format!("{cause}; the old address stays in use")))?;
         let shown = settings::presented(loaded);
-        if let Some(TlsStatus { fingerprint, .. }) = &shown
-            && std::mem::replace(&mut *self.tls(), stamp) != stamp
-        {
+        let other = shown.as_ref().filter(|_| std::mem::replace(&mut *self.tls(), stamp) != stamp).map(|shown| shown.fingerprint.clone());
+        self.gateway.certificate.set(shown);
+        if let Some(fingerprint) = other {
             info!(fingerprint, "new connections are shown another certificate or asked by other authorities");
         }
-        self.gateway.certificate.set(shown);
         self.gateway.runs.listens_on(self.listeners.addresses().iter().map(|address| address.port()).collect());
         Ok(())
     }
@@ -301,12 +292,17 @@ impl Reloader {
         self.gateway.audit.note(event.with("restartNeeded", outcome.restart_needed.as_slice()));
     }
 
-    fn restart_after(&self, delay_ms: u64) {
+    /// Starts the daemon anew, `delay_ms` after the guard is dropped. Who asked for the change drops it when the answer is on its way, so that a slow one does not meet a closed connection; where nobody asked, or the call is lost, it goes with the outcome. So the restart comes in any case.
+    fn restart_after(&self, delay_ms: u64) -> DropGuard {
         let gateway = Arc::clone(&self.gateway);
+        let answered = CancellationToken::new();
+        let armed = answered.clone();
         self.gateway.tasks.spawn("restart", async move {
+            armed.cancelled().await;
             sleep(Duration::from_millis(delay_ms)).await;
             gateway.configuration.begin_restart();
         });
+        answered.drop_guard()
     }
 
     /// Tells clients, and refreshes health, which shows the agents and the standing of the config.

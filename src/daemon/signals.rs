@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
+use super::boots::Boots;
 use super::{Ended, StartError, exit, notify};
 use crate::gateway::Gateway;
 
@@ -24,11 +25,11 @@ impl Signals {
         Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())?, hup: signal(SignalKind::hangup())? })
     }
 
-    /// Waits for the reason to end.
+    /// Waits for the reason to end. One that was asked for is noted in `boots` as orderly, before anybody can ask a second time.
     ///
     /// # Errors
     /// The store or the audit log has failed.
-    pub async fn wait(mut self, gateway: &Arc<Gateway>) -> Result<Ended, StartError> {
+    pub async fn wait(mut self, gateway: &Arc<Gateway>, boots: &Boots) -> Result<Ended, StartError> {
         let ended = loop {
             tokio::select! {
                 _ = self.term.recv() => { info!("asked to stop"); break Ended::Stopped }
@@ -45,6 +46,7 @@ impl Signals {
                 }
             }
         };
+        boots.end();
         // A second request for the end skips what is left of the orderly one.
         gateway.tasks.spawn("stop.hurry", async move {
             tokio::select! {

@@ -8,12 +8,15 @@ use tracing::{info, warn};
 use super::{STOP, notify};
 use crate::audit::{Action, Event};
 use crate::gateway::Gateway;
+use crate::protocol::codes::SERVICE_RESTART;
 use crate::protocol::event::shutdown::Shutdown;
 use crate::transport::connection::Front;
 use crate::transport::listener::Listeners;
 
-/// How long peers get to take what is on its way to them and to close.
+/// How long open requests get, and whatever does not end by itself.
 const FAREWELL: Duration = Duration::from_millis(500);
+/// How long peers get to take what is on its way to them. Those that take it and do not close are left sooner.
+const TOLD: Duration = Duration::from_secs(3);
 /// When to expect the daemon back after a stop by its supervisor.
 const RESTART_EXPECTED_MS: u64 = 1500;
 
@@ -35,8 +38,8 @@ async fn stages(gateway: &Arc<Gateway>, front: &Arc<Front>, listeners: &Listener
         restart_expected_ms: Some(RESTART_EXPECTED_MS),
     };
     gateway.hub.signal("shutdown", &shutdown);
-    gateway.hub.close_connections(1012, "service restart");
-    if !front.tasks().drain(FAREWELL).await {
+    gateway.hub.close_connections(SERVICE_RESTART.0, SERVICE_RESTART.1);
+    if !front.tasks().drain(TOLD).await {
         // Peers that do not read are not waited for.
         front.tasks().stop(FAREWELL).await;
     }

@@ -34,6 +34,8 @@ pub struct Watched {
 }
 
 /// Reports to `settled` that files may have changed, until the gateway stops. It can be wrong; who is told looks.
+///
+/// It reports whenever it has just begun to watch: at the start, and after each change, because between two sets of watches nobody sees.
 pub async fn watch(gateway: Arc<Gateway>, mut watched: watch::Receiver<Watched>, settled: Arc<Notify>) {
     let stop = gateway.tasks.stop_token();
     let mut blind = false;
@@ -46,30 +48,30 @@ pub async fn watch(gateway: Arc<Gateway>, mut watched: watch::Receiver<Watched>,
                         info!("the config is watched by inotify again");
                     }
                     gateway.configuration.note_watcher("inotify");
+                    settled.notify_one();
                     eyes.until_settled(what.debounce).await;
                 }
                 Err(cause) => {
+                    gateway.configuration.note_watcher("polling");
                     if !std::mem::replace(&mut blind, true) {
                         warn!(%cause, "the config cannot be watched by inotify; it is looked at every 5 s instead");
                     }
-                    gateway.configuration.note_watcher("polling");
-                    look(&what).await;
+                    look(&what, &settled).await;
                 }
             }
         };
         tokio::select! {
             () = stop.cancelled() => return,
-            // Between two sets of watches nobody sees, so whatever happens next is told.
             _ = watched.changed() => {}
             () = seeing => {}
         }
-        settled.notify_one();
     }
 }
 
 /// Ends when the files have changed, or after some looks, so that inotify is tried again.
-async fn look(what: &Watched) {
+async fn look(what: &Watched, settled: &Notify) {
     let before = signature(&what.files);
+    settled.notify_one();
     sleep(POLL).await;
     if signature(&what.files) != before {
         sleep(what.debounce).await;
@@ -119,17 +121,19 @@ impl Eyes {
             // The directory is gone: looked for again, but not in a circle.
             return sleep(POLL).await;
         }
-        let latest = Instant::now() + LONGEST_STORM.max(debounce);
         let mut quiet = Instant::now() + debounce;
-        while quiet < latest {
+        let latest = quiet + LONGEST_STORM;
+        loop {
             tokio::select! {
-                () = sleep_until(quiet) => return,
+                // What was touched before that time counts, also if it is read late.
+                biased;
                 there = self.touched() => {
-                    if !there {
+                    if !there || Instant::now() >= latest {
                         return;
                     }
-                    quiet = Instant::now() + debounce;
+                    quiet = latest.min(Instant::now() + debounce);
                 }
+                () = sleep_until(quiet) => return,
             }
         }
     }
@@ -205,6 +209,31 @@ mod tests {
         }
         eyes.until_settled(Duration::from_millis(20)).await;
         assert!(tokio::time::timeout(Duration::from_millis(50), eyes.touched()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_time_of_any_length_is_waited_for_and_no_storm_is_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("c");
+        let eyes = Eyes::open(std::slice::from_ref(&file)).unwrap();
+        let debounce = Duration::from_secs(60);
+        std::fs::write(&file, "x").unwrap();
+        let began = Instant::now();
+        eyes.until_settled(debounce).await;
+        assert!(began.elapsed() >= debounce, "{:?}", began.elapsed());
+        let storm = async {
+            loop {
+                std::fs::write(&file, "x").unwrap();
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let began = Instant::now();
+        tokio::select! {
+            () = eyes.until_settled(debounce) => {}
+            () = storm => {}
+        }
+        let took = began.elapsed();
+        assert!(took >= debounce + LONGEST_STORM && took < debounce + 2 * LONGEST_STORM, "{took:?}");
     }
 
     #[tokio::test]

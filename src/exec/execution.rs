@@ -31,7 +31,7 @@ const GROUP_LOOK: Duration = Duration::from_millis(10);
 const SWEEP_LIMIT: Duration = Duration::from_millis(1000);
 const REST_LIMIT: Duration = Duration::from_millis(500);
 /// How long a killed process may take to end.
-const KILL_LIMIT: Duration = Duration::from_millis(1000);
+const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 /// How a command is ended and read.
 #[derive(Clone, Copy, Debug)]
@@ -86,8 +86,10 @@ pub async fn follow_in<S: Sink>(
         reading.during(member.end_group(SWEEP_LIMIT)).await;
     }
     if !reading.done {
-        let held = tokio::time::timeout(HELD_WAIT, reading.future.as_mut()).await;
-        reading.done = held.is_ok();
+        // In two parts: when this process itself is held up, the time is over before what lies in the pipes is read.
+        for _ in 0..2 {
+            reading.done = reading.done || tokio::time::timeout(HELD_WAIT / 2, reading.future.as_mut()).await.is_ok();
+        }
     }
     let mut ended = Ended { status, pipes_held_open: !reading.done, swept: Swept::default() };
     if !reading.done {

@@ -7,13 +7,14 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::Stdio;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{Winsize, tcgetpgrp, tcsetwinsize};
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::process::Child;
 
@@ -62,6 +63,13 @@ impl Terminal {
     }
 }
 
+/// Whether a session has the terminal of this master, so that a key which makes a signal reaches somebody: the kernel drops others. `confine` founds that session a while after the start.
+#[must_use]
+pub fn is_taken(master: impl AsFd) -> bool {
+    // So it is said that there is no group in the foreground. Whatever else is wrong, what is typed will say.
+    tcgetpgrp(master) != Err(Errno::OPNOTSUPP)
+}
+
 /// The words that give a command the terminal it is started on; they stand before all that shut it in. `program` is this program.
 pub(super) fn step(program: &Path) -> [OsString; 3] {
     let plan = Plan { terminal: true, ..Plan::default() };
@@ -79,9 +87,14 @@ mod tests {
         assert!(isatty(&terminal.slave));
         let size = tcgetwinsize(&terminal.slave).unwrap();
         assert_eq!((size.ws_row, size.ws_col), SIZE);
+        assert!(!is_taken(&terminal.master));
         rustix::io::write(&terminal.slave, b"shown\n").unwrap();
-        let mut bytes = [0; 16];
-        let read = rustix::io::read(&terminal.master, &mut bytes).unwrap();
-        assert_eq!(&bytes[..read], b"shown\r\n");
+        // The kernel passes a text and the end of its line on one after the other.
+        let (mut shown, mut bytes) = (Vec::new(), [0; 16]);
+        while !shown.ends_with(b"\n") {
+            let read = rustix::io::read(&terminal.master, &mut bytes).unwrap();
+            shown.extend_from_slice(&bytes[..read]);
+        }
+        assert_eq!(shown, b"shown\r\n");
     }
 }

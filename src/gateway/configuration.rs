@@ -1,10 +1,9 @@
 //! The configuration in effect: one immutable snapshot that every part reads, replaced as a whole and only by a right one.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::agents::Agents;
 use super::restart_note::RestartNote;
@@ -26,7 +25,7 @@ struct Current {
 }
 
 /// What became of one look at the file.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Outcome {
     /// What was done.
     pub applied: Applied,
@@ -34,6 +33,8 @@ pub struct Outcome {
     pub changed: Vec<String>,
     /// Keys that wait for a restart.
     pub restart_needed: Vec<String>,
+    /// The restart that follows. Its delay begins when this is dropped: by who asked, once the answer is on its way, else at once. So it comes whatever becomes of who asked.
+    pub restart: Option<DropGuard>,
     /// A restart follows, and the note for it was left.
     pub noted: bool,
     /// Why everything stays as it was; empty when the file is right.
@@ -42,7 +43,7 @@ pub struct Outcome {
 
 /// A request to look at the file now.
 pub struct Ask {
-    /// Whether a restart may follow, and after how many ms.
+    /// How many ms a restart waits once [`Outcome::restart`] is dropped.
     pub restart_after_ms: u64,
     /// What the start after that restart is to tell.
     pub note: Option<RestartNote>,
@@ -64,20 +65,53 @@ pub struct Configuration {
     current: watch::Sender<Current>,
     standing: Mutex<Standing>,
     asks: mpsc::Sender<Ask>,
-    /// Methods that write the file and then have it taken.
-    writers: AtomicUsize,
-    written: Notify,
+    writers: Arc<Writers>,
     restart: CancellationToken,
 }
 
-/// Somebody writes the file and then has it taken. Until this is dropped a look that nobody asked for would take the change from under them, and they would be told that nothing changed.
-#[must_use]
-pub struct Writing<'c>(&'c Configuration);
+/// Methods that write the file.
+#[derive(Default)]
+struct Writers {
+    at_work: Mutex<AtWork>,
+    /// They are done, and a look was put off.
+    done: Notify,
+}
 
-impl Drop for Writing<'_> {
+#[derive(Default)]
+struct AtWork {
+    count: usize,
+    look_put_off: bool,
+}
+
+impl Writers {
+    fn at_work(&self) -> MutexGuard<'_, AtWork> {
+        self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(self: &Arc<Self>) -> Writing {
+        self.at_work().count += 1;
+        Writing(Arc::clone(self))
+    }
+
+    fn put_off(&self) -> bool {
+        let mut at_work = self.at_work();
+        let busy = at_work.count > 0;
+        at_work.look_put_off |= busy;
+        busy
+    }
+}
+
+/// Somebody writes the file. Until this is dropped a look that nobody asked for would take the change from under them: they would be told that nothing changed, or a restart would come before their answer.
+#[must_use]
+pub struct Writing(Arc<Writers>);
+
+impl Drop for Writing {
     fn drop(&mut self) {
-        self.0.writers.fetch_sub(1, Ordering::AcqRel);
-        self.0.written.notify_one();
+        let mut at_work = self.0.at_work();
+        at_work.count = at_work.count.saturating_sub(1);
+        if at_work.count == 0 && std::mem::take(&mut at_work.look_put_off) {
+            self.0.done.notify_one();
+        }
     }
 }
 
@@ -90,18 +124,7 @@ impl Configuration {
         let agents = Arc::new(Agents::new(&loaded.config, &loaded.paths.home));
         let standing = Standing { issues: Vec::new(), restart_needed: Vec::new(), watcher: "inotify" };
         let current = watch::Sender::new(Current { loaded, agents, calls });
-        (
-            Self {
-                sources,
-                current,
-                standing: Mutex::new(standing),
-                asks,
-                writers: AtomicUsize::new(0),
-                written: Notify::new(),
-                restart: CancellationToken::new(),
-            },
-            asked,
-        )
+        (Self { sources, current, standing: Mutex::new(standing), asks, writers: Arc::default(), restart: CancellationToken::new() }, asked)
     }
 
     /// Flags and environment that the gateway was started with.
@@ -182,31 +205,32 @@ impl Configuration {
         }
     }
 
-    /// Keeps looks that nobody asks for away while the file is written and taken.
-    pub fn writing(&self) -> Writing<'_> {
-        self.writers.fetch_add(1, Ordering::AcqRel);
-        Writing(self)
+    /// Keeps looks that nobody asks for away while the file is written, and until its writer has been answered.
+    pub fn writing(&self) -> Writing {
+        self.writers.begin()
     }
 
-    /// Whether somebody writes the file and will have it taken.
+    /// Whether somebody writes the file, so that a look that nobody asked for is put off until [`Self::written`].
     #[must_use]
-    pub fn is_being_written(&self) -> bool {
-        self.writers.load(Ordering::Acquire) > 0
+    pub fn puts_look_off(&self) -> bool {
+        self.writers.put_off()
     }
 
-    /// Waits until somebody who wrote the file is done with it; what changed meanwhile is to be looked at.
+    /// Waits until whoever wrote the file is done with it and a look was put off meanwhile.
     pub async fn written(&self) {
-        self.written.notified().await;
+        self.writers.done.notified().await;
     }
 
     /// Has the file looked at now and taken; `note` is left for a restart that follows. None: the gateway is stopping.
+    ///
+    /// Who is to be answered before that restart keeps [`Outcome::restart`] until then.
     pub async fn reload(&self, restart_after_ms: u64, note: Option<RestartNote>) -> Option<Outcome> {
         let (reply, outcome) = oneshot::channel();
         self.asks.send(Ask { restart_after_ms, note, reply }).await.ok()?;
         outcome.await.ok()
     }
 
-    fn standing(&self) -> std::sync::MutexGuard<'_, Standing> {
+    fn standing(&self) -> MutexGuard<'_, Standing> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -221,4 +245,30 @@ pub fn issue(problem: &Problem) -> ConfigIssue {
         Some(outside) => (Some(outside.to_string()), None),
     };
     ConfigIssue { path, message: problem.reason.clone(), file, line: spot.map(|spot| spot.line), column: spot.map(|spot| spot.column) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::{Context, Poll, Waker};
+
+    fn rings(writers: &Writers) -> bool {
+        let mut done = std::pin::pin!(writers.done.notified());
+        matches!(done.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(()))
+    }
+
+    #[test]
+    fn a_look_that_was_put_off_comes_when_the_last_writer_is_done_and_only_then() {
+        let writers = Arc::new(Writers::default());
+        assert!(!writers.put_off(), "nobody writes");
+        drop(writers.begin());
+        assert!(!rings(&writers), "no look was put off");
+        let (one, other) = (writers.begin(), writers.begin());
+        assert!(writers.put_off());
+        drop(one);
+        assert!(!rings(&writers) && writers.put_off(), "the other one writes still");
+        drop(other);
+        assert!(rings(&writers));
+        assert!(!rings(&writers) && !writers.put_off(), "once");
+    }
 }

@@ -23,15 +23,10 @@ impl Gateway {
     /// Remembers the lock that is on for this address.
     pub async fn keep_lock(&self, address: IpAddr) {
         let key = limit_key(address);
+        // The times first: a pause behind them shortens the lock by as much, and never makes it longer than it was.
+        let (boot_ms, at) = (uptime_ms().unwrap_or(0), self.now());
         let Some(lock) = self.access.locks(self.uptime_ms()).into_iter().find(|lock| lock.address == key) else { return };
-        let row = LockoutRow {
-            address: key.to_string(),
-            left_ms: lock.left_ms,
-            locks: lock.locks,
-            at: self.now(),
-            boot: boot_id(),
-            boot_ms: uptime_ms().unwrap_or(0),
-        };
+        let row = LockoutRow { address: key.to_string(), left_ms: lock.left_ms, locks: lock.locks, at, boot: boot_id(), boot_ms };
         if let Err(cause) = self.store.keep_lockout(row).await {
             warn!(%cause, "a lock-out could not be stored; it ends with this daemon");
         }
@@ -46,13 +41,15 @@ impl Gateway {
                 return;
             }
         };
+        // Ours first, for the same reason.
+        let from = self.uptime_ms();
         let (boot, since, now) = (boot_id(), uptime_ms().unwrap_or(0), self.now());
         let lock = |row: &LockoutRow| {
             let left_ms = left(row, &boot, since, now);
             Some(Lock { address: row.address.parse().ok()?, left_ms, locks: row.locks }).filter(|lock| lock.left_ms > 0)
         };
         let locks: Vec<Lock> = rows.iter().filter_map(lock).collect();
-        self.access.restore(&locks, self.uptime_ms());
+        self.access.restore(&locks, from);
     }
 }
 

@@ -107,6 +107,7 @@ mod tests {
 
     #[test]
     fn a_place_gets_its_share_of_each_second_and_the_rest_is_told_as_a_number() {
+        let _alone = super::super::tests::alone();
         let (places, mut limiter) = (places(), Limiter::default());
         let admitted = (0..250).filter(|n| limiter.admit(places[0], *n).admitted).count();
         assert_eq!(admitted, 100);

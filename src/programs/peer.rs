@@ -25,7 +25,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// How long pipes that others hold open are waited for after the program's end.
 const HELD_WAIT: Duration = Duration::from_millis(200);
 /// How long a killed process may take to end.
-const KILL_LIMIT: Duration = Duration::from_secs(1);
+const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 /// The program.
 #[derive(Debug)]
@@ -94,7 +94,13 @@ impl Peer {
             match what {
                 What::Gone => self.deaf_at = Some(Instant::now() + HELD_WAIT),
                 What::Held => self.stdout = None,
-                What::Stdout => self.read_stdout(),
+                What::Stdout => {
+                    self.read_stdout();
+                    if self.stdout.is_none() {
+                        // Nobody reads on behind the end, and its last words may lie there already.
+                        self.read_stderr();
+                    }
+                }
                 What::Stderr => self.read_stderr(),
                 What::Stdin => self.write(),
             }

@@ -263,6 +263,9 @@ const fn close(code: u16, reason: &'static str, meaning: &'static str) -> CloseC
     CloseCode { code, reason, meaning }
 }
 
+/// Close code and reason with which a daemon that stops leaves its peers.
+pub const SERVICE_RESTART: (u16, &str) = (1012, "service restart");
+
 /// Every close of the server.
 pub static CLOSE_CODES: &[CloseCode] = &[
     close(1000, "", "The client's own close is answered; or no `connect` came in time; or the first message was not JSON."),
@@ -285,7 +288,7 @@ pub static CLOSE_CODES: &[CloseCode] = &[
     close(1008, "too many fragments", "A message in more frames than allowed."),
     close(1008, "too many pings", "More pings per second than anybody needs."),
     close(1009, "message too big", "Over `policy.maxPreauthPayload` before hello, over `policy.maxPayload` after."),
-    close(1012, "service restart", "The daemon stops or restarts; connect again."),
+    close(SERVICE_RESTART.0, SERVICE_RESTART.1, "The daemon stops or restarts; connect again."),
 ];
 
 #[cfg(test)]

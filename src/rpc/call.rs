@@ -134,9 +134,10 @@ impl Call {
     /// Sends the first of two answers and frees the call's place, so that a long run does not use up the connection.
     pub async fn ack(&self, payload: &impl serde::Serialize) {
         let body = serde_json::to_vec(payload).unwrap_or_default();
+        // Before the peer can know, who may send as many calls as it has places at once.
+        self.lock().place = None;
         // A connection that is gone takes nothing from the run: it goes on, and its final can be had from any other.
         let _ = self.outlet.send(frame::res_ok(self.id(), &body)).await;
-        self.lock().place = None;
         // The connection's writer goes first: to start a run's process takes longer than to write these few bytes.
         tokio::task::yield_now().await;
     }

@@ -55,8 +55,11 @@ impl Desk {
         let gone = CancellationToken::new();
         self.open.insert(ask, gone.clone().drop_guard());
         let (supervisor, live, sender) = (self.supervisor.clone(), Arc::clone(&self.live), self.sender.clone());
+        let asking = live.asking.token();
         self.supervisor.inner.tasks.spawn("run.ask", async move {
             let judgement = Box::new(supervisor.judge_wanted(&live, ask, wanted, &gone).await);
+            // Whatever was asked is settled; the run's end need not wait for the answer to be taken.
+            drop(asking);
             // If nobody takes it, the shim is gone, or asks the next daemon.
             let _ = sender.send(ToShim::Answer { ask, judgement }).await;
         });

@@ -5,14 +5,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-use tracing::{error, info};
+use tokio::time::{Instant, timeout};
+use tracing::{error, info, warn};
 
 use super::chronicle::{Closing, Opening, Recorded};
 use super::launcher::LaunchError;
 use super::live::{Ended, Live};
 use super::queue::Why;
 use super::runner::RESOURCE;
+use super::socket;
 use super::spoken::{self, Spoken};
 use super::supervisor::Supervisor;
 use super::usage_line::usage_line;
@@ -28,6 +29,8 @@ use crate::store::error::StoreError;
 const BUSY_LIMIT: Duration = Duration::from_secs(10);
 /// How often it is looked at.
 const BUSY_POLL: Duration = Duration::from_millis(20);
+/// How long a run's end waits until its questions are taken back; where the disk takes nothing, they end by themselves.
+const QUESTIONS_LIMIT: Duration = Duration::from_secs(5);
 /// Pause between two tries to commit an outcome.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
 
@@ -73,7 +76,8 @@ impl Supervisor {
     pub(super) async fn finish(&self, live: &Arc<Live>, mut ended: Ended) {
         failpoint!("runs.before_finish");
         // A shim that was killed left its socket behind; another one removes it anyway.
-        let _ = std::fs::remove_file(self.socket_path(&live.record.file_id));
+        socket::remove(&self.socket_path(&live.record.file_id));
+        take_questions_back(live).await;
         let spoken = self.spoken(live).await;
         // The shim may have been killed before it could say that it had taken them.
         for run in &spoken.told {
@@ -96,9 +100,11 @@ impl Supervisor {
         // A terminal line that could not be written must not keep readers waiting for it.
         live.log.close();
         let note = response_usage.and_then(|setting| usage_line(&setting, &ended.outcome));
-        live.log.chat.end(&ended.outcome, ended.head, note.as_deref());
-        self.inner.hub.ring();
-        live.finish(ended.clone());
+        // Who hears of the end in the chat and asks for it at once finds it; the chat hears of it before the answer of the request.
+        live.finish(ended.clone(), || {
+            live.log.chat.end(&ended.outcome, ended.head, note.as_deref());
+            self.inner.hub.ring();
+        });
         self.leave(live, !matches!(commit, Commit::Done));
         self.stop_telling(live);
         self.finish_carried(live, &ended);
@@ -178,6 +184,14 @@ impl Supervisor {
         }
         info!(run_id = %live.record.run_id, "the outcome of a run is committed at last");
         self.leave(live, false);
+    }
+}
+
+/// Waits until nobody is asked about the run's commands any more: an approval that is found open after the run's end would be one that nobody waits for. Whoever works on a question has been told by now that it is withdrawn.
+async fn take_questions_back(live: &Live) {
+    live.asking.close();
+    if timeout(QUESTIONS_LIMIT, live.asking.wait()).await.is_err() {
+        warn!(run_id = %live.record.run_id, "a run ends while somebody is still asked about a command of it");
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use super::log::RunLog;
 use super::spec::Work;
@@ -36,6 +37,8 @@ pub struct Live {
     spec: OnceLock<String>,
     /// The approvals that it waits for, oldest first.
     approvals: Mutex<Vec<AwaitedApproval>>,
+    /// The questions about its commands that are worked on, each with an approval that may be open.
+    pub(super) asking: TaskTracker,
     /// The writing down of its message.
     opening: Mutex<Option<JoinHandle<()>>>,
     /// What it is to be told while it works.
@@ -82,6 +85,7 @@ impl Live {
             carried: Mutex::default(),
             spec: OnceLock::new(),
             approvals: Mutex::default(),
+            asking: TaskTracker::new(),
             opening: Mutex::default(),
             tells: Tells::default(),
         })
@@ -206,10 +210,15 @@ impl Live {
         self.abort.subscribe()
     }
 
-    /// Announces the outcome; it is committed.
-    pub fn finish(&self, ended: Ended) {
+    /// Announces the outcome; it is committed. `tell` is called when it can be seen and nobody who waits for it has been woken.
+    pub fn finish(&self, ended: Ended, tell: impl FnOnce()) {
         self.set_status(ended.outcome.status, ended.outcome.started_at);
-        self.done.send_replace(Some(ended));
+        self.done.send_if_modified(|done| {
+            *done = Some(ended);
+            false
+        });
+        tell();
+        self.done.send_modify(|_| ());
     }
 
     /// The outcome, if it is known.

@@ -3,7 +3,7 @@
 use std::io::{self, Read as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
@@ -46,6 +46,13 @@ pub(super) fn output(command: &mut Command, children: &Children) -> io::Result<(
 
 fn ends_in_time(pid: Pid) -> io::Result<bool> {
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    let limit = Timespec::try_from(PATIENCE).map_err(io::Error::other)?;
-    Ok(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit))? > 0)
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now())).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&left)) {
+            // The daemon handles signals, and one may be handled by this thread.
+            Err(rustix::io::Errno::INTR) => {}
+            ended => return Ok(ended? > 0),
+        }
+    }
 }

@@ -75,18 +75,13 @@ fn version(path: &Path, env: &BTreeMap<String, String>, children: &Children) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exec::policy::trust::tests::put;
     use std::fs;
-    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn a_program_is_asked_for_its_version_once_and_one_that_fails_has_none() {
         let dir = tempfile::tempdir().unwrap();
-        let program = |name: &str, script: &str| {
-            let path = dir.path().join(name);
-            fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-            path
-        };
+        let program = |name: &str, script: &str| put(&dir, name, format!("#!/bin/sh\n{script}\n").as_bytes(), 0o755);
         let env = BTreeMap::from([("PATH".to_owned(), "/bin:/usr/bin".to_owned())]);
         let (versions, children) = (Versions::default(), Children::default());
         let ask = |path: &Path| versions.ask(path, &env, &children);

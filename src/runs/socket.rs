@@ -58,6 +58,15 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     UnixListener::from_std(socket.into())
 }
 
+/// Removes what is left of a socket at this path: its file, and the one that it had before it listened, for who dies between the two.
+pub fn remove(path: &Path) {
+    let newborn = newborn(path);
+    for name in [Some(path), newborn.as_deref()].into_iter().flatten() {
+        // If it is gone already, that is what was wanted.
+        let _ = std::fs::remove_file(name);
+    }
+}
+
 /// A path for `path` that fits into a socket address: long ones go through the descriptor of their folder, which must stay open meanwhile.
 ///
 /// # Errors
@@ -85,6 +94,18 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
     use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[tokio::test]
+    async fn nothing_is_left_of_a_socket_whose_process_died_at_whatever_moment() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.sock");
+        let _listener = bind(&path).unwrap();
+        // Killed before it had its name.
+        std::fs::write(newborn(&path).unwrap(), "").unwrap();
+        remove(&path);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        remove(&path);
+    }
 
     #[tokio::test]
     async fn a_socket_with_a_long_path_can_be_bound_and_reached() {
@@ -128,6 +149,8 @@ mod tests {
             done.store(true, Ordering::Relaxed);
             assert_eq!(looking.join().unwrap(), Vec::<String>::new());
         });
+        // The queue of the last one may be full of those who looked.
+        listeners.push(bind(&path).unwrap());
         connect(&path).await.unwrap();
     }
 

@@ -20,7 +20,7 @@ use super::errands::Errands;
 use super::handle::Handle;
 use super::hold::Held;
 use super::launcher::Launcher;
-use super::live::{Ended, Live, row_of};
+use super::live::{Ended, Live};
 use super::log::RunLog;
 use super::queue::{Event, Full, Queue, Room};
 use super::ticket::Ticket;
@@ -33,7 +33,6 @@ use crate::journal;
 use crate::protocol::event::health::RunCounts;
 use crate::protocol::ids::{RunId, SessionKey};
 use crate::protocol::isolation::Cgroup;
-use crate::protocol::run::RunRow;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::record::{Accepted, NewRun, RunRecord};
@@ -312,13 +311,6 @@ impl Supervisor {
         let ((running, queued), max) = (queue.counts(), queue.max());
         drop(queue);
         RunCounts { running, queued: queued + self.held_count(), max, awaiting_approval: self.inner.desk.waiting_runs() }
-    }
-
-    /// A run as clients see it.
-    #[must_use]
-    pub fn row(&self, record: &RunRecord) -> RunRow {
-        let live = self.lives().get(&record.file_id).cloned();
-        live.map_or_else(|| row_of(record), |live| live.row(self.position(&live)))
     }
 
     /// The place of a waiting run, 1 = next.

@@ -31,8 +31,7 @@ pub struct Socket(PathBuf);
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // If it is gone already, that is what was wanted.
-        let _ = std::fs::remove_file(&self.0);
+        socket::remove(&self.0);
     }
 }
 

@@ -136,7 +136,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(20), wait).await.expect("it never became so");
+        tokio::time::timeout(std::time::Duration::from_secs(60), wait).await.expect("it never became so");
     }
 
     fn keyless(n: usize) -> NewRun {
@@ -226,6 +226,7 @@ mod tests {
         faults.release();
         // The writer is a thread of the real world; with the paused clock the wait for it would be over at once.
         tokio::time::resume();
+        until(|| store.waiting() < QUEUE).await;
         store.ping().await.unwrap();
     }
 

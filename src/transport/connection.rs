@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -22,13 +22,15 @@ use super::feeds::{Feeds, Intervals};
 use super::handshake::{self, Welcome};
 use super::liveness::Liveness;
 use super::outbox::Outbox;
+use super::spending::{class_of, payer, too_many};
 use super::wire::{Framing, Incoming, Link, MessageReader, Readiness, Serve};
 use crate::audit::{Action, Event};
-use crate::auth::budget::{Class, Payer, Purse, Spent};
+use crate::auth::budget::Purse;
 use crate::auth::credential::EXPIRED;
 use crate::auth::probe::Seen;
 use crate::gateway::Gateway;
 use crate::gateway::room::Room;
+use crate::protocol::codes::SERVICE_RESTART;
 use crate::protocol::error::RpcError;
 use crate::protocol::frame::{self, Request};
 use crate::rpc::call::{Call, Caller, Outgoing, Outlet, Place};
@@ -44,6 +46,8 @@ const STRIKES: u32 = 3;
 const IN_A_ROW: u32 = 16;
 /// How long a closed connection is read on, so that the peer gets our close frame and not a reset.
 const DRAIN: Duration = Duration::from_secs(2);
+/// The same when the daemon stops.
+const DRAIN_AT_STOP: Duration = Duration::from_millis(500);
 
 /// Serves every connection of a gateway.
 pub struct Front {
@@ -118,15 +122,24 @@ impl Front {
         if let Some(welcome) = welcome {
             opening.live(&mut link, open, welcome).await;
         }
+        let slow = outlet.slow();
         drop(outlet);
         // The writer ends by itself: its queue is empty and without senders, or it has written the close frame.
         let stop = self.tasks.stop_token();
+        let hurry = async {
+            self.gateway.stopping().await;
+            sleep(DRAIN_AT_STOP).await;
+        };
         tokio::select! {
             () = link.reader.drain(DRAIN) => {}
+            () = hurry => {}
             () = stop.cancelled() => {}
         }
         closed.cancel();
         let _ = writing.await;
+        if slow.is_cancelled() {
+            info!(peer = %link.peer, "a connection was given up: its peer did not read");
+        }
     }
 }
 
@@ -146,6 +159,10 @@ impl Opening<'_> {
         let within = Duration::from_millis(gateway.loaded().config.gateway.limits.handshake_timeout_ms);
         let first = tokio::select! {
             () = self.closed.cancelled() => return None,
+            () = gateway.stopping() => {
+                self.close(SERVICE_RESTART.0, SERVICE_RESTART.1).await;
+                return None;
+            }
             first = tokio::time::timeout(within, self.first_text(&mut link.reader)) => first,
         };
         let text = match first {
@@ -205,6 +222,10 @@ impl Opening<'_> {
         debug!(conn_id = %caller.conn_id, peer = %link.peer, protocol = caller.protocol, "connected");
         if self.outlet.send(hello).await.is_err() || open.send(feeds).is_err() {
             return;
+        }
+        if self.front.gateway.is_stopping() {
+            // That all connections are closed may have been said before this one listened.
+            self.close(SERVICE_RESTART.0, SERVICE_RESTART.1).await;
         }
         let live = Live {
             front: Arc::clone(self.front),
@@ -342,27 +363,6 @@ impl Live {
     fn lock_ids(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whose budgets the requests of this caller are taken from. The owner at the local socket shares none; a command of a run, which comes there too, does.
-fn payer(caller: &Caller) -> Payer<'_> {
-    let principal = (caller.address.is_some() || !caller.sees_all).then_some(&*caller.principal);
-    Payer { principal, address: caller.address, reads_count: !caller.sees_all }
-}
-
-/// The budget that a method counts against; what ends work counts against none.
-const fn class_of(rate: Rate) -> Option<Class> {
-    match rate {
-        Rate::Read => Some(Class::Read),
-        Rate::Write => Some(Class::Write),
-        Rate::Abort => None,
-    }
-}
-
-fn too_many(spent: &Spent) -> RpcError {
-    RpcError::try_again(spent.to_string(), spent.retry_after_ms)
-        .with_code("RATE_LIMITED")
-        .with_detail("limitedBy", spent.share.name().into())
 }
 
 /// The answer, if the handler has it without waiting.

@@ -18,6 +18,7 @@ pub mod local;
 pub mod ndjson;
 pub mod outbox;
 pub mod rest;
+mod spending;
 pub mod tails;
 pub mod tls;
 pub mod utf8;

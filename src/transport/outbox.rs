@@ -67,7 +67,7 @@ enum End {
 }
 
 impl Outbox {
-    /// A writer that takes from `queue`. `closed` ends it and is cancelled when it ends.
+    /// A writer that takes from `queue`. `closed` ends it and is cancelled when it ends; `slow` too, by a sender or by itself, where the peer does not read.
     pub fn new(
         writer: Box<dyn AsyncWrite + Send + Unpin>,
         framing: Framing,
@@ -108,7 +108,10 @@ impl Outbox {
             End::Closed => {
                 let _ = tokio::time::timeout(self.patience, self.writer.shutdown()).await;
             }
-            End::Slow => self.linger().await,
+            End::Slow => {
+                self.slow.cancel();
+                self.linger().await;
+            }
         }
         self.closed.cancel();
     }

@@ -152,9 +152,16 @@ mod tests {
 
     const LIMIT: usize = 100_000;
 
+    /// For messages that come in many small pieces, with time for all of them.
+    const AN_HOUR: Duration = Duration::from_secs(3600);
+
     fn pair() -> (DuplexStream, Reader) {
+        pair_within(Duration::from_secs(10))
+    }
+
+    fn pair_within(message_timeout: Duration) -> (DuplexStream, Reader) {
         let (ours, theirs) = tokio::io::duplex(1 << 22);
-        let limits = ReadLimits { max_message_bytes: LIMIT, max_fragments: 8, message_timeout: Duration::from_secs(10) };
+        let limits = ReadLimits { max_message_bytes: LIMIT, max_fragments: 8, message_timeout };
         (theirs, Reader::new(Box::new(ours), Vec::new(), &limits))
     }
 
@@ -218,7 +225,7 @@ mod tests {
         let long = "\u{20ac}".repeat(30_000);
         let bytes = [frame(0x81, b"hi"), frame(0x01, &long.as_bytes()[..40_001]), frame(0x80, &long.as_bytes()[40_001..])].concat();
         for chunk in [1, 2, 3, 7, 1000, 16_384, 65_537] {
-            let (mut peer, mut reader) = pair();
+            let (mut peer, mut reader) = pair_within(AN_HOUR);
             let write = async {
                 for chunk in bytes.chunks(chunk) {
                     peer.write_all(chunk).await.unwrap();
@@ -322,7 +329,7 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             runtime.block_on(async {
                 let whole = read_all(&frames).await;
-                let (mut peer, mut reader) = pair();
+                let (mut peer, mut reader) = pair_within(AN_HOUR);
                 let bytes = frames.concat();
                 let write = async move {
                     let mut rest = &bytes[..];

@@ -279,14 +279,20 @@ mod tests {
     #[test]
     fn m80_a_file_that_becomes_a_link_at_any_moment_never_leads_out() {
         const SWAPS: usize = 20_000;
+        const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
         let (place, dir) = place();
         let w = place.path().join("w");
-        let done = std::sync::atomic::AtomicBool::new(false);
+        let (done, met) = (std::sync::atomic::AtomicBool::new(false), std::sync::atomic::AtomicBool::new(false));
         let (mut read, mut refused) = (0, 0);
+        let began = std::time::Instant::now();
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 // Either name may be there, and neither, when it is looked at.
-                for _ in 0..SWAPS / 2 {
+                for round in 0.. {
+                    // On until both were met: either thread may be held up while the other one makes all its rounds.
+                    if round >= SWAPS / 2 && (met.load(Ordering::Relaxed) || began.elapsed() > PATIENCE) {
+                        break;
+                    }
                     std::fs::write(w.join("swapped"), "inside").unwrap();
                     std::fs::remove_file(w.join("swapped")).unwrap();
                     symlink("../secret", w.join("swapped")).unwrap();
@@ -303,6 +309,7 @@ mod tests {
                     Ok(None) => {}
                     Err(_) => refused += 1,
                 }
+                met.store(read > 0 && refused > 0, Ordering::Relaxed);
             }
         });
         assert!(read > 0 && refused > 0, "the race was none: {read} read, {refused} refused");

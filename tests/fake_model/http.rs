@@ -109,6 +109,9 @@ async fn give(stream: &mut TcpStream, seen: &Seen, answer: &Answer, state: &Stat
     stream.write_all(format!("{head}\r\n").as_bytes()).await?;
     let until = if answer.fault.is_some() { answer.after.min(speech.frames.len()) } else { speech.frames.len() };
     for (index, frame) in speech.frames.iter().take(until).enumerate() {
+        if answer.hold.contains(&index) {
+            state.go_on.0.acquire().await.map_err(Error::other)?.forget();
+        }
         tokio::time::sleep(Duration::from_millis(answer.pause_ms)).await;
         if index == 0 {
             lock(&state.spoke).push(Instant::now());

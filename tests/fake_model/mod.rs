@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use skykoi_gateway::tasks::Tasks;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 pub use script::{Answer, Fault, Route, Say};
 
@@ -49,6 +49,18 @@ impl Seen {
     }
 }
 
+/// The longest wait for what must come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many holds may go on.
+struct GoOn(Semaphore);
+
+impl Default for GoOn {
+    fn default() -> Self {
+        Self(Semaphore::new(0))
+    }
+}
+
 #[derive(Default)]
 struct State {
     answers: Mutex<VecDeque<Answer>>,
@@ -60,6 +72,7 @@ struct State {
     keys: Mutex<Vec<(String, String)>>,
     came: Notify,
     gone: Notify,
+    go_on: GoOn,
 }
 
 /// A server at work; it ends with this.
@@ -135,6 +148,11 @@ impl FakeModel {
         lock(&self.state.spoke).clone()
     }
 
+    /// Lets an answer go on behind a place where it is held, also one that it comes to later.
+    pub fn go_on(&self) {
+        self.state.go_on.0.add_permits(1);
+    }
+
     /// The answers that nobody asked for yet.
     pub fn left(&self) -> usize {
         lock(&self.state.answers).len()
@@ -147,12 +165,12 @@ impl FakeModel {
                 self.state.came.notified().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), come).await.expect("the requests did not come");
+        tokio::time::timeout(PATIENCE, come).await.expect("the requests did not come");
     }
 
     /// Waits until a connection has ended.
     pub async fn until_gone(&self) {
-        tokio::time::timeout(Duration::from_secs(20), self.state.gone.notified()).await.expect("the connection did not end");
+        tokio::time::timeout(PATIENCE, self.state.gone.notified()).await.expect("the connection did not end");
     }
 }
 

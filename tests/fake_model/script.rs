@@ -35,6 +35,9 @@ pub struct Answer {
     pub delay_ms: u64,
     /// Time before each frame, ms.
     pub pause_ms: u64,
+    /// Before each of these frames it waits until it may go on (`FakeModel::go_on`).
+    #[serde(skip)]
+    pub hold: Vec<usize>,
     /// Characters of one delta; default 12.
     pub piece: Option<usize>,
     /// Bytes of one piece on the wire; default a whole frame.

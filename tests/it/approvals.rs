@@ -308,7 +308,7 @@ fn own(gateway: &Gateway, words: &str) -> String {
 async fn m83_a_run_that_finds_the_socket_may_change_neither_rules_nor_approvals_nor_devices() {
     let gateway = Gateway::with(&json!({ "approvals": { "exec": { "withoutApprover": "wait" } } }));
     let mut client = Client::connect(&gateway).await;
-    let pending = client.request("exec.approval.request", json!({"command": "ls", "timeoutMs": 60_000})).await;
+    let pending = client.request("exec.approval.request", json!({"command": "ls", "timeoutMs": 600_000})).await;
     client.until("its event", |client| client.events.iter().any(|frame| frame["event"] == "exec.approval.requested")).await;
     let id = client.ok("exec.approval.list", json!({})).await[0]["id"].as_str().unwrap().to_owned();
     for words in [

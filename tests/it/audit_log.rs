@@ -96,7 +96,7 @@ async fn an_exec_is_on_stable_storage_before_its_process_has_its_task() {
     let mut client = Client::connect(&gateway).await;
     let id = client.request("agent", json!({"message": "echo x > ran", "idempotencyKey": "r"})).await;
     let _ = client.frame().await;
-    assert!(gateway.ends_within(Duration::from_secs(20)), "{id}");
+    assert!(gateway.ends_within(Duration::from_secs(30)), "{id}");
     gateway.kill();
     assert_eq!(records(&gateway, &["--action", "exec", "--target", "r"]).len(), 1);
     // And a crash leaves a chain that is whole.
@@ -208,6 +208,8 @@ async fn m88_without_room_for_its_record_no_command_starts_and_it_works_again_wh
     assert!(!gateway.state_dir().join("work/c").exists(), "{ran}");
     assert_eq!(client.ok("health", json!({})).await["failing"], json!(["audit"]));
     assert!(client.ok("runs.list", json!({})).await["runs"].is_array(), "reads work");
+    // Emptied first: a child that another test is just starting may have the file open too, and would keep its blocks.
+    file.set_len(0).unwrap();
     drop(file);
     std::fs::remove_file(&ballast).unwrap();
     assert_eq!(client.script("echo d > d").await["payload"]["status"], "ok");
@@ -244,7 +246,8 @@ async fn m59_changes_of_credentials_their_ends_and_what_is_asked_beyond_them_are
     };
     let mut gateway = Gateway::prepared(&json!({}));
     let mut short = named("short", SHORT, &["operator.read"]);
-    short["expiresAt"] = json!(skykoi_gateway::clock::iso(skykoi_gateway::clock::now_ms() + 5000));
+    // The daemon starts and two clients come within this time, on a busy machine too.
+    short["expiresAt"] = json!(skykoi_gateway::clock::iso(skykoi_gateway::clock::now_ms() + 12_000));
     let config = crate::live_config::text(&gateway, &tokens(json!([named("ci", CI, &["operator.read"]), short])));
     gateway.write_config(&config);
     gateway.launch();

@@ -10,7 +10,7 @@ use skykoi_gateway::transport::tls;
 use crate::harness::gateway::TOKEN;
 use crate::harness::{Client, Gateway};
 use crate::live_config::{patch, replace, text};
-use crate::nginx::{Nginx, program};
+use crate::nginx::{Nginx, free_port, program};
 use crate::shim::until;
 
 /// A gateway somewhere, as the command line is told of it.
@@ -127,9 +127,8 @@ fn call_prints_what_a_program_can_read_also_when_the_answer_is_nothing() {
 
 #[test]
 fn a_command_over_wss_goes_on_where_it_was_when_the_gateway_is_killed_and_comes_back() {
-    let mut gateway = with_tls();
-    // The next start must be found where this one was.
-    let there = text(&gateway, &json!({ "gateway": { "port": gateway.port() } }));
+    // The next start must be found where this one was, so nobody may be given its port in between.
+    let mut gateway = Gateway::with(&json!({ "gateway": { "port": free_port(), "tls": { "enabled": true } } }));
     let far = Far::new(&gateway, gateway.port(), own_certificate(&gateway));
     let script = "echo first; until [ -e go ]; do sleep 0.02; done; echo second; exit 5";
     let mut agent =
@@ -139,7 +138,6 @@ fn a_command_over_wss_goes_on_where_it_was_when_the_gateway_is_killed_and_comes_
     out.read_line(&mut line).unwrap();
     assert_eq!(line, "first\n");
     gateway.kill();
-    gateway.write_config(&there);
     std::fs::write(gateway.state_dir().join("work/go"), "").unwrap();
     gateway.launch();
     let mut rest = String::new();

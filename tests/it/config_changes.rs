@@ -44,7 +44,7 @@ async fn r12_the_gateway_may_die_at_every_step_of_a_save_and_the_file_is_old_or_
             let mut client = Client::connect(&gateway).await;
             let hash = client.ok("config.get", json!({})).await["hash"].clone();
             client.request("config.patch", json!({ "raw": "{ agents: { defaults: { maxConcurrent: 7 } } }", "baseHash": hash })).await;
-            assert!(gateway.ends_within(Duration::from_secs(10)), "{point}:{pass} was not reached");
+            assert!(gateway.ends_within(Duration::from_secs(30)), "{point}:{pass} was not reached");
             gateway.kill();
             let found = std::fs::read_to_string(gateway.config_path()).unwrap();
             let new = found.contains("maxConcurrent\":7") || found.contains("\"maxConcurrent\": 7");

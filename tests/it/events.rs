@@ -111,7 +111,8 @@ async fn m98_on_sigterm_every_client_is_told_and_then_closed_1012() {
         assert_eq!((end.code, end.reason.as_str()), wanted);
     }
     assert!(gateway.wait().success());
-    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+    // It came to its end in order, and not to the limit of a whole stop.
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
     // The run went on without the daemon.
     gateway.launch();
     let waited = Client::connect(&gateway).await.ok("agent.wait", json!({ "runId": "outlives" })).await;

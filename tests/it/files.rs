@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::harness::{Client, Gateway};
 
 /// Nothing of what is asked here may take longer, whatever stands at the path.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn get(client: &mut Client, name: &str) -> Value {
     client.call("agents.files.get", json!({ "agentId": "main", "name": name })).await

@@ -107,7 +107,8 @@ async fn m96_defect_12_an_invalid_config_changes_nothing_and_is_told_with_its_pl
 #[tokio::test]
 async fn m96_a_partial_write_a_moment_without_a_file_and_a_storm_of_renames_are_one_change_at_most() {
     use std::io::Write;
-    let gateway = Gateway::start();
+    // Longer than a busy machine keeps a writer or the gateway from going on in the middle of what is to be one change.
+    let gateway = Gateway::with(&json!({ "gateway": { "reload": { "debounceMs": 3000 } } }));
     let mut client = Client::connect(&gateway).await;
     let mut seen = 0;
     // A writer in place that takes its time: nothing is looked at before it has closed the file.
@@ -151,7 +152,8 @@ async fn r30_a_file_that_stays_away_is_told_and_everything_stays() {
     let event = changed(&mut client, &mut seen).await;
     assert!(event["valid"] == false && event["issues"][0]["message"].as_str().unwrap().contains("stays in effect"), "{event}");
     assert_eq!(client.script("echo on").await["payload"]["status"], "ok");
-    gateway.write_config(&text);
+    // By another name: written in place, others could read it for a moment, and a look just then would refuse it.
+    replace(&gateway, &text);
     assert_eq!(changed(&mut client, &mut seen).await["valid"], true);
 }
 
@@ -167,7 +169,8 @@ async fn a_token_that_changes_sends_those_away_who_came_with_the_old_one() {
     let told = Instant::now();
     let closed = old.until_closed().await;
     assert_eq!((closed.code, closed.reason.as_str()), (Some(1008), "the gateway's secret has changed"));
-    assert!(told.elapsed() < Duration::from_secs(1), "{:?}", told.elapsed());
+    // Long before a tick or a ping.
+    assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
     let mut client = Client::open(gateway.port(), &[]).await;
     assert_eq!(client.hello(with_token(TOKEN)).await.unwrap_err()["error"]["details"]["code"], "AUTH_TOKEN_MISMATCH");
     let mut client = Client::open(gateway.port(), &[]).await;
@@ -351,7 +354,11 @@ async fn r17_without_inotify_the_file_is_looked_at_instead() {
     gateway.launch();
     let mut client = Client::connect(&gateway).await;
     until("the gateway says so", || gateway.log().contains("looked at every 5 s")).await;
-    assert_eq!(client.ok("health", json!({})).await["config"]["watcher"], "polling");
+    // The log has the line a moment before health knows.
+    let began = Instant::now();
+    while client.ok("health", json!({})).await["config"]["watcher"] != "polling" {
+        assert!(began.elapsed() < Duration::from_secs(30), "health does not know of it");
+    }
     replace(&gateway, &text(&gateway, &json!({ "agents": { "defaults": { "maxConcurrent": 7 } } })));
     assert_eq!(changed(&mut client, &mut 0).await["applied"], "hot");
 }

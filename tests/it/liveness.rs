@@ -1,5 +1,6 @@
 //! Peers that are gone without a word, and crowds that never say one: both end, and clients at work do not notice.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ async fn hundred_more(gateway: &Gateway, silent: &mut Vec<TcpStream>) -> usize {
     let (came, began) = (silent.len(), Instant::now());
     silent.retain(is_open);
     while silent.len() > NEWCOMERS {
-        assert!(began.elapsed() < Duration::from_secs(20), "{} silent sockets are held", silent.len());
+        assert!(began.elapsed() < Duration::from_secs(60), "{} silent sockets are held", silent.len());
         tokio::time::sleep(Duration::from_millis(2)).await;
         silent.retain(is_open);
     }
@@ -40,9 +41,13 @@ fn is_open(stream: &TcpStream) -> bool {
     stream.try_read(&mut [0; 512]).is_err_and(|cause| cause.kind() == std::io::ErrorKind::WouldBlock)
 }
 
-/// Pings often; a peer on a busy machine has its time to answer.
+/// How long a peer may take to answer a ping: longer than a busy machine keeps a test from going on.
+const PONG: Duration = Duration::from_secs(10);
+
+/// Pings often.
 fn quick() -> Gateway {
-    Gateway::with(&json!({ "gateway": { "limits": { "pingIntervalMs": 200, "pongTimeoutMs": 2000, "tickIntervalMs": 1000 } } }))
+    let pong_ms = u64::try_from(PONG.as_millis()).unwrap();
+    Gateway::with(&json!({ "gateway": { "limits": { "pingIntervalMs": 200, "pongTimeoutMs": pong_ms, "tickIntervalMs": 1000 } } }))
 }
 
 /// Waits until so many connections are left, the asking one included.
@@ -53,7 +58,7 @@ async fn connections_become(client: &mut Client, wanted: u64) {
         if count == wanted {
             return;
         }
-        assert!(began.elapsed() < Duration::from_secs(20), "{count} connections instead of {wanted}");
+        assert!(began.elapsed() < Duration::from_secs(60), "{count} connections instead of {wanted}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -66,6 +71,7 @@ async fn m24_a_peer_that_answers_no_ping_is_ended_and_one_that_does_stays() {
     let mut deaf = Raw::connected(&gateway).await;
     let mut lively = Client::connect(&gateway).await;
     connections_become(&mut asker, 3).await;
+    let gone = Cell::new(false);
     let ended = async {
         let mut pinged = false;
         // It reads all the time: only its pongs are missing.
@@ -73,11 +79,13 @@ async fn m24_a_peer_that_answers_no_ping_is_ended_and_one_that_does_stays() {
             pinged |= first == 0x89;
         }
         assert!(pinged);
-        assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+        assert!(began.elapsed() >= PONG, "{:?}", began.elapsed());
+        gone.set(true);
     };
-    // Reading is what answers pings: longer than that later this one is still there.
-    let three_ticks = lively.until("three ticks", |client| client.events.iter().filter(|event| event["event"] == "tick").count() >= 3);
-    tokio::join!(ended, three_ticks);
+    // Reading is what answers pings: when the other one is gone, and so long later that it would be gone too, this one is still there.
+    let ticks = |client: &Client| client.events.iter().filter(|event| event["event"] == "tick").count();
+    let outlives = lively.until("the end of the other", |client| gone.get() && ticks(client) >= 12);
+    tokio::join!(ended, outlives);
     connections_become(&mut asker, 2).await;
 }
 
@@ -144,7 +152,7 @@ async fn m26_ten_thousand_silent_sockets_keep_nobody_at_work_from_working() {
     // The places come back.
     let began = Instant::now();
     while Client::try_connect(gateway.port()).await.is_err() {
-        assert!(began.elapsed() < Duration::from_secs(20), "the places of silent sockets stay taken");
+        assert!(began.elapsed() < Duration::from_secs(60), "the places of silent sockets stay taken");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

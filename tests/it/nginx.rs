@@ -10,6 +10,7 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Command, Output},
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
@@ -70,11 +71,22 @@ impl Nginx {
             let config = write_config(dir.path(), port, upstream);
             let started = run_or_skip(nginx().arg("-c").arg(&config))?;
             if started.status.success() {
-                return Some(Self { port, dir });
+                let nginx = Self { port, dir };
+                nginx.wait_for_pid();
+                return Some(nginx);
             }
             last = String::from_utf8_lossy(&started.stderr).into_owned();
         }
         panic!("nginx does not start: {last}");
+    }
+
+    /// It listens before it is a daemon, and says its number afterwards.
+    fn wait_for_pid(&self) {
+        let until = Instant::now() + Duration::from_secs(60);
+        while !fs::read_to_string(self.dir.path().join("nginx.pid")).is_ok_and(|pid| pid.ends_with('\n')) {
+            assert!(Instant::now() < until, "nginx has not said its number");
+            std::thread::yield_now();
+        }
     }
 
     /// The certificate that clients have to trust, PEM.

@@ -176,14 +176,17 @@ async fn mk01_a_user_has_one_run_at_a_time_also_over_two_connections() {
 async fn mk01_a_connection_ends_with_its_assertion_and_with_the_portals_key() {
     let gateway = Gateway::with(&config());
     let mut short = claims("ann");
-    short["exp"] = json!(now() + 3);
+    // Time enough to come in on a busy machine.
+    short["exp"] = json!(now() + 8);
     let mut client = user(&gateway, &assertion(&json!({ "alg": "HS256" }), &short)).await;
     let closed = client.until_closed().await;
     assert_eq!((closed.code, closed.reason.as_str()), (Some(1008), "credential expired"));
-    assert!(now() <= short["exp"].as_u64().unwrap() + 1);
+    // By its own clock: the next tick is half a minute away.
+    assert!(now() <= short["exp"].as_u64().unwrap() + 10);
     let mut ann = user(&gateway, &of("ann")).await;
     let mut local = Client::local(&gateway).await;
     patch(&mut local, json!({ "gateway": { "auth": { "jwt": { "secret": "another-secret-4be17700a92f5c3d68e" } } } })).await;
-    let closed = tokio::time::timeout(Duration::from_secs(1), ann.until_closed()).await.unwrap();
+    // Its assertion holds for ten minutes more.
+    let closed = tokio::time::timeout(Duration::from_secs(20), ann.until_closed()).await.unwrap();
     assert_eq!(closed.reason, "credential revoked");
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use skykoi_gateway::tasks::Tasks;
 use tokio::sync::{Barrier, watch};
 
 use crate::harness::client::{Closed, connect_params};
+use crate::harness::model::RunView;
 use crate::harness::{Client, Gateway};
 
 /// After the loss of a connection the stock front end waits so long, and longer by this factor each time.
@@ -48,7 +49,9 @@ fn crowd() -> usize {
 async fn m100_a_thousand_clients_that_come_back_at_once_are_all_served_in_time_and_miss_nothing() {
     let _turn = ALONE.lock().await;
     let crowd = crowd();
-    let mut gateway = Gateway::with(&json!({ "logging": { "level": "info" } }));
+    // Those that are there wait for the others, and a client takes silence of half a minute, the usual time between ticks, for a failure.
+    let config = json!({ "gateway": { "limits": { "tickIntervalMs": 10_000 } }, "logging": { "level": "info" } });
+    let mut gateway = Gateway::with(&config);
     let mut starter = Client::connect(&gateway).await;
     let script = "echo before; while [ ! -e go ]; do sleep 0.05; done; echo after; exit 3";
     starter.agent(json!({"message": script, "idempotencyKey": "r"})).await;
@@ -98,7 +101,7 @@ async fn m100_a_thousand_clients_that_come_back_at_once_are_all_served_in_time_a
         if local.ok("health", json!({})).await["connections"] == crowd + 1 {
             break;
         }
-        assert!(began.elapsed() < Duration::from_secs(60), "they do not come back");
+        assert!(began.elapsed() < Duration::from_secs(120), "they do not come back");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let rss = gateway.own_bytes();
@@ -110,8 +113,8 @@ async fn m100_a_thousand_clients_that_come_back_at_once_are_all_served_in_time_a
         tries = tries.max(returned.tries);
     }
     eprintln!("{crowd} clients were back after {worst:?}, with at most {tries} tries; the daemon took {} MiB", rss >> 20);
-    // `make bench` measures the ten seconds with a release build; a debug build beside other tests has three times that.
-    let bound = if cfg!(debug_assertions) { 30 } else { 10 };
+    // `make bench` measures the ten seconds with a release build. A debug build beside other tests has time for one more of the longest waits.
+    let bound = if cfg!(debug_assertions) { 60 } else { 10 };
     assert!(worst <= Duration::from_secs(bound), "{worst:?}");
     assert!(rss < 256 << 20, "{rss} bytes");
 }
@@ -119,6 +122,11 @@ async fn m100_a_thousand_clients_that_come_back_at_once_are_all_served_in_time_a
 const FOLLOWERS: usize = 8;
 const RUNS: usize = 4;
 const KILLS: usize = 6;
+
+/// The end of a run, once all before it is there too: a subscription that is served late goes back for what lacks when the end has been told already.
+fn whole_end(run: &RunView) -> Option<&Value> {
+    run.terminal().filter(|end| end["seq"] == run.last)
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn followers_of_busy_runs_get_every_event_once_over_many_restarts_of_the_daemon() {
@@ -155,7 +163,7 @@ async fn followers_of_busy_runs_get_every_event_once_over_many_restarts_of_the_d
                 // The client's own model sees to it that nothing comes twice and nothing is left out.
                 while client.frame().await.is_ok() {
                     progress.fetch_add(1, Ordering::Relaxed);
-                    if (0..RUNS).all(|n| ends[n].is_some() || client.runs[&format!("r{n}")].terminal().is_some()) {
+                    if (0..RUNS).all(|n| ends[n].is_some() || whole_end(&client.runs[&format!("r{n}")]).is_some()) {
                         break;
                     }
                     // What was shown is not kept: a follower only knows how far it is.
@@ -164,7 +172,7 @@ async fn followers_of_busy_runs_get_every_event_once_over_many_restarts_of_the_d
                 for n in 0..RUNS {
                     let run = &client.runs[&format!("r{n}")];
                     last[n] = run.last.max(last[n]);
-                    ends[n] = run.terminal().cloned().or(ends[n].take());
+                    ends[n] = whole_end(run).cloned().or(ends[n].take());
                 }
             }
             tell.send((last, ends)).await.unwrap();

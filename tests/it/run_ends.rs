@@ -115,9 +115,10 @@ async fn m78_a_run_at_work_is_aborted_once_and_asking_again_changes_nothing() {
     let mut other = Client::connect(&gateway).await;
     let ask = json!({"runId": run_id});
     let (first, second) = (client.request("runs.abort", ask.clone()).await, other.request("runs.abort", ask.clone()).await);
-    let first = client.response(&first).await;
-    assert_eq!((&first["payload"]["aborted"], &first["payload"]["runId"]), (&json!(true), &json!(run_id)));
-    assert_eq!(other.response(&second).await["ok"], true);
+    // Either of them may be looked at first, and the run may be over before the other one is.
+    let answers = [client.response(&first).await, other.response(&second).await];
+    assert!(answers.iter().all(|answer| answer["ok"] == true && answer["payload"]["runId"] == run_id), "{answers:?}");
+    assert!(answers.iter().any(|answer| answer["payload"]["aborted"] == true), "{answers:?}");
     let last = client.response(&id).await;
     assert_eq!((last["ok"].as_bool(), last["payload"]["status"].as_str()), (Some(true), Some("aborted")));
     assert_eq!(last["payload"]["stopReason"], "rpc");
@@ -136,12 +137,14 @@ async fn m78_a_queued_run_is_aborted_before_it_starts_and_the_next_one_moves_up(
     let (first, first_run) = running(&mut client, json!({"message": ENDLESS})).await;
     let (second, _) = client.agent(json!({"message": "echo never", "idempotencyKey": "second"})).await;
     let (third, _) = client.agent(json!({"message": "echo third", "idempotencyKey": "third"})).await;
-    let mut row = client.ok("runs.get", json!({"runId": "third"})).await;
-    while row["status"] == "accepted" {
-        // Its place is given once the acknowledgement is on its way.
-        row = client.ok("runs.get", json!({"runId": "third"})).await;
+    for (run_id, position) in [("second", 1), ("third", 2)] {
+        let mut row = client.ok("runs.get", json!({"runId": run_id})).await;
+        while row["status"] == "accepted" {
+            // Its place is given once the acknowledgement is on its way.
+            row = client.ok("runs.get", json!({"runId": run_id})).await;
+        }
+        assert_eq!((row["status"].as_str(), row["position"].as_u64()), (Some("queued"), Some(position)), "{run_id}");
     }
-    assert_eq!((row["status"].as_str(), row["position"].as_u64()), (Some("queued"), Some(2)));
     let aborted = client.ok("runs.abort", json!({"runId": "second"})).await;
     assert_eq!(aborted["aborted"], true);
     let last = client.response(&second).await;
@@ -188,7 +191,8 @@ async fn chat_abort_ends_every_run_of_a_session_and_no_other() {
 async fn m79_a_time_limit_ends_a_run_and_zero_is_none() {
     let gateway = Gateway::with(&json!({"agents": {"defaults": {"timeoutSeconds": 1}}}));
     let mut client = Client::connect(&gateway).await;
-    let (id, run_id) = running(&mut client, json!({"message": ENDLESS, "timeout": 1, "sessionKey": "a"})).await;
+    // It may take longer than its time to say anything.
+    let (id, ack) = client.agent(json!({"message": ENDLESS, "timeout": 1, "sessionKey": "a"})).await;
     let (by_default, _) = client.agent(json!({"message": ENDLESS, "sessionKey": "b"})).await;
     let (unlimited, _) = client.agent(json!({"message": "sleep 1.5; echo done", "timeout": 0, "sessionKey": "c"})).await;
     for id in [id, by_default] {
@@ -197,9 +201,10 @@ async fn m79_a_time_limit_ends_a_run_and_zero_is_none() {
         assert_eq!(last["error"]["message"], "timed out after 1 s");
         let result = &last["payload"]["result"];
         assert_eq!((result["status"].as_str(), result["code"].as_str()), (Some("timeout"), Some("AGENT_TIMEOUT")));
-        assert!((1000..4000).contains(&result["durationMs"].as_u64().unwrap()), "{result}");
+        // The upper bound has room for a machine that stands still now and then.
+        assert!((1000..20_000).contains(&result["durationMs"].as_u64().unwrap()), "{result}");
     }
-    let waited = client.ok("agent.wait", json!({"runId": run_id})).await;
+    let waited = client.ok("agent.wait", json!({"runId": ack["runId"]})).await;
     assert_eq!((waited["status"].as_str(), waited["outcome"]["status"].as_str()), (Some("timeout"), Some("timeout")));
     assert_eq!(client.response(&unlimited).await["payload"]["status"], "ok");
 }
@@ -259,7 +264,8 @@ async fn defect_18_a_command_knows_no_secret_of_the_gateway() {
     }
     gateway.launch();
     let mut client = Client::connect(&gateway).await;
-    let (id, run_id) = running(&mut client, json!({"message": "env; echo fds; ls -l /proc/self/fd; echo ready; sleep 0.5"})).await;
+    let script = "env; echo fds; ls -l /proc/self/fd; echo ready; while [ ! -e go ]; do sleep 0.02; done";
+    let (id, run_id) = running(&mut client, json!({ "message": script })).await;
     // While it runs: no process of the gateway or the run has the token in its arguments, and no shim has an environment.
     let shims = gateway.shims();
     assert_eq!(shims.len(), 1);
@@ -270,6 +276,7 @@ async fn defect_18_a_command_knows_no_secret_of_the_gateway() {
         assert!(!String::from_utf8_lossy(&arguments).contains(crate::harness::gateway::TOKEN));
     }
     assert_eq!(std::fs::read(format!("/proc/{}/environ", shims[0].1)).unwrap(), b"");
+    std::fs::write(gateway.state_dir().join("work/go"), "").unwrap();
     client.response(&id).await;
     let text = client.runs[&run_id].text();
     assert!(!text.contains("canary") && !text.contains(crate::harness::gateway::TOKEN), "{text}");

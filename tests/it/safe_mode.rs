@@ -89,7 +89,8 @@ async fn m99_after_three_crashes_the_gateway_serves_but_starts_no_queued_run_unt
 
 #[tokio::test]
 async fn m99_safe_mode_ends_by_itself_when_the_daemon_has_lived_long_enough() {
-    let mut gateway = Gateway::with(&limits(1, 4000));
+    // Long enough for the crash to fall into it, and for a look at what it does, on a machine that stands still now and then.
+    let mut gateway = Gateway::with(&limits(1, 15_000));
     line_up(&gateway, &["q1"]).await;
     gateway.kill_and_restart();
     let mut client = Client::connect(&gateway).await;

@@ -1,7 +1,6 @@
 //! What existing front ends call after hello, with their literal parameters: each call has an answer at once, good or clean, and none hangs.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -162,6 +161,6 @@ async fn a_probe_that_only_knocks_is_answered_and_may_leave() {
     plays(&mut client, vec![("health", Value::Null), ("status", Value::Null), ("system-presence", Value::Null)]).await;
     let config = client.ok("config.get", json!({})).await;
     assert!(config["valid"] == true && !config.to_string().contains(TOKEN), "{config}");
-    let refused = tokio::time::timeout(Duration::from_secs(5), client.call("config.set", json!({ "raw": "{}" }))).await.unwrap();
+    let refused = tokio::time::timeout(PATIENCE, client.call("config.set", json!({ "raw": "{}" }))).await.unwrap();
     assert_eq!(refused["error"]["message"], "missing scope: operator.admin");
 }

@@ -63,8 +63,9 @@ async fn a_run_that_burns_a_processor_shows_in_the_next_health_event() {
 async fn a_run_of_an_earlier_daemon_is_seen_too() {
     let mut gateway = Gateway::start();
     let mut client = Client::connect(&gateway).await;
-    client.agent(json!({ "message": "sleep 60", "idempotencyKey": "old" })).await;
-    client.until("its start", |client| client.runs.contains_key("old")).await;
+    client.agent(json!({ "message": "echo up; sleep 60", "idempotencyKey": "old" })).await;
+    // Its first event comes before its command.
+    client.until("its command", |client| client.runs.get("old").is_some_and(|run| !run.text().is_empty())).await;
     gateway.kill_and_restart();
     let mut client = Client::connect(&gateway).await;
     let status = client.ok("status", json!({})).await;
@@ -105,11 +106,19 @@ async fn a_client_without_the_cap_and_a_gateway_that_is_quiet_tell_nothing_of_to
 async fn the_log_is_read_by_cursor_and_holds_no_secret() {
     let gateway = Gateway::start();
     let mut client = Client::connect(&gateway).await;
-    let first = client.ok("logs.tail", json!({})).await;
+    let mut first = client.ok("logs.tail", json!({})).await;
+    let is_ready =
+        |tail: &Value| tail["lines"].as_array().unwrap().iter().any(|line| line.as_str().unwrap().contains("\"message\":\"ready\""));
+    // It lets clients in a moment before it says so.
+    let said = tokio::time::timeout(PATIENCE, async {
+        while !is_ready(&first) {
+            first = client.ok("logs.tail", json!({})).await;
+        }
+    });
+    said.await.expect("it says that it is ready");
     let file = std::path::PathBuf::from(first["file"].as_str().unwrap());
     assert_eq!(file, gateway.state_dir().join("logs/gateway.jsonl"));
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(first["lines"].as_array().unwrap().iter().any(|line| line.as_str().unwrap().contains("\"message\":\"ready\"")));
     let mut params = connect_params();
     params["auth"]["token"] = json!("wrong-secret-5f1c");
     assert!(Client::open(gateway.port(), &[]).await.hello(params).await.is_err());
@@ -264,7 +273,7 @@ async fn nobody_listening_nothing_is_looked_up_and_the_first_to_come_gets_news()
     let before = client.hello["snapshot"]["stateVersion"]["health"].as_u64().unwrap();
     assert!(before <= 1, "{before}");
     let next = tokio::time::timeout(
-        Duration::from_secs(20),
+        Duration::from_secs(60),
         client.until("health", |client| client.events.iter().any(|event| event["event"] == "health")),
     );
     next.await.unwrap();

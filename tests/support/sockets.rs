@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::echo::Echo;
 
 /// Nothing in these tests takes this long unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running echo server.
 pub struct Server {

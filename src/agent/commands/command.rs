@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
@@ -13,12 +13,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::Wanted;
 use super::kept::Kept;
-use crate::exec::execution;
+use super::shown::Shown;
 use crate::exec::output::Sink;
+use crate::exec::{execution, terminal};
 use crate::protocol::event::agent::Source;
 
 /// How long a command may take to read what is written to it.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
+/// How often it is looked whether a command has its terminal by now; nobody tells us.
+const TERMINAL_LOOK: Duration = Duration::from_millis(5);
 
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +54,16 @@ pub(in crate::agent) struct Command {
     pty: bool,
     started: Instant,
     state: Mutex<State>,
-    stdin: tokio::sync::Mutex<Option<Sender>>,
+    stdin: tokio::sync::Mutex<Option<Input>>,
     ended: watch::Sender<bool>,
+}
+
+/// Where a command reads from.
+#[derive(Debug)]
+struct Input {
+    sender: Sender,
+    /// It is a terminal that may not be the command's yet.
+    awaited: bool,
 }
 
 #[derive(Debug, Default)]
@@ -90,7 +101,7 @@ impl Command {
             pty: wanted.pty,
             started: Instant::now(),
             state: Mutex::default(),
-            stdin: tokio::sync::Mutex::new(stdin),
+            stdin: tokio::sync::Mutex::new(stdin.map(|sender| Input { sender, awaited: wanted.pty })),
             ended: watch::channel(false).0,
         }
     }
@@ -131,11 +142,22 @@ impl Command {
         is_news
     }
 
+    /// Whether its time was over before it ended.
+    pub fn is_over_its_limit(&self) -> bool {
+        self.lock().timed_out
+    }
+
     /// Waits for its end, at most so long. Returns whether it has ended.
     pub async fn wait(&self, limit: Duration) -> bool {
         let mut ended = self.ended.subscribe();
-        // The sender lives in this command, so only the limit can fail.
-        tokio::time::timeout(limit, ended.wait_for(|ended| *ended)).await.is_ok()
+        // In two parts: when this process itself is held up, the time is over before the end that came meanwhile is seen.
+        for _ in 0..2 {
+            // The sender lives in this command, so only the limit can fail.
+            if tokio::time::timeout(limit / 2, ended.wait_for(|ended| *ended)).await.is_ok() {
+                return true;
+            }
+        }
+        self.ended().is_some()
     }
 
     /// All of its output, as far as it is kept.
@@ -164,7 +186,7 @@ impl Command {
     /// Why not, for the model.
     pub async fn write(&self, bytes: &[u8], close: bool) -> Result<(), String> {
         let mut stdin = self.stdin.lock().await;
-        let Some(sender) = stdin.as_mut() else {
+        let Some(input) = stdin.as_mut() else {
             if self.pty {
                 return Err(format!(
                     "Nothing can be typed to {}: a command from a list, or one that was approved, reads nothing.",
@@ -173,15 +195,33 @@ impl Command {
             }
             return Err(format!("The input of {} is not open. Start the command with background: true to write to it.", self.id));
         };
-        let written = tokio::time::timeout(WRITE_LIMIT, sender.write_all(bytes)).await;
+        let write = async {
+            self.has_its_terminal(input).await?;
+            input.sender.write_all(bytes).await
+        };
+        let written = tokio::time::timeout(WRITE_LIMIT, write).await;
+        let awaited = input.awaited;
         if close {
             *stdin = None;
         }
         match written {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(format!("{} does not read its input: {error}.", self.id)),
+            Err(_) if awaited => Err(format!("{} did not take its terminal within 5 s; nothing was typed.", self.id)),
             Err(_) => Err(format!("{} did not read its input within 5 s; only a part of it was written.", self.id)),
         }
+    }
+
+    /// Waits until the terminal is the command's. What is typed before is kept for it, but for the keys that make signals: they would go to nobody.
+    async fn has_its_terminal(&self, input: &mut Input) -> io::Result<()> {
+        while input.awaited && !terminal::is_taken(&input.sender) {
+            if self.ended().is_some() {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            tokio::time::sleep(TERMINAL_LOOK).await;
+        }
+        input.awaited = false;
+        Ok(())
     }
 
     pub(super) fn time_is_over(&self) {
@@ -218,19 +258,33 @@ fn name_of(number: i32) -> String {
 
 /// Output on its way to the host and to the model.
 pub(super) struct Tee {
-    pub command: std::sync::Arc<Command>,
-    pub inner: Box<dyn Sink + Send>,
+    command: Arc<Command>,
+    inner: Box<dyn Sink + Send>,
+    /// For what comes from a terminal.
+    shown: Shown,
+}
+
+impl Tee {
+    /// For the output of `command`, and for `inner` as it comes.
+    pub fn new(command: Arc<Command>, inner: Box<dyn Sink + Send>) -> Self {
+        Self { command, inner, shown: Shown::default() }
+    }
+
+    /// Nothing comes any more.
+    pub fn finish(&mut self) {
+        self.command.lock().output.push(self.shown.rest());
+    }
 }
 
 impl Sink for Tee {
     fn chunk(&mut self, source: Source, text: &str, dropped_bytes: Option<u64>) -> bool {
         let mut state = self.command.lock();
         if let Some(dropped) = dropped_bytes {
+            state.output.push(self.shown.rest());
             state.output.push(&format!("\n[… {dropped} bytes left out …]\n"));
         }
         if self.command.pty {
-            // A terminal goes back to the beginning of each line.
-            state.output.push(&text.replace("\r\n", "\n"));
+            state.output.push(&self.shown.text(text));
         } else {
             state.output.push(text);
         }

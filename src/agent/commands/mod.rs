@@ -2,6 +2,9 @@
 
 mod command;
 mod kept;
+mod shown;
+#[cfg(test)]
+mod tests;
 
 pub(super) use command::{Command, Ended};
 
@@ -24,8 +27,8 @@ use crate::exec::process::Running;
 use crate::tasks::Tasks;
 use command::Tee;
 
-/// How much longer than its grace the end of a command may take.
-const END_LIMIT: Duration = Duration::from_millis(2500);
+/// How long after its grace a command that was told to end is gone: its rest is swept and read within 2.6 s (`exec/execution.rs`), and a slow machine takes longer. Only what the kernel does not let go outlasts it.
+const BEHIND_GRACE: Duration = Duration::from_secs(4);
 /// Least room for the output of a command in the journal, bytes.
 const LEAST_ROOM: u64 = 64 << 10;
 /// Most ended commands that are remembered.
@@ -74,6 +77,11 @@ impl Commands {
         &self.rules
     }
 
+    /// How long the end of a command may take once it was told to end, or once its time was over.
+    pub fn ending(&self) -> Duration {
+        Duration::from_millis(self.rules.grace_ms).saturating_add(BEHIND_GRACE)
+    }
+
     /// Has the host start a command and follows it.
     ///
     /// # Errors
@@ -106,7 +114,7 @@ impl Commands {
     }
 
     fn follow(&self, command: Arc<Command>, running: Running, host: &Arc<dyn Host>, timeout: Duration) {
-        let sink = Tee { command: Arc::clone(&command), inner: host.output(&command.tool_call_id) };
+        let sink = Tee::new(Arc::clone(&command), host.output(&command.tool_call_id));
         let room = self.rules.cap_bytes.saturating_sub(self.printed().kept()).max(LEAST_ROOM);
         let mut output = Output::new(sink, room, self.rules.tail_bytes);
         let printed = Arc::clone(&self.printed);
@@ -125,6 +133,7 @@ impl Commands {
             };
             drop(following);
             printed.lock().unwrap_or_else(PoisonError::into_inner).add(output.finish());
+            output.sink().finish();
             command.finish(ended);
         });
     }
@@ -165,7 +174,7 @@ impl Commands {
     /// Ends those that run and waits for their end.
     pub async fn end(&self) {
         self.stop.cancel();
-        self.tasks.stop(Duration::from_millis(self.rules.grace_ms) + END_LIMIT).await;
+        self.tasks.stop(self.ending()).await;
     }
 
     fn next_id(&self) -> String {

@@ -227,7 +227,7 @@ mod tests {
     }
 
     fn fetcher(may: fn(IpAddr) -> bool) -> Fetcher {
-        let rules = FetchRules { timeout_ms: 5000, max_redirects: 2, ..FetchRules::default() };
+        let rules = FetchRules { timeout_ms: 60_000, max_redirects: 2, ..FetchRules::default() };
         Fetcher { rules, may, trusted: || Err("not in this test".to_owned()) }
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +15,7 @@ use crate::agent::mcp::Mcp;
 use crate::agent::spec::{AgentSpec, Bootstrap, Budgets, CompactionRules, ExecRules, FileRules, ModelFacts, Price, Task, ToolRules};
 use crate::exec::isolate::Wrapped;
 use crate::exec::output::Sink;
-use crate::exec::process::{OOM_SCORE_ADJ, Script, spawn_fed};
+use crate::exec::process::{OOM_SCORE_ADJ, Script, spawn_fed, spawn_on_terminal};
 use crate::model::{Block, ErrorKind, Event, Events, Message, Model, ModelError, Request, Role, StopReason, Thinking, Usage};
 use crate::protocol::event::agent::Source;
 
@@ -45,7 +46,8 @@ pub(in crate::agent) fn spec(workspace: &Path) -> AgentSpec {
         bootstrap: Bootstrap::default(),
         tools: ToolRules { apply_patch: true, ..ToolRules::default() },
         files: FileRules::default(),
-        exec: ExecRules { grace_ms: 200, ..ExecRules::default() },
+        // What ends by itself is waited for, also on a machine that is slow.
+        exec: ExecRules { background_ms: 60_000, grace_ms: 200, ..ExecRules::default() },
         fetch: None,
         sessions: false,
         budgets: Budgets::default(),
@@ -194,9 +196,21 @@ impl Host for Noted {
             }
             let mut env = command.env;
             env.insert("PATH".into(), "/usr/bin:/bin".into());
+            let begun = command.command.contains("touch begun").then(|| command.cwd.join("begun"));
             let (shell, wrapped) = ("/bin/sh".to_owned(), Wrapped::default());
             let script = Script { shell, text: command.command, cwd: command.cwd, env, wrapped, oom_score_adj: OOM_SCORE_ADJ };
-            spawn_fed(&script, command.stdin).map_err(|failed| refused(failed.to_string()))
+            let running = if command.pty {
+                // There is no program of ours to be `confine`: a script of this name in the folder is.
+                spawn_on_terminal(&script, Path::new("/bin/sh"))
+            } else {
+                spawn_fed(&script, command.stdin)
+            };
+            let running = running.map_err(|failed| refused(failed.to_string()))?;
+            // Its time begins when it says so: however slowly it starts, what it printed before is there.
+            if let Some(begun) = begun {
+                until("the command has begun", || begun.exists()).await;
+            }
+            Ok(running)
         })
     }
 
@@ -233,12 +247,22 @@ impl Host for Noted {
 }
 
 /// Runs a turn to its end.
-pub async fn play(spec: AgentSpec, host: Noted, script: Vec<Answer>) -> (Finish, Arc<Noted>, Vec<Request>) {
-    let host = Arc::new(host);
+pub async fn play(spec: AgentSpec, host: impl Into<Arc<Noted>>, script: Vec<Answer>) -> (Finish, Arc<Noted>, Vec<Request>) {
+    let host = host.into();
     let model = Arc::new(Scripted { answers: Mutex::new(script.into()), requests: Mutex::default(), host: Arc::clone(&host) });
     let finish = crate::agent::run(spec, Arc::clone(&model) as Arc<dyn Model>, Arc::clone(&host) as Arc<dyn Host>, Mcp::default()).await;
     let requests = std::mem::take(&mut *model.requests.lock().unwrap());
     (finish, host, requests)
+}
+
+/// Looks again and again until it holds; processes and their output give no other sign here.
+pub async fn until(what: &str, holds: impl Fn() -> bool) {
+    let looks = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), looks).await.unwrap_or_else(|_| panic!("waited in vain until {what}"));
 }
 
 /// The arguments of a call as text.

@@ -1,10 +1,10 @@
 //! Tools as a model uses them, with real files and real commands.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use serde_json::json;
 
-use super::fakes::{Noted, args, calls, play, says, spec};
+use super::fakes::{Noted, args, calls, play, says, spec, until};
 use crate::agent::host::{AgentEvent, End};
 use crate::agent::spec::{AgentSpec, FetchRules, ToolLayer};
 use crate::exec::proc::{all, stat};
@@ -23,7 +23,7 @@ async fn sk41_exec_has_a_folder_an_environment_an_exit_code_and_a_time_limit() {
     std::fs::create_dir(dir.path().join("sub")).unwrap();
     let uses = [
         ("exec", json!({ "command": "pwd; echo $FRUIT; echo err >&2; exit 3", "workdir": "sub", "env": { "FRUIT": "äpfel" } })),
-        ("exec", json!({ "command": "echo begin; sleep 30", "timeout": 0.3 })),
+        ("exec", json!({ "command": "echo begin; touch begun; sleep 30", "timeout": 0.05 })),
         ("exec", json!({ "command": "true" })),
         ("exec", json!({ "command": "true", "workdir": "none" })),
         ("exec", json!({ "command": "kill -9 $$" })),
@@ -40,22 +40,56 @@ async fn sk41_exec_has_a_folder_an_environment_an_exit_code_and_a_time_limit() {
 }
 
 #[tokio::test]
+async fn a_command_that_ignores_term_is_reported_as_over_its_time_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spec = spec(dir.path());
+    spec.exec.grace_ms = 2500;
+    let command = json!({ "command": "trap '' TERM; touch begun; sleep 300", "timeout": 0.05 });
+    let results = results(spec, &[("exec", command)]).await;
+    assert!(results[0].0 && results[0].1.contains("[Its time limit was over; ended after "), "{}", results[0].1);
+}
+
+#[tokio::test]
+async fn a_key_that_is_typed_before_a_command_has_its_terminal_reaches_it() {
+    let dir = tempfile::tempdir().unwrap();
+    // In the place of the hidden command, and slower. It stays, because other tests of this process take a child with a session of its own for an orphan; and no shell has the terminal, because one that is about to start something may put an interrupt off until that ends.
+    std::fs::write(dir.path().join("confine"), "until [ -e go ]; do sleep 0.02; done; setsid -c sleep 300; exit $?").unwrap();
+    let uses = [
+        ("exec", json!({ "command": "true", "pty": true, "background": true })),
+        ("process", json!({ "action": "send-keys", "id": "p1", "keys": ["ctrl-c"] })),
+        ("process", json!({ "action": "poll", "id": "p1", "waitMs": 60_000 })),
+    ];
+    let script = uses.iter().map(|(name, value)| calls(&[(value["action"].as_str().unwrap_or("start"), name, &args(value))])).collect();
+    let host = Arc::new(Noted::default());
+    let watch = async {
+        until("a key is typed", || host.order().contains("+send-keys")).await;
+        std::fs::write(dir.path().join("go"), "").unwrap();
+    };
+    let (_, ()) = tokio::join!(play(spec(dir.path()), Arc::clone(&host), script), watch);
+    let results = host.results();
+    assert!(results[1].2.starts_with("Wrote 1 bytes") && results[2].2.contains("[Exit code 130 after "), "{results:?}");
+}
+
+#[tokio::test]
 async fn sk41_a_command_goes_on_in_the_background_and_process_looks_after_it() {
     let dir = tempfile::tempdir().unwrap();
     let uses = [
         ("exec", json!({ "command": "while read line; do echo \"got $line\"; done; echo bye", "background": true })),
         ("process", json!({ "action": "write", "id": "p1", "data": "ä\n" })),
         ("process", json!({ "action": "send-keys", "id": "p1", "keys": ["b", "Enter", "C-d"] })),
-        ("process", json!({ "action": "poll", "id": "p1", "waitMs": 10_000 })),
+        ("process", json!({ "action": "poll", "id": "p1", "waitMs": 60_000 })),
         ("process", json!({ "action": "log", "id": "p1", "offset": 2, "limit": 1 })),
-        ("exec", json!({ "command": "echo one; sleep 60", "yieldMs": 300 })),
+        ("exec", json!({ "command": "echo one; touch begun; sleep 60", "yieldMs": 300 })),
         ("process", json!({ "action": "poll", "id": "p2" })),
         ("process", json!({ "action": "list" })),
         ("process", json!({ "action": "kill", "id": "p2" })),
         ("process", json!({ "action": "write", "id": "p2", "data": "x" })),
         ("process", json!({ "action": "poll", "id": "p9" })),
     ];
-    let results = results(spec(dir.path()), &uses).await;
+    let mut spec = spec(dir.path());
+    // TERM ends what is killed here, and its end is waited for a little longer than this.
+    spec.exec.grace_ms = 30_000;
+    let results = results(spec, &uses).await;
     assert!(results[0].1.contains("process p1"), "{results:?}");
     assert!(results[3].1.contains("got ä\ngot b\nbye") && results[3].1.contains("Exit code 0"), "{}", results[3].1);
     assert!(results[4].1.starts_with("got b\n"), "{}", results[4].1);
@@ -73,9 +107,10 @@ async fn sk41_a_command_goes_on_in_the_background_and_process_looks_after_it() {
 #[tokio::test]
 async fn the_model_is_told_once_when_a_command_in_the_background_ends() {
     let dir = tempfile::tempdir().unwrap();
-    let wait = "while [ ! -e gone ]; do sleep 0.02; done; sleep 0.2";
+    // Until it has ended and was reaped, and a while longer for what this process does then.
+    let wait = "while [ ! -e gone ]; do sleep 0.02; done; while kill -0 $(cat gone) 2>/dev/null; do sleep 0.02; done; sleep 0.2";
     let uses = [
-        ("exec", json!({ "command": "echo hi; touch gone; exit 4", "background": true })),
+        ("exec", json!({ "command": "echo hi; echo $$ > pid; mv pid gone; exit 4", "background": true })),
         ("exec", json!({ "command": wait })),
         ("exec", json!({ "command": "true" })),
     ];
@@ -94,7 +129,7 @@ async fn the_model_is_told_once_when_a_command_in_the_background_ends() {
     // Who has looked needs no telling.
     let looked = [
         ("exec", json!({ "command": "exit 4", "background": true })),
-        ("process", json!({ "action": "poll", "id": "p1", "waitMs": 10_000 })),
+        ("process", json!({ "action": "poll", "id": "p1", "waitMs": 60_000 })),
         ("exec", json!({ "command": "true" })),
     ];
     let texts: Vec<String> = results(spec(dir.path()), &looked).await.into_iter().map(|(_, text)| text).collect();
@@ -126,7 +161,9 @@ async fn a_stop_ends_commands_and_keeps_what_they_printed() {
         stop.cancel();
     };
     let script = vec![calls(&[("x", "exec", &command), ("y", "exec", &command)])];
-    let ((finish, host, _), ()) = tokio::join!(play(spec(dir.path()), host, script), watch);
+    let mut spec = spec(dir.path());
+    spec.exec.grace_ms = 50;
+    let ((finish, host, _), ()) = tokio::join!(play(spec, host, script), watch);
     assert_eq!(finish.end, End::Stopped);
     let messages = host.messages();
     assert_eq!(messages.len(), 2, "the results are told although it was stopped");
@@ -136,16 +173,6 @@ async fn a_stop_ends_commands_and_keeps_what_they_printed() {
     let lives = || all().into_iter().filter_map(stat).any(|process| process.pgrp == group && !process.is_dead());
     // A process that was killed needs a moment to die.
     until("nothing of the command is left", || !lives()).await;
-}
-
-/// Looks again and again until it holds; processes and their output give no other sign here.
-async fn until(what: &str, holds: impl Fn() -> bool) {
-    let looks = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), looks).await.unwrap_or_else(|_| panic!("waited in vain until {what}"));
 }
 
 #[tokio::test]

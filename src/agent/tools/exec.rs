@@ -23,9 +23,6 @@ pub(super) const TOOL: Tool = Tool {
     run: |context, call| Box::pin(run(context, call)),
 };
 
-/// How long the end of a command is waited for after a stop, beyond its grace.
-const END_LIMIT: Duration = Duration::from_millis(1500);
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Arguments {
@@ -86,7 +83,8 @@ async fn run(context: Arc<Context>, call: Call) -> Given {
     let longest = Duration::from_millis(rules.timeout_ms);
     let asked = arguments.timeout.filter(|seconds| seconds.is_finite() && *seconds > 0.0);
     let timeout = asked.map_or(longest, |seconds| Duration::from_secs_f64(seconds.min(longest.as_secs_f64())));
-    let patience = Duration::from_millis(arguments.yield_ms.unwrap_or(rules.background_ms)).min(timeout.saturating_add(END_LIMIT));
+    let ending = context.commands.ending();
+    let patience = Duration::from_millis(arguments.yield_ms.unwrap_or(rules.background_ms)).min(timeout.saturating_add(ending));
     let wanted = Wanted {
         tool_call_id: call.id,
         text: arguments.command,
@@ -114,22 +112,25 @@ async fn run(context: Arc<Context>, call: Call) -> Given {
     }
     let has_ended = tokio::select! {
         has_ended = command.wait(patience) => has_ended,
-        () = stop.cancelled() => command.wait(Duration::from_millis(rules.grace_ms) + END_LIMIT).await,
+        () = stop.cancelled() => command.wait(ending).await,
     };
     if has_ended { ended(&command, &command.output(), stop.is_cancelled()) } else { still_runs(&command) }
 }
 
-/// What the model is told of a command that runs on.
+/// What the model is told of a command that runs on; one whose time is over has failed, however its end comes.
 fn still_runs(command: &Command) -> Given {
     command.told_that_it_runs_on();
     let output = bounded(&command.output(), RESULT_BYTES);
     let gap = if output.is_empty() { "" } else { "\n\n" };
-    Given::text(format!(
-        "{output}{gap}[It still runs after {}, from now on in the background as process {} (pid {}). Look after it with the process tool.]",
+    let is_error = command.is_over_its_limit();
+    let limit = if is_error { "Its time limit was over and it is being ended. " } else { "" };
+    let text = format!(
+        "{output}{gap}[{limit}It still runs after {}, from now on in the background as process {} (pid {}). Look after it with the process tool.]",
         seconds(command.ran_for()),
         command.id,
         command.pid
-    ))
+    );
+    Given { is_error, ..Given::text(text) }
 }
 
 /// What the model is told of a command that has ended: its output, and how.

@@ -23,8 +23,6 @@ pub(super) const TOOL: Tool = Tool {
     run: |context, call| Box::pin(run(context, call)),
 };
 
-/// How long the end of a killed command is waited for beyond its grace.
-const END_LIMIT: Duration = Duration::from_millis(1500);
 /// Longest wait of a poll, ms.
 const MAX_WAIT_MS: u64 = 120_000;
 
@@ -222,8 +220,7 @@ async fn kill(context: &Context, command: &Command) -> Given {
         return Given::text(format!("{} had ended already.", command.id));
     }
     command.stop.cancel();
-    let patience = Duration::from_millis(context.commands.rules().grace_ms) + END_LIMIT;
-    if command.wait(patience).await {
+    if command.wait(context.commands.ending()).await {
         command.told_of_its_end();
         Given::text(format!("Ended {}.\n{}", command.id, row(command)))
     } else {

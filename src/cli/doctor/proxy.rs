@@ -24,7 +24,7 @@ use crate::transport::tls;
 /// An address of nobody (documentation only), which a client might claim.
 const LIE: &str = "192.0.2.77";
 /// How long the request may take.
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(15);
 /// How much of the answer is read.
 const ANSWER_BYTES: u64 = 1024;
 
@@ -75,7 +75,7 @@ async fn request(url: &str, header: &str, word: &str, findings: &mut Vec<Finding
     let text =
         format!("GET /healthz HTTP/1.1\r\nHost: {authority}\r\n{header}: {word}\r\nX-Forwarded-For: {LIE}\r\nConnection: close\r\n\r\n");
     let connect = || async {
-        let stream = timeout(LIMIT, TcpStream::connect((name.as_str(), port))).await.map_err(|_| "no answer within 5 s".to_owned())?;
+        let stream = timeout(LIMIT, TcpStream::connect((name.as_str(), port))).await.map_err(|_| "no answer within 15 s".to_owned())?;
         stream.map_err(|error| error.to_string())
     };
     if !secure {
@@ -90,7 +90,7 @@ async fn request(url: &str, header: &str, word: &str, findings: &mut Vec<Finding
     .await
     {
         Ok(connected) => connected.map_err(|error| error.to_string()),
-        Err(_) => Err("no TLS within 5 s".to_owned()),
+        Err(_) => Err("no TLS within 15 s".to_owned()),
     };
     match encrypted(trusting).await {
         Ok(stream) => exchange(stream, &text).await,
@@ -117,7 +117,7 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, text: &str) -
         let _ = stream.take(ANSWER_BYTES).read_to_end(&mut answer).await;
         std::io::Result::Ok(answer)
     };
-    let answer = timeout(LIMIT, talk).await.map_err(|_| "no answer within 5 s".to_owned())?.map_err(|error| error.to_string())?;
+    let answer = timeout(LIMIT, talk).await.map_err(|_| "no answer within 15 s".to_owned())?.map_err(|error| error.to_string())?;
     let head = String::from_utf8_lossy(&answer);
     head.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)?.parse().ok()).ok_or_else(|| "what answers is no web server".to_owned())
 }

@@ -64,7 +64,7 @@ contract! {
 }
 
 /// Nothing of a run takes longer, unless it hangs.
-const SOON_MS: u64 = 15_000;
+const SOON_MS: u64 = 30_000;
 
 fn terminals(client: &Client, run: &str) -> usize {
     client.runs[run].events.values().filter(|event| is_terminal(event)).count()

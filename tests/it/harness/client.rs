@@ -12,17 +12,27 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::time::Instant;
 
 use super::Gateway;
 use super::gateway::TOKEN;
 use super::model::{ChatView, RunView};
 
-/// Longest wait for a frame that must come.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for a frame that must come; those that come whatever happens do not count.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 enum Wire {
     WebSocket(Box<FragmentCollector<TokioIo<Upgraded>>>),
     Lines(BufReader<UnixStream>),
+}
+
+/// Since when nothing has come that says anything.
+struct Silence(Instant);
+
+impl Default for Silence {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
 }
 
 /// How a connection ended.
@@ -231,8 +241,9 @@ impl Client {
         if let Some(at) = self.waiting.iter().position(|res| res["id"] == id) {
             return self.waiting.remove(at).unwrap();
         }
+        let mut silence = Silence::default();
         loop {
-            let frame = self.frame().await.unwrap_or_else(|closed| panic!("closed while waiting for {id}: {closed:?}"));
+            let frame = self.next(&mut silence).await.unwrap_or_else(|closed| panic!("closed while waiting for {id}: {closed:?}"));
             if frame["type"] == "res" {
                 if frame["id"] == id {
                     return frame;
@@ -244,8 +255,9 @@ impl Client {
 
     /// Reads frames until the model satisfies `wanted`.
     pub async fn until(&mut self, what: &str, wanted: impl Fn(&Self) -> bool) {
+        let mut silence = Silence::default();
         while !wanted(self) {
-            let frame = self.frame().await.unwrap_or_else(|closed| panic!("closed while waiting for {what}: {closed:?}"));
+            let frame = self.next(&mut silence).await.unwrap_or_else(|closed| panic!("closed while waiting for {what}: {closed:?}"));
             if frame["type"] == "res" {
                 self.waiting.push_back(frame);
             }
@@ -266,8 +278,9 @@ impl Client {
 
     /// Reads until the connection ends.
     pub async fn until_closed(&mut self) -> Closed {
+        let mut silence = Silence::default();
         loop {
-            if let Err(closed) = self.frame().await {
+            if let Err(closed) = self.next(&mut silence).await {
                 return closed;
             }
         }
@@ -281,7 +294,11 @@ impl Client {
 
     /// The next frame, taken into the model.
     pub async fn frame(&mut self) -> Result<Value, Closed> {
-        let Ok(text) = tokio::time::timeout(PATIENCE, self.text()).await else {
+        self.next(&mut Silence::default()).await
+    }
+
+    async fn next(&mut self, silence: &mut Silence) -> Result<Value, Closed> {
+        let Ok(text) = tokio::time::timeout_at(silence.0 + PATIENCE, self.text()).await else {
             panic!("no frame in time; runs: {:?}; waiting: {:?}", self.runs, self.waiting)
         };
         let text = match text {
@@ -294,6 +311,9 @@ impl Client {
         let frame: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
         if frame["type"] == "event" {
             self.on_event(&frame);
+        }
+        if !["tick", "health"].iter().any(|name| frame["event"] == *name) {
+            *silence = Silence::default();
         }
         Ok(frame)
     }

@@ -145,10 +145,9 @@ impl Gateway {
         kill_process(Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap(), signal).unwrap();
     }
 
-    /// SIGKILL, and waits for the end.
+    /// SIGKILL, and waits for the end. At a crash point it may have ended by itself, even before it listened.
     pub fn kill(&mut self) {
-        let mut child = self.child.take().unwrap();
-        // It may have ended by itself at a crash point.
+        let Some(mut child) = self.child.take() else { return };
         let _ = child.kill();
         child.wait().unwrap();
     }

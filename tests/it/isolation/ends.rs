@@ -35,8 +35,10 @@ async fn m75_nothing_of_an_isolated_run_outlives_it() {
 
 #[tokio::test]
 async fn m75_an_abort_ends_all_of_an_isolated_run_after_its_grace() {
+    // Time enough for who obeys to be heard on a busy machine too.
+    let grace = json!({ "agents": { "defaults": { "graceMs": 5000 } } });
     for level in ["workspace", "strict"] {
-        let Some(gateway) = isolated(&json!({ "level": level }), &json!({})) else { continue };
+        let Some(gateway) = isolated(&json!({ "level": level }), &grace) else { continue };
         let mut client = Client::connect(&gateway).await;
         // One obeys and is heard doing so, which proves that there was a grace; the others do not.
         let script =
@@ -47,7 +49,7 @@ async fn m75_an_abort_ends_all_of_an_isolated_run_after_its_grace() {
         client.ok("runs.abort", json!({ "runId": run_id })).await;
         let last = client.response(&id).await;
         assert_eq!(last["payload"]["status"], "aborted", "{level}: {last}");
-        assert!(last["payload"]["result"]["durationMs"].as_u64().unwrap() < 7500, "{level}: {last}");
+        assert!(last["payload"]["result"]["durationMs"].as_u64().unwrap() < 30_000, "{level}: {last}");
         assert!(client.runs[&run_id].text().contains("farewell"), "{level}: no grace");
         gateway.is_clean().await;
     }

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{fake, gateway, result_of, shape, transcript};
-use crate::fake_model::{Answer, Say};
+use super::{fake, gateway, hurried, result_of, shape, told, transcript, worker};
+use crate::fake_model::{Answer, Fault, Say};
 use crate::harness::Client;
 use crate::harness::approver::{approver, asked};
 
@@ -14,14 +14,13 @@ fn exec(id: &str, command: &str) -> Say {
 #[tokio::test]
 async fn kill_9_in_the_middle_of_an_answer_loses_nothing_of_it() {
     let text = "A word after a word after a word. ".repeat(30);
-    let mut slow = Answer::text(&text);
-    slow.pause_ms = 10;
-    let fake = fake([slow]).await;
+    let fake = fake([Answer { hold: vec![40], ..Answer::text(&text) }]).await;
     let mut gateway = gateway(&fake, &json!({}));
     let mut client = Client::connect(&gateway).await;
     client.ok("chat.send", json!({ "sessionKey": "main", "message": "tell", "idempotencyKey": "k" })).await;
-    client.until("some words", |client| client.chats.get("k").is_some_and(|chat| chat.deltas > 1)).await;
+    client.until("some words", |client| client.chats.get("k").is_some_and(|chat| chat.deltas > 0)).await;
     gateway.kill_and_restart();
+    fake.go_on();
     let mut client = Client::connect(&gateway).await;
     let last = client.ok("agent.wait", json!({ "runId": "k", "timeoutMs": 30_000 })).await;
     assert_eq!(last["status"], "ok", "{last}");
@@ -88,13 +87,11 @@ async fn a_command_that_waits_for_a_person_is_asked_about_again_by_the_next_daem
 #[tokio::test]
 async fn a_shim_that_is_killed_leaves_the_text_that_was_shown() {
     let text = "A word after a word after a word. ".repeat(30);
-    let mut slow = Answer::text(&text);
-    slow.pause_ms = 10;
-    let fake = fake([slow]).await;
+    let fake = fake([Answer::text(&text).faulty(40, Fault::Stall)]).await;
     let gateway = gateway(&fake, &json!({}));
     let mut client = Client::connect(&gateway).await;
     client.ok("chat.send", json!({ "sessionKey": "main", "message": "tell", "idempotencyKey": "k" })).await;
-    client.until("some words", |client| client.chats.get("k").is_some_and(|chat| chat.deltas > 1)).await;
+    client.until("some words", |client| client.chats.get("k").is_some_and(|chat| chat.deltas > 0)).await;
     for (_, shim) in gateway.shims() {
         crate::harness::kill_9(shim);
     }
@@ -106,7 +103,7 @@ async fn a_shim_that_is_killed_leaves_the_text_that_was_shown() {
     assert!(kept.starts_with(client.chats["k"].text.trim_end()) && text.starts_with(kept), "{kept}");
 }
 
-/// A run at work that has been told a message, of which the daemon died when it heard that it was taken.
+/// A run of a [`worker`] that has been told a message, of which the daemon died when it heard that it was taken, and that has told its model.
 async fn told_and_dead(fake: &crate::fake_model::FakeModel) -> crate::harness::Gateway {
     let mut gateway = gateway(fake, &json!({ "messages": { "queue": { "mode": "steer" } } }));
     gateway.kill();
@@ -114,41 +111,40 @@ async fn told_and_dead(fake: &crate::fake_model::FakeModel) -> crate::harness::G
     gateway.launch();
     let mut client = Client::connect(&gateway).await;
     client.ok("chat.send", json!({ "sessionKey": "main", "message": "work", "idempotencyKey": "a" })).await;
-    client.until("some words", |client| client.chats.get("a").is_some_and(|chat| chat.deltas > 1)).await;
+    client.until("some words", |client| client.chats.get("a").is_some_and(|chat| chat.deltas > 0)).await;
     client.request("chat.send", json!({ "sessionKey": "main", "message": "hurry", "idempotencyKey": "b" })).await;
     while client.frame().await.is_ok() {}
     gateway.kill();
     gateway.clear_env();
+    crate::shim::until("the model is told", || hurried(fake) > 0).await;
     gateway
-}
-
-fn slow(text: &str) -> Answer {
-    Answer { pause_ms: 10, ..Answer::text(&text.repeat(30)) }
 }
 
 #[tokio::test]
 async fn a_message_that_a_run_has_taken_is_answered_once_though_the_daemon_died_and_the_run_ended() {
-    let fake = fake([slow("Work after work. "), Answer::text("I hurry."), Answer::text("nobody asks for this")]).await;
+    let fake = fake(worker(Answer::text("I hurry."))).await;
     let mut gateway = told_and_dead(&fake).await;
     crate::shim::until("the run has ended", || gateway.shims().is_empty()).await;
     gateway.launch();
     let mut client = Client::connect(&gateway).await;
     let second = client.ok("agent.wait", json!({ "runId": "b", "timeoutMs": 30_000 })).await;
     assert_eq!((&second["status"], &second["outcome"]["mergedInto"]), (&json!("ok"), &json!("a")), "{second}");
-    assert_eq!((fake.seen().len(), fake.left()), (2, 1));
-    assert_eq!(shape(&transcript(&gateway)), ["user:text", "assistant:text", "user:text", "assistant:text"]);
+    assert_eq!(hurried(&fake), 1, "the model was told once");
+    assert_eq!(told(&transcript(&gateway)), ["user:text", "user:text", "assistant:text"]);
     // And again: what is decided stays so.
     gateway.kill_and_restart();
     let mut client = Client::connect(&gateway).await;
     let again = client.ok("agent.wait", json!({ "runId": "b", "timeoutMs": 30_000 })).await;
     assert_eq!(again["outcome"], second["outcome"]);
-    assert_eq!(fake.seen().len(), 2);
+    assert_eq!(hurried(&fake), 1);
 }
 
 #[tokio::test]
 async fn a_message_that_a_run_has_taken_is_part_of_it_while_it_works_and_when_its_host_is_killed() {
     for is_killed in [false, true] {
-        let fake = fake([slow("Work after work. "), slow("I hurry. "), Answer::text("nobody asks for this")]).await;
+        let answer = Answer::text(&"I hurry. ".repeat(30));
+        let answer = if is_killed { answer.faulty(12, Fault::Stall) } else { Answer { hold: vec![12], ..answer } };
+        let fake = fake(worker(answer)).await;
         let mut gateway = told_and_dead(&fake).await;
         if is_killed {
             for (_, shim) in gateway.shims() {
@@ -156,11 +152,12 @@ async fn a_message_that_a_run_has_taken_is_part_of_it_while_it_works_and_when_it
             }
         }
         gateway.launch();
+        fake.go_on();
         let mut client = Client::connect(&gateway).await;
         let second = client.ok("agent.wait", json!({ "runId": "b", "timeoutMs": 30_000 })).await;
         let status = if is_killed { "interrupted" } else { "ok" };
         assert_eq!((&second["status"], &second["outcome"]["mergedInto"]), (&json!(status), &json!("a")), "{second}");
-        assert_eq!(fake.left(), 1, "it has no turn of its own");
+        assert_eq!(hurried(&fake), 1, "it has no turn of its own");
         let said = shape(&transcript(&gateway)).into_iter().filter(|message| message == "user:text").count();
         assert_eq!(said, 2);
     }

@@ -94,7 +94,7 @@ async fn a_model_that_falls_silent_ends_with_its_run() {
     let fake = fake([Answer::text("I was about to").faulty(3, Fault::Stall)]).await;
     let gateway = gateway(&fake, &json!({}));
     let mut client = Client::connect(&gateway).await;
-    let (id, _) = client.agent(json!({ "message": "tell", "timeout": 2 })).await;
+    let (id, _) = client.agent(json!({ "message": "tell", "timeout": 5 })).await;
     let last = client.response(&id).await;
     assert_eq!((&last["ok"], &last["error"]["code"]), (&json!(false), &json!("AGENT_TIMEOUT")), "{last}");
     fake.until_gone().await;

@@ -131,12 +131,12 @@ async fn a_server_that_fails_dies_or_hangs_costs_its_own_calls_and_no_more() {
         uses("exec", "exec", json!({ "command": "cat cancelled" })),
     ];
     let servers = json!({
-        "sums": server(&[], &json!({ "timeoutSeconds": 2 })),
+        "sums": server(&[], &json!({ "timeoutSeconds": 5 })),
         "dead": server(&["die"], &json!({})),
         "gone": { "command": "no-such-program-at-all" },
     });
     let (fake, _gateway, client) = played(servers, steps, json!({})).await;
-    assert!(result_of(&fake, "hang").contains("did not answer within 2 s"), "{}", result_of(&fake, "hang"));
+    assert!(result_of(&fake, "hang").contains("did not answer within 5 s"), "{}", result_of(&fake, "hang"));
     let crash = result_of(&fake, "crash");
     assert!(crash.contains("out of order: …") && !crash.contains(SECRET), "{crash}");
     assert!(result_of(&fake, "after").contains("has ended"), "{}", result_of(&fake, "after"));

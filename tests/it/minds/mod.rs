@@ -12,7 +12,7 @@ mod tools;
 
 use serde_json::{Value, json};
 
-use crate::fake_model::{Answer, FakeModel};
+use crate::fake_model::{Answer, FakeModel, Say};
 use crate::harness::gateway::merge;
 use crate::harness::{Client, Gateway};
 
@@ -71,6 +71,25 @@ fn shape(messages: &[Value]) -> Vec<String> {
         blocks.iter().map(|block| block["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(",")
     };
     messages.iter().map(|message| format!("{}:{}", message["role"].as_str().unwrap(), kinds(message))).collect()
+}
+
+/// A model that works on and on until it hears that it should hurry. So what it is told comes while it works, however long that is on its way.
+fn worker(hurried: Answer) -> [Answer; 2] {
+    let look = Say::Tool("look".to_owned(), "process".to_owned(), json!({ "action": "list" }));
+    let work = Answer { keep: true, delay_ms: 200, ..Answer::say([Say::Text("Work after work.".to_owned()), look]) };
+    [Answer { when: Some("hurry".to_owned()), ..hurried }, work]
+}
+
+/// How many requests had it that the model should hurry.
+fn hurried(fake: &FakeModel) -> usize {
+    fake.seen().iter().filter(|seen| seen.text.contains("hurry")).count()
+}
+
+/// The shape of a turn of a [`worker`], without its work: how often it did that is a matter of time.
+fn told(messages: &[Value]) -> Vec<String> {
+    let mut shape = shape(messages);
+    shape.retain(|message| !["assistant:text,toolCall", "toolResult:text"].contains(&message.as_str()));
+    shape
 }
 
 /// The text that the model was given as the result of this call, in the last request.

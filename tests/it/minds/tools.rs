@@ -72,7 +72,8 @@ async fn sk41_a_command_in_the_background_is_listed_read_written_to_and_killed()
         Answer::text("done"),
     ];
     let fake = fake(steps).await;
-    let gateway = gateway(&fake, &json!({}));
+    // Long enough for a process to hear of its end on a busy machine, before it is killed.
+    let gateway = gateway(&fake, &json!({ "agents": { "defaults": { "graceMs": 20_000 } } }));
     let mut client = Client::connect(&gateway).await;
     assert_eq!(say(&mut client, "do it").await["payload"]["status"], "ok");
     let of = |call: &str| result_of(&fake, call);
@@ -144,6 +145,8 @@ async fn a_person_is_asked_about_each_command_and_each_answer_is_for_one() {
     assert_eq!(client.response(&id).await["payload"]["status"], "ok");
     assert_eq!(ran(&gateway), "a\n");
     assert!(result_of(&fake, "t2").contains("refused"), "{}", result_of(&fake, "t2"));
+    // What was refused is noted, and nobody waits until it is written.
+    crate::shim::until("both decisions are recorded", || commands_in_audit(&gateway).len() > 1).await;
     let decisions: Vec<Value> = commands_in_audit(&gateway).iter().map(|record| record["decision"].clone()).collect();
     assert_eq!(decisions, [json!("allow"), json!("deny")]);
 }
@@ -168,6 +171,9 @@ async fn an_abort_ends_a_command_that_waits_for_a_person_and_its_approval_is_gon
     let waits = asked(&mut approver, 0).await;
     client.ok("runs.abort", json!({ "runId": ack["runId"] })).await;
     assert_eq!(client.response(&id).await["payload"]["status"], "aborted");
+    // The run may be over before its question is.
+    let is_told = |event: &Value| event["event"] == "exec.approval.expired" && event["payload"]["id"] == waits["id"];
+    approver.until("the question is gone", |client| client.events.iter().any(is_told)).await;
     let late = approver.err("exec.approval.resolve", json!({ "id": waits["id"], "decision": "allow-once" })).await;
     assert_eq!(late["details"]["code"], "CANCELLED", "{late}");
     assert!(!gateway.state_dir().join("work/ran").exists());

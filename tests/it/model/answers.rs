@@ -144,6 +144,6 @@ async fn words_come_while_the_rest_is_still_on_its_way() {
         let model = open(vec![one]);
         let mut events = model.ask(&request("hello"));
         let first = async { while !matches!(events.next().await.unwrap().unwrap(), Event::Text(_)) {} };
-        tokio::time::timeout(std::time::Duration::from_secs(20), first).await.expect("the first word waits for the last");
+        tokio::time::timeout(std::time::Duration::from_secs(60), first).await.expect("the first word waits for the last");
     }
 }

@@ -108,27 +108,28 @@ async fn an_answer_that_breaks_before_its_first_word_is_asked_for_again() {
 
 #[tokio::test]
 async fn silence_ends_an_answer() {
-    for api in ALL {
+    let silent = async |api: Api| {
         let story = Answer { piece: Some(1), ..Answer::text("abcdef") };
         let fake = fake([story.faulty(5, Fault::Stall)]).await;
         let mut one = endpoint(&fake, api);
-        one.timeouts.silence_ms = 2000;
+        one.timeouts.silence_ms = 6000;
         let (events, error) = failed(ask(vec![one], &request("hello")).await);
         assert!(!events.is_empty());
         assert_eq!(error.kind, ErrorKind::Transport);
-        assert!(error.message.contains("nothing came for 2 s"), "{error}");
-    }
+        assert!(error.message.contains("nothing came for 6 s"), "{error}");
+    };
+    tokio::join!(silent(ALL[0]), silent(ALL[1]), silent(ALL[2]));
 }
 
 #[tokio::test]
 async fn an_answer_has_only_so_much_time_in_all() {
-    let drip = Answer { piece: Some(1), pause_ms: 100, ..Answer::text(&"x".repeat(600)) };
+    let drip = Answer { piece: Some(1), pause_ms: 10, ..Answer::text(&"x".repeat(6000)) };
     let fake = fake([drip, Answer::text("never")]).await;
     let mut one = endpoint(&fake, Api::AnthropicMessages);
-    one.timeouts.total_ms = 3000;
+    one.timeouts.total_ms = 5000;
     let (events, error) = failed(ask(vec![one], &request("hello")).await);
     assert!(!events.is_empty());
-    assert!(error.message.contains("no whole answer within 3 s"), "{error}");
+    assert!(error.message.contains("no whole answer within 5 s"), "{error}");
     assert_eq!(fake.seen().len(), 1);
 }
 
@@ -179,9 +180,11 @@ async fn when_all_fail_the_first_says_why_and_the_others_are_named() {
 #[tokio::test]
 async fn nobody_at_the_address_nonsense_for_one_and_no_model_at_all_are_told_apart() {
     let api = Api::AnthropicMessages;
-    let gone = fake([]).await;
-    let mut closed = endpoint(&gone, api);
-    drop(gone);
+    // Bound and not listening: it refuses, and nobody else gets the port.
+    let silent = tokio::net::TcpSocket::new_v4().unwrap();
+    silent.bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let mut closed = endpoint(&fake([]).await, api);
+    closed.base_url = format!("http://{}", silent.local_addr().unwrap());
     closed.retry.attempts = 2;
     let (_, error) = failed(ask(vec![closed.clone()], &request("hello")).await);
     assert_eq!(error.kind, ErrorKind::Transport);

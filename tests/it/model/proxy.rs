@@ -52,7 +52,7 @@ const ASK: &str = r#"{"model":"m","messages":[]}"#;
 #[tokio::test]
 async fn mk10_a_request_with_the_key_of_the_run_reaches_the_provider_with_the_real_one_and_nothing_else_of_who_asked() {
     let fake = fake([Answer::text("hello there"), Answer::text("again")]).await;
-    let proxy = open(&fake, Api::AnthropicMessages, 5000).await;
+    let proxy = open(&fake, Api::AnthropicMessages, 60_000).await;
     let key = proxy.key().expose().clone();
     let headers = [("x-api-key", key.as_str()), ("anthropic-version", "2023-06-01"), ("cookie", "a=b"), ("x-forwarded-for", "10.1.1.1")];
     let answer = send(&proxy, "POST /v1/messages?beta=true", &headers, ASK).await;
@@ -71,7 +71,7 @@ async fn mk10_a_request_with_the_key_of_the_run_reaches_the_provider_with_the_re
 #[tokio::test]
 async fn mk28_a_wrong_key_another_path_and_another_name_reach_nobody() {
     let fake = fake([Answer::text("never").clone()]).await;
-    let proxy = open(&fake, Api::AnthropicMessages, 5000).await;
+    let proxy = open(&fake, Api::AnthropicMessages, 60_000).await;
     let right = bearer(&proxy);
     let wrong = format!("{right}x");
     for (line, headers, want) in [
@@ -127,7 +127,7 @@ async fn an_answer_comes_as_it_is_sent_byte_for_byte_and_before_its_end() {
     let mut came = String::new();
     while !came.contains("first words") {
         let mut bytes = vec![0; 4096];
-        let size = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut bytes)).await.expect("it comes").unwrap();
+        let size = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut bytes)).await.expect("it comes").unwrap();
         assert!(size > 0, "{came}");
         came.push_str(&String::from_utf8_lossy(&bytes[..size]));
     }
@@ -141,7 +141,7 @@ async fn an_answer_comes_as_it_is_sent_byte_for_byte_and_before_its_end() {
 #[tokio::test]
 async fn errors_of_the_provider_pass_and_silence_breaks_the_answer_off() {
     let fake = fake([Answer::error(429, "rate_limit_error", "slow down"), Answer::text("some words here").faulty(3, Fault::Stall)]).await;
-    let proxy = open(&fake, Api::AnthropicMessages, 1000).await;
+    let proxy = open(&fake, Api::AnthropicMessages, 4000).await;
     let key = bearer(&proxy);
     let answer = send(&proxy, "POST /v1/messages", &[("authorization", &key)], ASK).await;
     assert!(status(&answer) == "429" && answer.contains("slow down"), "{answer}");
@@ -155,7 +155,7 @@ async fn errors_of_the_provider_pass_and_silence_breaks_the_answer_off() {
 #[tokio::test]
 async fn a_request_of_any_length_streams_up_to_its_bound() {
     let fake = fake([Answer::text("long")]).await;
-    let proxy = open(&fake, Api::AnthropicMessages, 20_000).await;
+    let proxy = open(&fake, Api::AnthropicMessages, 60_000).await;
     let key = bearer(&proxy);
     let body = json!({ "messages": "x".repeat(3 << 20) }).to_string();
     let answer = send(&proxy, "POST /v1/messages", &[("authorization", &key)], &body).await;
@@ -177,7 +177,7 @@ async fn a_request_of_any_length_streams_up_to_its_bound() {
 #[tokio::test]
 async fn mk28_a_model_at_google_is_asked_with_the_real_key_and_the_key_of_the_run_stays_here_also_in_a_query() {
     let fake = fake([Answer { keep: true, ..Answer::text("hello there") }]).await;
-    let proxy = open(&fake, Api::GoogleGenerativeAi, 5000).await;
+    let proxy = open(&fake, Api::GoogleGenerativeAi, 60_000).await;
     let key = proxy.key().expose().clone();
     let path = "/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse";
     for (line, headers) in [

@@ -29,7 +29,7 @@ async fn open(fake: &FakeModel, variables: &[(&str, &str)]) -> (Proxy, tempfile:
     let home = tempfile::tempdir().unwrap();
     let mut endpoint = with(fake, home.path(), None, variables);
     endpoint.headers.insert("x-tenant".to_owned(), Secret::new("canary-tenant".to_owned()));
-    endpoint.timeouts.silence_ms = 20_000;
+    endpoint.timeouts.silence_ms = 60_000;
     (start(endpoint).await.unwrap(), home)
 }
 
@@ -156,7 +156,7 @@ async fn an_answer_of_amazon_comes_before_its_end_and_ends_with_the_proxy() {
     let mut came = String::new();
     while !came.contains("first words") {
         let mut bytes = vec![0; 4096];
-        let size = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut bytes)).await.expect("it comes").unwrap();
+        let size = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut bytes)).await.expect("it comes").unwrap();
         assert!(size > 0, "{came}");
         came.push_str(&String::from_utf8_lossy(&bytes[..size]));
     }

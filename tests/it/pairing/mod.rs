@@ -36,7 +36,9 @@ fn audit(gateway: &Gateway) -> Vec<Value> {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "jsonl") {
             let text = std::fs::read_to_string(path).unwrap();
-            records.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
+            // What is being written just now may end in half a line.
+            let whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+            records.extend(whole.map(|line| serde_json::from_str::<Value>(line).unwrap()));
         }
     }
     records

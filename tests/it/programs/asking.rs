@@ -7,6 +7,7 @@ use super::live::{ASKED, DONE, INIT, TEXT, chat, gateway_of, starts};
 use crate::harness::approver::{approver, asked, commands_in_audit};
 use crate::harness::model::said;
 use crate::harness::{Client, Gateway};
+use crate::shim::until;
 
 /// Claude Code asks about a command and runs it if it may; its answer is what it was told.
 fn asks(command: &str) -> String {
@@ -59,6 +60,8 @@ async fn a_person_decides_about_a_programs_command_and_sees_all_of_it() {
             let last = client.until_said("k").await;
             assert_eq!((last["state"].as_str(), said(&last)), (Some("final"), "hi"), "{kind:?} {last}");
             assert_eq!(ran(&gateway), runs, "{kind:?} {decision}");
+            // What was refused is noted, and nobody waits until it is written.
+            until("the decision is recorded", || !commands_in_audit(&gateway).is_empty()).await;
             let decisions: Vec<Value> = commands_in_audit(&gateway).iter().map(|record| record["decision"].clone()).collect();
             assert_eq!(decisions, [json!(if runs { "allow" } else { "deny" })], "{kind:?}");
         }
@@ -90,6 +93,7 @@ async fn a_list_of_allowed_commands_allows_no_program_to_run_one_but_a_person_do
     let mut client = Client::connect(&gateway).await;
     assert_eq!(said(&chat(&mut client, "k", "do it").await), "hi");
     assert!(!ran(&gateway));
+    until("the decision is recorded", || !commands_in_audit(&gateway).is_empty()).await;
     assert_eq!(commands_in_audit(&gateway)[0]["decision"], "deny");
     let (_dir, gateway) = gateway_of(Kind::Claude, &asks("touch ran"), &list("on-miss"));
     std::fs::write(gateway.state_dir().join("exec-approvals.json"), file.to_string()).unwrap();

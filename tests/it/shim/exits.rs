@@ -83,10 +83,12 @@ async fn m79_a_time_limit_of_nothing_and_of_one_millisecond_both_time_out() {
     for timeout in [0, 1, 300] {
         let mut bench = Bench::new("sleep 100");
         bench.spec.timeout_ms = Some(timeout);
+        // Nothing here needs the KILL, so its end does not wait for it.
+        bench.spec.grace_ms = 60_000;
         let ended = bench.run().await;
         assert_eq!((ended.outcome.status, ended.outcome.code), (RunStatus::Timeout, Some(RunErrorCode::AgentTimeout)));
         assert_eq!(ended.outcome.summary, format!("timed out after {timeout} ms"));
-        assert!(!ended.outcome.served() && ended.took.as_secs() < 5);
+        assert!(!ended.outcome.served() && ended.took.as_secs() < 30);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Processes that try to outlive their run. Every test ends in `Bench::finish`, which fails if one is left.
 
+use std::time::Instant;
+
 use skykoi_gateway::exec::proc;
 use skykoi_gateway::journal::close::{Closed, close_with, interrupted};
 use skykoi_gateway::protocol::run::RunStatus;
@@ -7,29 +9,39 @@ use skykoi_gateway::runs::orphans::{become_subreaper, sweep_run};
 
 use super::{Bench, PATIENCE, file_text, until};
 
-/// Seven and a half seconds is what abort with a grace of five may take.
-const LIMIT_S: f32 = 7.5;
+/// Seven and a half seconds is what abort with a grace of five may take; the rest is for a machine that stands still now and then.
+const LIMIT_S: f32 = 20.0;
+/// A grace that nothing needs which ends within [`LIMIT_S`].
+const LONG_GRACE_MS: u64 = 60_000;
 
 #[tokio::test]
 async fn m75_a_command_that_ignores_term_is_killed_after_the_grace() {
     let bench = Bench::new("trap '' TERM; echo ready; while :; do sleep 1; done");
     let mut started = bench.start().await;
     until("the trap is set", || bench.scan().head >= 3).await;
+    let asked = Instant::now();
     bench.abort(&mut started, "rpc").await;
     let ended = bench.finish(started).await;
-    assert!((4.9..LIMIT_S).contains(&ended.took.as_secs_f32()), "{:?}", ended.took);
+    assert!(asked.elapsed().as_secs_f32() >= 4.9 && ended.took.as_secs_f32() < LIMIT_S, "{:?}", ended.took);
     assert_eq!((ended.outcome.status, ended.outcome.signal.as_deref()), (RunStatus::Aborted, Some("SIGKILL")));
     assert_eq!(ended.outcome.stop_reason.as_deref(), Some("rpc"));
 }
 
 #[tokio::test]
 async fn m75_what_runs_on_in_the_background_is_swept_at_the_end() {
+    // Those that let go of the pipes have done so before the end, which would else find them still held.
     for (script, held) in [
         ("setsid sleep 1000 & echo ok", true),
-        ("(setsid sleep 1000 >/dev/null 2>&1 </dev/null &) ; echo ok", false),
+        (
+            "(setsid bash -c ': >let-go; sleep 1000; :' >/dev/null 2>&1 </dev/null &) ; until [ -e let-go ]; do sleep 0.01; done; echo ok",
+            false,
+        ),
         ("(trap '' TERM HUP; setsid bash -c \"trap '' TERM; sleep 1000; :\" &) & echo ok", true),
-        ("env -i setsid bash -c \"exec -a $PWD/x sleep 1000\" >/dev/null 2>&1 & echo ok", false),
-        ("(exec >&- 2>&- <&-; sleep 1000; :) & echo ok", false),
+        (
+            "env -i setsid bash -c \": >let-go; exec -a $PWD/x sleep 1000\" >/dev/null 2>&1 & until [ -e let-go ]; do sleep 0.01; done; echo ok",
+            false,
+        ),
+        ("(exec >&- 2>&- <&-; : >let-go; sleep 1000; :) & until [ -e let-go ]; do sleep 0.01; done; echo ok", false),
     ] {
         let bench = Bench::new(script);
         let ended = bench.run().await;
@@ -43,7 +55,7 @@ async fn m75_what_runs_on_in_the_background_is_swept_at_the_end() {
 #[tokio::test]
 async fn m75_a_tree_that_forks_all_the_time_is_swept() {
     // Bounded by its own count, so that a broken sweep harms nobody.
-    let bench = Bench::new("f() { for i in 1 2 3; do (setsid sleep 20 & (sleep 20 &) ; sleep 20) & done; }; f; f; f; echo ok");
+    let bench = Bench::new("f() { for i in 1 2 3; do (setsid sleep 100 & (sleep 100 &) ; sleep 100) & done; }; f; f; f; echo ok");
     let ended = bench.run().await;
     assert!(ended.outcome.swept >= 9, "{}", ended.outcome.swept);
     assert!(ended.outcome.pipes_held_open);
@@ -52,24 +64,26 @@ async fn m75_a_tree_that_forks_all_the_time_is_swept() {
 #[tokio::test]
 async fn a_command_that_cleans_up_on_term_is_given_its_time() {
     // The shell itself dies of the TERM at once; its child needs a moment and gets it.
-    let bench = Bench::new("bash -c 'trap \"sleep 0.3; echo cleaned; exit\" TERM; echo ready; while :; do sleep 0.05; done'; :");
+    let mut bench = Bench::new("bash -c 'trap \"sleep 0.3; echo cleaned; exit\" TERM; echo ready; while :; do sleep 0.05; done'; :");
+    bench.spec.grace_ms = LONG_GRACE_MS;
     let mut started = bench.start().await;
     until("the trap is set", || bench.scan().head >= 3).await;
     bench.abort(&mut started, "rpc").await;
     let ended = bench.finish(started).await;
     assert_eq!(ended.text("stdout"), "ready\ncleaned\n");
-    assert!(ended.took.as_secs_f32() < 4.0);
+    assert!(ended.took.as_secs_f32() < LIMIT_S);
 }
 
 #[tokio::test]
 async fn a_stopped_command_can_be_aborted_without_waiting_for_the_kill() {
-    let bench = Bench::new("echo ready; kill -STOP $$");
+    let mut bench = Bench::new("echo ready; kill -STOP $$");
+    bench.spec.grace_ms = LONG_GRACE_MS;
     let mut started = bench.start().await;
     until("it is stopped", || bench.scan().head >= 3).await;
     bench.abort(&mut started, "rpc").await;
     let ended = bench.finish(started).await;
     assert_eq!(ended.outcome.status, RunStatus::Aborted);
-    assert!(ended.took.as_secs_f32() < 4.0);
+    assert!(ended.took.as_secs_f32() < LIMIT_S);
 }
 
 #[tokio::test]
@@ -91,9 +105,19 @@ async fn m84_a_killed_shim_is_closed_once_and_its_processes_are_swept() {
     assert_eq!(close(), Closed::Busy);
     started.child.kill().unwrap();
     started.child.wait().await.unwrap();
-    let Closed::Appended(outcome, head) = close() else { panic!("somebody else closed it") };
+    // A program that another test is just starting has the lock too, until its exec.
+    let close_free = async || {
+        let mut closed = Closed::Busy;
+        until("the lock is free", || {
+            closed = close();
+            closed != Closed::Busy
+        })
+        .await;
+        closed
+    };
+    let Closed::Appended(outcome, head) = close_free().await else { panic!("somebody else closed it") };
     assert_eq!((outcome.status, outcome.may_have_run), (RunStatus::Interrupted, Some(true)));
-    assert_eq!(close(), Closed::Already(outcome, head));
+    assert_eq!(close_free().await, Closed::Already(outcome, head));
     let host = bench.scan().host.unwrap();
     assert_eq!(host.pid, started.pid);
     assert!(sweep_run(&bench.spec.file_id, &host) >= 3);

@@ -20,7 +20,7 @@ use crate::protocol::event::config::Applied;
 use crate::protocol::ids::SessionKey;
 use crate::rpc::call::Call;
 
-/// How long the gateway waits with a restart that a change needs, so that the answer arrives, ms.
+/// How long the gateway waits with a restart that a change needs once the answer is on its way, so that it arrives, ms.
 const RESTART_DELAY_MS: u64 = 2000;
 /// Shortest and longest delay of a restart, ms; without any the answer would meet a closed connection.
 const MIN_DELAY_MS: u64 = 100;
@@ -127,8 +127,12 @@ async fn apply(cx: &Call, saved: Saved, delay_ms: Option<u64>, why: Why) -> Resu
     let left = RestartNote::new(method, &saved.loaded.path, session_key, note.clone(), cx.gateway.now());
     let delay_ms = delay_ms.unwrap_or(RESTART_DELAY_MS).max(MIN_DELAY_MS);
     let outcome = cx.gateway.configuration.reload(delay_ms, Some(left.clone())).await;
-    let Outcome { applied, restart_needed, issues, noted, .. } = outcome
+    let Outcome { applied, restart_needed, restart: pending, issues, noted, .. } = outcome
         .ok_or_else(|| RpcError::try_again("the gateway is stopping; the next start takes what was saved", 1500).with_code("STOPPING"))?;
+    if let Some(pending) = pending {
+        // Its delay begins behind the answer, however long that takes to make.
+        cx.after(move || drop(pending));
+    }
     if let Some(first) = issues.first() {
         let text =
             format!("the config was saved, but cannot be taken: {}: {}; the gateway goes on with the last one", first.path, first.message);

@@ -57,6 +57,9 @@ impl Method for Set {
 
     async fn call(cx: Call, params: SetParams) -> Result<SetReply, RpcError> {
         let SetParams { raw, base_hash, force } = params;
+        // A watcher that is quicker than this answer would restart the gateway before it.
+        let writing = cx.gateway.configuration.writing();
+        cx.after(move || drop(writing));
         let saved = save(&cx, Self::NAME, base_hash, Edit::Replace { raw, force }).await?;
         Ok(SetReply {
             ok: true,

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::row;
 use crate::protocol::error::RpcError;
 use crate::protocol::ids::RunId;
 use crate::protocol::run::RunRow;
@@ -31,6 +32,6 @@ impl Method for Get {
     async fn call(cx: Call, params: GetParams) -> Result<RunRow, RpcError> {
         let run_id = RunId(params.run_id);
         let handle = cx.run(&run_id).await?;
-        Ok(cx.gateway.runs.row(handle.record()))
+        Ok(row(&cx, &handle))
     }
 }

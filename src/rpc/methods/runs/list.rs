@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::row_since;
 use crate::protocol::error::RpcError;
 use crate::protocol::run::{RunRow, RunStatus};
 use crate::protocol::scope::Scope;
@@ -67,9 +68,10 @@ impl Method for List {
         let principal = (!cx.caller.sees_all).then(|| cx.caller.principal.to_string());
         let filter = RunFilter { principal, session_key, status: params.status, limit: params.limit.unwrap_or(50), before };
         let page = cx.gateway.store.runs(filter).await?;
-        Ok(ListReply {
-            runs: page.runs.iter().map(|record| cx.gateway.runs.row(record)).collect(),
-            next_cursor: page.next.map(|cursor| cursor.0.to_string()),
-        })
+        let mut runs = Vec::with_capacity(page.runs.len());
+        for record in &page.runs {
+            runs.push(row_since(&cx, record).await?);
+        }
+        Ok(ListReply { runs, next_cursor: page.next.map(|cursor| cursor.0.to_string()) })
     }
 }

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::row;
 use crate::protocol::error::RpcError;
 use crate::protocol::ids::RunId;
 use crate::protocol::run::RunStatus;
@@ -48,7 +49,8 @@ impl Method for Subscribe {
         let run_id = RunId(params.run_id);
         let handle = cx.run(&run_id).await?;
         let log = cx.gateway.runs.log_of(&handle);
-        let row = cx.gateway.runs.row(handle.record());
+        // Before the head: a run that ends in between is not said to be over at an earlier line.
+        let row = row(&cx, &handle);
         let (head, after) = (log.head(), params.after.unwrap_or(0));
         if after > head && row.status.is_terminal() {
             let text = format!("invalid runs.subscribe params: at /after: must be <= {head}, the run's last seq");
