@@ -53,7 +53,9 @@ async fn a_command_that_ignores_term_is_reported_as_over_its_time_limit() {
 async fn a_key_that_is_typed_before_a_command_has_its_terminal_reaches_it() {
     let dir = tempfile::tempdir().unwrap();
     // In the place of the hidden command, and slower. It stays, because other tests of this process take a child with a session of its own for an orphan; and no shell has the terminal, because one that is about to start something may put an interrupt off until that ends.
-    std::fs::write(dir.path().join("confine"), "until [ -e go ]; do sleep 0.02; done; setsid -c sleep 300; exit $?").unwrap();
+    // Who starts these tests may have left the signal ignored, which is inherited; the daemon does not.
+    let confine = "until [ -e go ]; do sleep 0.02; done; env --default-signal=INT setsid -c sleep 300; exit $?";
+    std::fs::write(dir.path().join("confine"), confine).unwrap();
     let uses = [
         ("exec", json!({ "command": "true", "pty": true, "background": true })),
         ("process", json!({ "action": "send-keys", "id": "p1", "keys": ["ctrl-c"] })),

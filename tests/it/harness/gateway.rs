@@ -59,8 +59,12 @@ impl Gateway {
         super::tell_failures_at_once();
         let dir = tempfile::Builder::new().prefix("skykoi-it-").tempdir_in(parent).unwrap();
         let mut config = json!({
-            // Tests kill daemons as often as they like; those of safe mode say so.
-            "gateway": { "mode": "local", "port": 0, "auth": { "mode": "token", "token": TOKEN }, "limits": { "safeModeBoots": 1000 } },
+            "gateway": { "mode": "local", "port": 0, "auth": { "mode": "token", "token": TOKEN }, "limits": {
+                // Tests kill daemons as often as they like; those of safe mode say so.
+                "safeModeBoots": 1000,
+                // And look after one client while another one waits, however slow the machine is; those of liveness say so.
+                "pongTimeoutMs": 600_000,
+            } },
             "agents": { "defaults": { "workspace": dir.path().join("work"), "shell": "/bin/bash", "graceMs": 500, "verboseDefault": "full" } },
             "exec": { "security": "full", "host": "gateway" },
             "logging": { "level": "debug" },
