@@ -1,4 +1,4 @@
-//! For tests of file locks: a lock that was given back is free only a moment later.
+//! For tests of locks and ports, which the children that other tests start at the same time have for a moment too.
 
 use std::time::{Duration, Instant};
 
@@ -14,4 +14,11 @@ pub fn once_free<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "still not free after {PATIENCE:?}");
         std::thread::yield_now();
     }
+}
+
+/// A port of the loopback address where nobody answers: bound and not listening, so it refuses, and nobody else gets it while this lives.
+pub fn refusing() -> tokio::net::TcpSocket {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    socket
 }

@@ -164,6 +164,13 @@ pub fn free_port() -> u16 {
     random.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).expect("a free port")
 }
 
+/// A port where nobody answers: bound and not listening, so it refuses, and nobody else gets it while this lives.
+pub fn refusing() -> tokio::net::TcpSocket {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+    socket
+}
+
 /// Writes the rewritten site and a main file around it, and returns the main file.
 fn write_config(dir: &Path, port: u16, upstream: u16) -> PathBuf {
     let shipped = fs::read_to_string(repository().join("nginx/skykoi-gateway.conf")).expect("the shipped site");

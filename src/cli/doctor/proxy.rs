@@ -244,9 +244,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_where_nobody_answers_is_said_to_be_unreachable() {
-        // Bound and not listening: it refuses, and nobody else gets the port.
-        let silent = tokio::net::TcpSocket::new_v4().unwrap();
-        silent.bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let silent = crate::free::refusing();
         let port = silent.local_addr().unwrap().port();
         let found = request(&format!("http://127.0.0.1:{port}"), "x", "y", &mut Vec::new()).await;
         assert!(found.is_err(), "{found:?}");

@@ -76,9 +76,7 @@ fn what_is_not_played_is_said_and_a_server_that_is_not_there_is_told_apart_from_
     assert!(code == 0 && lines.lines().count() > 15 && lines.lines().all(|line| line.starts_with("connect: ")), "{lines}");
     let (code, _, said) = kit(&gateway, &["--filter", "no such case"]);
     assert!(code == 64 && said.contains("--list"), "{code}: {said}");
-    // Bound and not listening: it refuses, and nobody else gets the port.
-    let silent = tokio::net::TcpSocket::new_v4().unwrap();
-    silent.bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let silent = crate::nginx::refusing();
     let (code, lines, said) = kit_at(silent.local_addr().unwrap().port(), &gateway, &[]);
     assert!(code == 69 && lines.is_empty() && said.contains("cannot be reached"), "{code}: {said}");
 }

@@ -180,9 +180,7 @@ async fn when_all_fail_the_first_says_why_and_the_others_are_named() {
 #[tokio::test]
 async fn nobody_at_the_address_nonsense_for_one_and_no_model_at_all_are_told_apart() {
     let api = Api::AnthropicMessages;
-    // Bound and not listening: it refuses, and nobody else gets the port.
-    let silent = tokio::net::TcpSocket::new_v4().unwrap();
-    silent.bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let silent = crate::nginx::refusing();
     let mut closed = endpoint(&fake([]).await, api);
     closed.base_url = format!("http://{}", silent.local_addr().unwrap());
     closed.retry.attempts = 2;

@@ -13,12 +13,10 @@ use crate::config::resolve::MAIN_AGENT;
 use crate::protocol::error::RpcError;
 use crate::protocol::frame::short;
 use crate::rpc::call::Call;
+use crate::rpc::methods::config;
 use crate::workspace::beneath::Dir;
 use crate::workspace::files::MAX_BYTES;
 use crate::workspace::identity::with_lines;
-
-/// How long a restart that a change needs (`gateway.reload.mode: "restart"`) waits once the answer is on its way, ms.
-const RESTART_DELAY_MS: u64 = 100;
 
 /// How often a change is tried when somebody else changes the file meanwhile.
 const TRIES: usize = 5;
@@ -120,13 +118,7 @@ pub async fn in_effect<T: Send + 'static>(
     let sources = cx.gateway.configuration.sources().clone();
     let done = tokio::task::spawn_blocking(move || work(&sources)).await;
     let value = done.map_err(|cause| RpcError::unavailable("internal error", cause).with_code("INTERNAL"))??;
-    let outcome = cx.gateway.configuration.reload(RESTART_DELAY_MS, None).await;
-    let mut outcome = outcome
-        .ok_or_else(|| RpcError::try_again("the gateway is stopping; the next start takes what was saved", 1500).with_code("STOPPING"))?;
-    if let Some(pending) = outcome.restart.take() {
-        // Its delay begins behind the answer, however long that takes to make.
-        cx.after(move || drop(pending));
-    }
+    let outcome = config::taken(cx, config::MIN_DELAY_MS, None).await?;
     match outcome.issues.first() {
         None => Ok(value),
         Some(first) => {

@@ -23,7 +23,7 @@ use crate::rpc::call::Call;
 /// How long the gateway waits with a restart that a change needs once the answer is on its way, so that it arrives, ms.
 const RESTART_DELAY_MS: u64 = 2000;
 /// Shortest and longest delay of a restart, ms; without any the answer would meet a closed connection.
-const MIN_DELAY_MS: u64 = 100;
+pub(super) const MIN_DELAY_MS: u64 = 100;
 const MAX_DELAY_MS: u64 = 60_000;
 
 /// What was saved and what became of it.
@@ -121,18 +121,25 @@ impl Why {
     }
 }
 
+/// Has what was saved taken into effect. A restart that this needs comes `delay_ms` after the answer of the call, however long that takes to make.
+///
+/// # Errors
+/// The gateway is stopping.
+pub(super) async fn taken(cx: &Call, delay_ms: u64, note: Option<RestartNote>) -> Result<Outcome, RpcError> {
+    let stopping = || RpcError::try_again("the gateway is stopping; the next start takes what was saved", 1500).with_code("STOPPING");
+    let mut outcome = cx.gateway.configuration.reload(delay_ms, note).await.ok_or_else(stopping)?;
+    if let Some(pending) = outcome.restart.take() {
+        cx.after(move || drop(pending));
+    }
+    Ok(outcome)
+}
+
 /// Puts what was saved into effect.
 async fn apply(cx: &Call, saved: Saved, delay_ms: Option<u64>, why: Why) -> Result<AppliedReply, RpcError> {
     let Why { method, session_key, note } = why;
     let left = RestartNote::new(method, &saved.loaded.path, session_key, note.clone(), cx.gateway.now());
     let delay_ms = delay_ms.unwrap_or(RESTART_DELAY_MS).max(MIN_DELAY_MS);
-    let outcome = cx.gateway.configuration.reload(delay_ms, Some(left.clone())).await;
-    let Outcome { applied, restart_needed, restart: pending, issues, noted, .. } = outcome
-        .ok_or_else(|| RpcError::try_again("the gateway is stopping; the next start takes what was saved", 1500).with_code("STOPPING"))?;
-    if let Some(pending) = pending {
-        // Its delay begins behind the answer, however long that takes to make.
-        cx.after(move || drop(pending));
-    }
+    let Outcome { applied, restart_needed, issues, noted, .. } = taken(cx, delay_ms, Some(left.clone())).await?;
     if let Some(first) = issues.first() {
         let text =
             format!("the config was saved, but cannot be taken: {}: {}; the gateway goes on with the last one", first.path, first.message);
